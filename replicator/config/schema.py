@@ -1,0 +1,139 @@
+"""What a node can be told. Frozen; every field has a unit in its name or docstring; unknown keys are refused.
+
+Knows: single fields and their ranges. Rules between fields are in `relations`, files and messages in `load`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from replicator.model.ids import is_valid_name
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not is_valid_name(value):
+        raise ValueError("must be 1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-'")
+    return value
+
+
+def _address(value: object) -> object:
+    if isinstance(value, str):
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError("must be HOST:PORT with a port from 1 to 65535")
+    return value
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+Address = Annotated[str, BeforeValidator(_address)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NodeSection(Section):
+    """This node. data_dir: where its one LMDB environment lives; relative paths are relative to the file."""
+
+    id: Name
+    region: Name
+    data_dir: str = Field(min_length=1)
+
+
+class MemberSection(Section):
+    """One voter as the others reach it; these are advertised addresses, `listen` has the bound ones."""
+
+    id: Name
+    region: Name
+    peer: Address
+    api: Address
+
+
+class ClusterSection(Section):
+    """The Raft group. The same on every node."""
+
+    id: Name
+    members: tuple[MemberSection, ...] = Field(min_length=1, max_length=9, strict=False)
+
+
+class ListenSection(Section):
+    """Where this node binds. Default: what `cluster.members` advertises for it."""
+
+    api: Address | None = None
+    peer: Address | None = None
+    admin: Address | None = None
+
+
+class RaftSection(Section):
+    """Timers of the group, seconds. A profile sets all three; a field set here wins over the profile.
+
+    lan: heartbeat 0.05, election 0.3 to 0.6. wan: heartbeat 0.15, election 1.5 to 3.
+    """
+
+    profile: Literal["lan", "wan"] = "lan"
+    heartbeat_s: float | None = Field(default=None, gt=0, le=10)
+    election_timeout_min_s: float | None = Field(default=None, gt=0, le=60)
+    election_timeout_max_s: float | None = Field(default=None, gt=0, le=120)
+
+
+class TlsSection(Section):
+    """Mutual TLS for both ports. PEM files. A node's certificate carries the node id as a DNS name (SAN)."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+    require_client_certificate: bool = True
+
+
+class StorageSection(Section):
+    """size_max_mib: the store refuses writes beyond this size (a sparse map that grows towards it)."""
+
+    size_max_mib: int = Field(default=64 * 1024, ge=16, le=16 * 1024 * 1024)
+
+
+class LimitsSection(Section):
+    """Bounds of one node's queues. A caller beyond them gets OVERLOADED."""
+
+    calls_in_flight_max: int = Field(default=4096, ge=1, le=100_000)
+    proposals_queued_max: int = Field(default=8192, ge=1, le=1_000_000)
+    proposals_queued_mib_max: int = Field(default=64, ge=2, le=4096)
+    peer_queue_mib_max: int = Field(default=32, ge=8, le=1024)
+
+
+class TelemetrySection(Section):
+    """otlp_endpoint: HOST:PORT of an OTLP gRPC collector; without one, metrics are served on the admin port only."""
+
+    otlp_endpoint: Address | None = None
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+
+class NodeConfig(Section):
+    """The whole file."""
+
+    node: NodeSection
+    cluster: ClusterSection
+    listen: ListenSection = ListenSection()
+    raft: RaftSection = RaftSection()
+    tls: TlsSection | None = None
+    storage: StorageSection = StorageSection()
+    limits: LimitsSection = LimitsSection()
+    telemetry: TelemetrySection = TelemetrySection()
+
+    @property
+    def me(self) -> MemberSection:
+        """This node's own row in `cluster.members`. Present once `relations` has passed."""
+        return next(member for member in self.cluster.members if member.id == self.node.id)
+
+    @property
+    def api_listen(self) -> str:
+        """Where the API binds."""
+        return self.listen.api or self.me.api
+
+    @property
+    def peer_listen(self) -> str:
+        """Where the peer port binds."""
+        return self.listen.peer or self.me.peer

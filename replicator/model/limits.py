@@ -1,0 +1,21 @@
+"""Every limit that a caller can meet, with its unit. Beyond one of them: INVALID_ARGUMENT, naming it."""
+
+from typing import Final
+
+KEY_BYTES_MAX: Final = 480  # LMDB holds keys up to 511 bytes
+VALUE_BYTES_MAX: Final = 1 << 20
+REQUEST_BYTES_MAX: Final = 3 << 19  # 1.5 MiB
+CLIENT_ID_BYTES: Final = 16
+TOKEN_CHARS_MAX: Final = 64
+
+SCAN_PAGE_KEYS_DEFAULT: Final = 1000
+SCAN_PAGE_KEYS_MAX: Final = 10_000
+SCAN_PAGE_BYTES_MAX: Final = 1 << 20  # a page ends once it holds this many bytes of keys and values
+
+SESSION_RESULTS_MAX: Final = 1024  # results remembered for one client; its writes in flight stay below this
+SESSIONS_MAX: Final = 100_000
+SESSION_IDLE_MS_MAX: Final = 3_600_000  # by log time: a client idle for longer may be forgotten
+SESSION_IDLE_MS_MIN: Final = 300_000  # never forgotten sooner, however many clients there are
+
+CALL_TIMEOUT_S_DEFAULT: Final = 5.0
+CALL_TIMEOUT_S_MAX: Final = 60.0
