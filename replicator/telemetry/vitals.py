@@ -1,0 +1,109 @@
+"""Where a node stands: plain values that the composition root hands in, shown as gauges.
+
+Exporters collect from threads of their own, so they are given a finished snapshot, never the engine itself.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+ROLES: Final = ("follower", "candidate", "leader")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerVitals:
+    """One other node. lag_entries: known to the leader only."""
+
+    node_id: str
+    region: str
+    connected: bool
+    lag_entries: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """A snapshot of one node. staleness_ms: None while the node cannot tell how old its state is."""
+
+    role: str
+    term: int
+    has_leader: bool
+    commit_index: int
+    applied_index: int
+    last_index: int
+    revision: int
+    live_keys: int
+    data_bytes: int
+    proposals_queued: int
+    calls_in_flight: int
+    staleness_ms: float | None
+    read_only: bool
+    peers: tuple[PeerVitals, ...]
+
+
+VitalsSource = Callable[[], Vitals | None]
+Read = Callable[[Vitals], Iterable[Observation]]
+
+
+def _one(read: Callable[[Vitals], float | None]) -> Read:
+    def observe(vitals: Vitals) -> Iterable[Observation]:
+        value = read(vitals)
+        return () if value is None else (Observation(value),)
+
+    return observe
+
+
+def _roles(vitals: Vitals) -> Iterable[Observation]:
+    return [Observation(int(vitals.role == role), {"role": role}) for role in ROLES]
+
+
+def _lags(vitals: Vitals) -> Iterable[Observation]:
+    return [
+        Observation(peer.lag_entries, {"peer": peer.node_id, "peer_region": peer.region})
+        for peer in vitals.peers
+        if peer.lag_entries is not None
+    ]
+
+
+def _connections(vitals: Vitals) -> Iterable[Observation]:
+    return [
+        Observation(int(peer.connected), {"peer": peer.node_id, "peer_region": peer.region}) for peer in vitals.peers
+    ]
+
+
+GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
+    ("replicator.engine.role", "1 for the role that the node has", _roles),
+    ("replicator.engine.term", "Raft term", _one(lambda v: v.term)),
+    ("replicator.engine.has_leader", "1 if the node knows a leader", _one(lambda v: int(v.has_leader))),
+    ("replicator.engine.commit_index", "Highest index known to be committed", _one(lambda v: v.commit_index)),
+    ("replicator.engine.applied_index", "Highest index applied to the store", _one(lambda v: v.applied_index)),
+    ("replicator.engine.last_index", "Last index in the log", _one(lambda v: v.last_index)),
+    ("replicator.engine.proposals_queued", "Proposals that wait for the log", _one(lambda v: v.proposals_queued)),
+    ("replicator.api.calls_in_flight", "API calls being served", _one(lambda v: v.calls_in_flight)),
+    ("replicator.replication.lag_entries", "Entries that a peer trails this leader by", _lags),
+    ("replicator.replication.peer_connected", "1 if the link to the peer is up", _connections),
+    ("replicator.replication.staleness_ms", "Upper bound of the age of local state", _one(lambda v: v.staleness_ms)),
+    ("replicator.storage.revision", "Newest store revision", _one(lambda v: v.revision)),
+    ("replicator.storage.live_keys", "Keys that exist", _one(lambda v: v.live_keys)),
+    ("replicator.storage.data_bytes", "Bytes of the store in use", _one(lambda v: v.data_bytes)),
+    (
+        "replicator.storage.read_only",
+        "1 if the node refuses writes for want of space",
+        _one(lambda v: int(v.read_only)),
+    ),
+)
+
+
+def register_gauges(meter: Meter, source: VitalsSource) -> None:
+    """Makes all gauges. `source` may be called from any thread; None means that there is nothing to show yet."""
+
+    def bound(read: Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def callback(_: CallbackOptions) -> Iterable[Observation]:
+            vitals = source()
+            return () if vitals is None else read(vitals)
+
+        return callback
+
+    for name, description, read in GAUGES:
+        meter.create_observable_gauge(name, callbacks=[bound(read)], description=description)

@@ -1,0 +1,84 @@
+"""Log lines: one a record, UTC, readable by people or by machines."""
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+
+from replicator.telemetry import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _root_logger_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(capture=False)
+    for name in ("asyncio", "grpc", "uvicorn", "pysyncobj", "opentelemetry"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def logging_to(form: Literal["text", "json"], level: str = "info") -> io.StringIO:
+    stream = io.StringIO()
+    configure_logging(level, form, node_id="eu-1", region="eu", stream=stream)
+    return stream
+
+
+def test_a_text_line_has_time_level_logger_and_message() -> None:
+    stream = logging_to("text")
+
+    logging.getLogger("replicator.node").info("serving node=%s", "eu-1")
+
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO replicator\.node: serving node=eu-1\n", stream.getvalue()
+    )
+
+
+def test_a_json_line_is_one_object_even_with_newlines_and_a_traceback() -> None:
+    stream = logging_to("json")
+
+    try:
+        raise ValueError("a\nb")
+    except ValueError:
+        logging.getLogger("replicator.node").exception("went\nwrong")
+
+    (line,) = stream.getvalue().splitlines()
+    fields = json.loads(line)
+    assert fields["message"] == "went\nwrong"
+    assert fields["level"] == "error"
+    assert fields["node"] == "eu-1"
+    assert fields["region"] == "eu"
+    assert "ValueError" in fields["exception"]
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    stream = logging_to("text", level="warning")
+
+    logging.getLogger("replicator.node").info("chatter")
+
+    assert stream.getvalue() == ""
+
+
+def test_libraries_speak_only_when_something_is_wrong() -> None:
+    stream = logging_to("text")
+
+    logging.getLogger("uvicorn.error").info("Started server process")
+    logging.getLogger("uvicorn.error").warning("limit exceeded")
+
+    assert "Started" not in stream.getvalue()
+    assert "limit exceeded" in stream.getvalue()
+
+
+def test_configuring_again_replaces_what_was_configured() -> None:
+    first = logging_to("text")
+    second = logging_to("text")
+
+    logging.getLogger("replicator").info("once")
+
+    assert first.getvalue() == ""
+    assert second.getvalue().count("once") == 1
