@@ -1,0 +1,32 @@
+"""What the engine says of itself. A value, so that services and tests need no engine to speak of one."""
+
+from dataclasses import dataclass
+
+from replicator.model.ids import EntryCount, LogIndex, NodeId, Term
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProgress:
+    """One other member as this node sees it. match_index and lag_entries are known to the leader only."""
+
+    node_id: NodeId
+    connected: bool
+    match_index: LogIndex | None
+    lag_entries: EntryCount | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """role: 'follower', 'candidate' or 'leader'. leader_id: empty if this node knows no leader.
+
+    read_only_reason: why the node refuses writes (a full disk); empty if it takes them.
+    """
+
+    role: str
+    term: Term
+    leader_id: str
+    commit_index: LogIndex
+    applied_index: LogIndex
+    last_index: LogIndex
+    read_only_reason: str
+    peers: tuple[PeerProgress, ...]

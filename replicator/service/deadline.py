@@ -1,0 +1,28 @@
+"""One deadline per call, fixed when it arrives: every wait inside the call gets what is left, never a fresh timeout."""
+
+import time
+from dataclasses import dataclass
+
+from replicator.model.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point of the monotonic clock, seconds."""
+
+    at_monotonic_s: float
+
+    @classmethod
+    def after(cls, timeout_s: float) -> "Deadline":
+        return cls(time.monotonic() + timeout_s)
+
+    def left_s(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.at_monotonic_s - time.monotonic())
+
+    def require_s(self) -> float:
+        """Seconds left. Raises DeadlineExceeded if there are none: to be asked before anything is proposed."""
+        left_s = self.left_s()
+        if left_s <= 0.0:
+            raise DeadlineExceeded("the call's deadline was over before anything was done; allow more time")
+        return left_s

@@ -1,0 +1,121 @@
+"""What the use cases need of the engine and the store. Both satisfy these by shape; neither is imported here."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from replicator.model.ids import LogIndex, Revision
+from replicator.model.status import EngineStatus
+from replicator.model.values import KeyValue
+from replicator.v1 import store_pb2
+
+
+class EnginePort(Protocol):
+    """The replicated log as one node sees it. Works on any node, leader or not."""
+
+    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
+        """Replicates a serialized store_pb2.Command and returns its outcome once it is applied.
+
+        Forwards to the leader when needed. Raises NoLeader, Overloaded, StorageFull, ShuttingDown (nothing happened),
+        DeadlineExceeded (surely not proposed), OutcomeUnknown.
+        """
+        ...
+
+    async def read_index(self, *, timeout_s: float) -> LogIndex:
+        """A linearizable point: covers every write acknowledged before the call. Raises NoLeader, DeadlineExceeded."""
+        ...
+
+    async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
+        """Returns once the local store holds `index`. Raises ReplicaBehind on timeout."""
+        ...
+
+    async def wait_fresh(self, max_staleness_ms: float, *, timeout_s: float) -> None:
+        """Returns once the replica is provably no staler. Raises ReplicaBehind on timeout."""
+        ...
+
+    def staleness_ms(self) -> float | None:
+        """Upper bound of the age of the local state; None if this node cannot tell."""
+        ...
+
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+    @property
+    def known_commit_index(self) -> LogIndex:
+        """Commit index as far as this node knows; never ahead of the true one."""
+        ...
+
+    def status(self) -> EngineStatus: ...
+
+
+class PagePort(Protocol):
+    """One page of a scan, read in one transaction."""
+
+    @property
+    def kvs(self) -> Sequence[KeyValue]: ...
+
+    @property
+    def revision(self) -> Revision:
+        """The revision that the page shows."""
+        ...
+
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+    @property
+    def more(self) -> bool:
+        """True if the range holds keys beyond this page."""
+        ...
+
+    @property
+    def last_key(self) -> bytes | None:
+        """Where the next page resumes; None on an empty page."""
+        ...
+
+
+class PositionPort(Protocol):
+    """Watermarks of the store, all of one transaction."""
+
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+    @property
+    def revision(self) -> Revision: ...
+
+    @property
+    def live_keys(self) -> int: ...
+
+    @property
+    def time_ms(self) -> int: ...
+
+    @property
+    def rolling_hash(self) -> bytes: ...
+
+
+class StorePort(Protocol):
+    """Reads of the local replica. All are short and local, except `state_hash`, which needs a thread."""
+
+    def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:
+        """The pair, the store's revision and its applied index, all of one transaction."""
+        ...
+
+    def scan(
+        self,
+        start: bytes,
+        end: bytes,
+        *,
+        at_revision: Revision | None,
+        after_key: bytes | None,
+        keys_max: int,
+        bytes_max: int,
+    ) -> PagePort:
+        """Pairs of [start, end) after `after_key` as of `at_revision` (None: the newest); empty end: no end."""
+        ...
+
+    @property
+    def position(self) -> PositionPort: ...
+
+    def state_hash(self) -> tuple[str, LogIndex]:
+        """Hash of the whole keyed state and the index it belongs to. Blocks for as long as a full scan."""
+        ...
+
+    def data_bytes(self) -> int: ...

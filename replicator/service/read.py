@@ -1,0 +1,57 @@
+"""Get: makes the replica fresh enough, then reads it locally in one transaction."""
+
+import time
+from dataclasses import dataclass
+
+from replicator.core.causal_token import CausalToken
+from replicator.model.ids import ClusterId
+from replicator.model.values import Consistency, KeyValue
+from replicator.service.deadline import Deadline
+from replicator.service.freshness import Freshness, ReadOptions
+from replicator.service.ports import EnginePort, StorePort
+from replicator.service.validate import check_key
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """kv: None if the key does not exist. token: covers exactly what the read saw.
+
+    staleness_ms: upper bound of the state's age at the moment of the read; None if the node cannot tell.
+    """
+
+    kv: KeyValue | None
+    revision: int
+    token: str
+    staleness_ms: float | None
+
+
+class ReadService:
+    """Reads of single keys."""
+
+    def __init__(self, engine: EnginePort, store: StorePort, cluster_id: ClusterId) -> None:
+        self._engine = engine
+        self._store = store
+        self._cluster_id = cluster_id
+        self._freshness = Freshness(engine, cluster_id)
+
+    async def get(self, key: bytes, options: ReadOptions, *, timeout_s: float) -> Found:
+        """Raises what Freshness.ready raises, and InvalidArgument."""
+        check_key(key)
+        started_s = time.monotonic()
+        await self._freshness.ready(options, Deadline.after(timeout_s))
+        # The bound is taken before the transaction opens: what is read is then at least that new.
+        staleness_ms = staleness_of(self._engine, options, started_s)
+        kv, revision, index = self._store.get(key)
+        return Found(kv, revision, CausalToken(index).encode(self._cluster_id), staleness_ms)
+
+
+def staleness_of(engine: EnginePort, options: ReadOptions, started_s: float) -> float | None:
+    """What can be promised of a read that begins now.
+
+    A linearizable one has proven itself no older than its own start, whatever the replica knows of its age otherwise.
+    """
+    staleness_ms = engine.staleness_ms()
+    if options.consistency is not Consistency.LINEARIZABLE:
+        return staleness_ms
+    own_ms = (time.monotonic() - started_s) * 1000.0
+    return own_ms if staleness_ms is None else min(own_ms, staleness_ms)

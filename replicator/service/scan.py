@@ -1,0 +1,85 @@
+"""Scan: pages of a range, all showing the revision that the first page fixed, whichever node serves them."""
+
+import time
+from dataclasses import dataclass
+
+from replicator.core.causal_token import CausalToken, PageToken
+from replicator.model.errors import Internal
+from replicator.model.ids import ClusterId
+from replicator.model.limits import SCAN_PAGE_BYTES_MAX
+from replicator.model.values import KeyValue
+from replicator.service.deadline import Deadline
+from replicator.service.freshness import Freshness, ReadOptions
+from replicator.service.ports import EnginePort, PagePort, StorePort
+from replicator.service.read import staleness_of
+from replicator.service.validate import check_range, check_resume_key, page_keys
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRange:
+    """[start, end), an empty end meaning no end. page_token: of the previous page, empty for the first."""
+
+    start: bytes
+    end: bytes
+    page_size: int = 0
+    page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """next_page_token: empty on the last page. revision: the one that all pages show."""
+
+    kvs: tuple[KeyValue, ...]
+    next_page_token: str
+    revision: int
+    token: str
+    staleness_ms: float | None
+
+
+class ScanService:
+    """Reads of ranges."""
+
+    def __init__(self, engine: EnginePort, store: StorePort, cluster_id: ClusterId) -> None:
+        self._engine = engine
+        self._store = store
+        self._cluster_id = cluster_id
+        self._freshness = Freshness(engine, cluster_id)
+
+    async def scan(self, wanted: ScanRange, options: ReadOptions, *, timeout_s: float) -> Page:
+        """One page. The read options choose the revision, hence count for the first page only."""
+        check_range(wanted.start, wanted.end)
+        keys_max = page_keys(wanted.page_size)
+        deadline = Deadline.after(timeout_s)
+        started_s = time.monotonic()
+        resume = PageToken.decode(wanted.page_token, self._cluster_id) if wanted.page_token else None
+        if resume is None:
+            await self._freshness.ready(options, deadline)
+        else:
+            check_resume_key(resume.resume_key, wanted.start, wanted.end)
+            await self._freshness.reach(CausalToken(resume.index), deadline)
+        staleness_ms = staleness_of(self._engine, options, started_s)
+        page = self._store.scan(
+            wanted.start,
+            wanted.end,
+            at_revision=resume.revision if resume else None,
+            after_key=resume.resume_key if resume else None,
+            keys_max=keys_max,
+            bytes_max=SCAN_PAGE_BYTES_MAX,
+        )
+        if resume is not None and page.revision != resume.revision:
+            raise Internal(f"a page at revision {page.revision} was read for a scan of revision {resume.revision}")
+        return self._answer(page, staleness_ms)
+
+    def _answer(self, page: PagePort, staleness_ms: float | None) -> Page:
+        next_page_token = ""
+        if page.more:
+            if page.last_key is None:
+                raise Internal("a page claims that more follows, but not after which key")
+            next_page_token = PageToken(page.revision, page.applied_index, page.last_key).encode(self._cluster_id)
+        return Page(
+            kvs=tuple(page.kvs),
+            next_page_token=next_page_token,
+            revision=page.revision,
+            token=CausalToken(page.applied_index).encode(self._cluster_id),
+            staleness_ms=staleness_ms,
+        )
