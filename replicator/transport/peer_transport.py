@@ -1,0 +1,108 @@
+"""The transport as the rest of the node sees it."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+
+from replicator.config.relations import is_loopback
+from replicator.model.errors import StartupError
+from replicator.model.ids import NodeId
+from replicator.transport.acceptor import Acceptor
+from replicator.transport.dialler import Dialler
+from replicator.transport.ports import FRAME_BYTES_MAX, LinkSink, LinkStatus
+from replicator.transport.roster import Roster
+from replicator.transport.settings import TlsPems, TransportSettings
+
+STOP_SPARE_S: Final = 3.0  # beyond the grace, for cancelled streams to unwind
+
+
+class PeerTransport:
+    """All links of one node. Start, stop and send on one running loop."""
+
+    def __init__(self, settings: TransportSettings, sink: LinkSink, dice: random.Random) -> None:
+        self._settings = settings
+        self._dice = dice
+        self._roster = Roster(settings, sink)
+        self._acceptor: Acceptor | None = None
+        self._dialling: list[asyncio.Task[None]] = []
+        self._stopping: asyncio.Task[None] | None = None
+        self._bound_port: int | None = None
+
+    @property
+    def bound_port(self) -> int:
+        """The port of this node's peer address, as bound."""
+        assert self._bound_port is not None, "start first"
+        return self._bound_port
+
+    async def start(self) -> None:
+        """Binds, then dials. Raises StartupError, one line naming the field, and leaves nothing behind."""
+        assert self._acceptor is None, "a transport starts once"
+        settings = self._settings
+        if settings.tls is None and not is_loopback(settings.listen):
+            raise StartupError(
+                f"listen.peer: {settings.listen} is not loopback, and the peer port is plaintext: "
+                "configure [tls], or bind 127.0.0.1"
+            )
+        pems = settings.tls.read() if settings.tls is not None else None
+        self._acceptor = Acceptor(settings, self._roster, _server_credentials(pems))
+        try:
+            self._bound_port = await self._acceptor.start()
+        except BaseException:
+            await self._acceptor.stop()
+            raise
+        credentials = _channel_credentials(pems)
+        for peer in settings.peers:
+            if settings.node_id > peer.node_id:  # the greater id dials, so a pair never has two streams
+                dialler = Dialler(settings, peer, self._roster, credentials, self._dice)
+                self._dialling.append(asyncio.create_task(dialler.run(), name=f"dial-{peer.node_id}"))
+
+    def send(self, peer: NodeId, payload: bytes) -> bool:
+        """Queues one frame; never blocks. False when there is no link, or its queue is full.
+
+        True is no promise of delivery: frames that wait when a link goes down are gone with it.
+        Raises ValueError for a frame beyond FRAME_BYTES_MAX, KeyError for a node that is not a peer: caller's bugs.
+        """
+        if len(payload) > FRAME_BYTES_MAX:
+            raise ValueError(f"a frame has at most {FRAME_BYTES_MAX} bytes, got {len(payload)}")
+        link = self._roster.current(peer)
+        return link is not None and link.queue.add(payload)
+
+    def links(self) -> Mapping[NodeId, LinkStatus]:
+        """Every peer, linked or not."""
+        return self._roster.status()
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes all links down, gives what is queued up to grace_s to leave, then closes. Bounded, idempotent."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(grace_s), name="transport-stop")
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace_s: float) -> None:
+        links = self._roster.close()
+        endings = [asyncio.create_task(link.ended()) for link in links]
+        if endings:
+            await asyncio.wait(endings, timeout=grace_s)
+        for link in links:
+            link.cut("this node stops")
+        for task in (*self._dialling, *endings):
+            task.cancel()
+        if self._dialling or endings:
+            await asyncio.wait((*self._dialling, *endings), timeout=STOP_SPARE_S)
+        if self._acceptor is not None:
+            async with asyncio.timeout(STOP_SPARE_S):
+                await self._acceptor.stop()
+
+
+def _server_credentials(pems: TlsPems | None) -> grpc.ServerCredentials | None:
+    if pems is None:
+        return None
+    return grpc.ssl_server_credentials([(pems.key, pems.cert)], root_certificates=pems.ca, require_client_auth=True)
+
+
+def _channel_credentials(pems: TlsPems | None) -> grpc.ChannelCredentials | None:
+    if pems is None:
+        return None
+    return grpc.ssl_channel_credentials(pems.ca, pems.key, pems.cert)

@@ -1,0 +1,96 @@
+"""What a transport is told once, at start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from replicator.model.errors import StartupError
+from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.transport.ports import FRAME_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """One other node, and the HOST:PORT under which it is reached (not necessarily the one it binds)."""
+
+    node_id: NodeId
+    region: Region
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. The certificate carries the node id as a DNS name (SAN); peers are verified against ca_file."""
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+    def read(self) -> "TlsPems":
+        """Raises StartupError naming the field of the file that cannot be read."""
+        return TlsPems(
+            ca=_read("tls.ca_file", self.ca_file),
+            cert=_read("tls.cert_file", self.cert_file),
+            key=_read("tls.key_file", self.key_file),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPems:
+    """What the files held."""
+
+    ca: bytes
+    cert: bytes
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTimers:
+    """Seconds.
+
+    connect: TCP, TLS and HTTP/2 set-up. hello: from there (or from the accepted stream) to a valid Hello.
+    keepalive_time: silence before a ping; keepalive_timeout: silence after it that kills the link; so a blackholed link
+    is dead after their sum. stable_after: a link that lived this long resets the backoff.
+    """
+
+    connect_s: float = 2.0
+    hello_s: float = 5.0
+    keepalive_time_s: float = 5.0
+    keepalive_timeout_s: float = 3.0
+    backoff_min_s: float = 0.1
+    backoff_max_s: float = 1.0
+    refused_backoff_max_s: float = 15.0
+    stable_after_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TransportSettings:
+    """listen: HOST:PORT to bind, port 0 for any. peers: all other nodes; a row with the own id is left out.
+
+    queue_bytes_max: payload bytes that may wait for one peer. window_bytes: what one stream may have under way unread:
+    a link carries at most window_bytes per round trip.
+    """
+
+    cluster_id: ClusterId
+    node_id: NodeId
+    region: Region
+    listen: str
+    peers: tuple[PeerAddress, ...]
+    tls: TlsFiles | None = None
+    queue_bytes_max: int = 32 << 20
+    window_bytes: int = 16 << 20
+    timers: LinkTimers = LinkTimers()
+
+    def __post_init__(self) -> None:
+        others = tuple(peer for peer in self.peers if peer.node_id != self.node_id)
+        object.__setattr__(self, "peers", others)
+        assert len({peer.node_id for peer in others}) == len(others), "peer ids are unique"
+        assert self.queue_bytes_max > 0, "a queue needs room"
+        assert 1 << 16 <= self.window_bytes < 1 << 31, "HTTP/2 windows are 64 KiB to 2 GiB (RFC 9113, 6.9.2)"
+        assert FRAME_BYTES_MAX < 1 << 31, "gRPC counts message bytes in an int32"
+
+
+def _read(field: str, file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StartupError(f"{field}: {file} cannot be read: {error.strerror}") from None

@@ -1,0 +1,111 @@
+"""One face for both ends of a gRPC stream, in bytes; every way in which a stream can break becomes LinkLost.
+
+Serializers are None on purpose: gRPC hands over raw bytes, and only `LinkMessage` ever parses them.
+"""
+
+import asyncio
+from typing import Any, Final, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from replicator.v1 import peer_pb2
+
+SERVICE: Final = "replicator.v1.PeerService"
+METHOD: Final = "Link"
+
+
+class LinkLost(Exception):
+    """The stream ended or broke. The text says how, for the log."""
+
+
+class ByteStream(Protocol):
+    """One end of an open stream. One reader and one writer at a time.
+
+    half_closes: `end` leaves the other direction open, so its end must be awaited.
+    """
+
+    half_closes: bool
+
+    async def read(self) -> bytes | None:
+        """Next message; None when the other side has ended the stream in order. Raises LinkLost."""
+        ...
+
+    async def write(self, message: bytes) -> None:
+        """Returns once HTTP/2 flow control has taken the message. Raises LinkLost."""
+        ...
+
+    async def end(self) -> None:
+        """Says that nothing more will be written."""
+        ...
+
+
+class DialledStream:
+    """The client's end."""
+
+    half_closes = True
+
+    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
+        self._call = call
+
+    async def read(self) -> bytes | None:
+        try:
+            message: Any = await self._call.read()
+        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            raise LinkLost(describe(error)) from None
+        return None if message is grpc.aio.EOF else message
+
+    async def write(self, message: bytes) -> None:
+        try:
+            await self._call.write(message)
+        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            raise LinkLost(describe(error)) from None
+
+    async def end(self) -> None:
+        try:
+            await self._call.done_writing()
+        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            raise LinkLost(describe(error)) from None
+
+
+class AcceptedStream:
+    """The server's end. It ends when the handler returns, so `end` has nothing to do."""
+
+    half_closes = False
+
+    def __init__(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        self._context = context
+
+    async def read(self) -> bytes | None:
+        try:
+            message: Any = await self._context.read()
+        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            raise LinkLost(describe(error)) from None
+        return None if message is grpc.aio.EOF else message
+
+    async def write(self, message: bytes) -> None:
+        try:
+            await self._context.write(message)
+        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+            raise LinkLost(describe(error)) from None
+
+    async def end(self) -> None:
+        return
+
+
+def describe(error: BaseException) -> str:
+    """Status and details of an RPC, or the error's own words; one line."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {' '.join((error.details() or '').split())}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def parse(message: bytes) -> peer_pb2.LinkMessage:
+    """Raises LinkLost for anything that is not a LinkMessage with a body."""
+    try:
+        parsed = peer_pb2.LinkMessage.FromString(message)
+    except DecodeError:
+        raise LinkLost(f"malformed message of {len(message)} bytes") from None
+    if parsed.WhichOneof("body") is None:
+        raise LinkLost("message without a known body, perhaps of a newer release")
+    return parsed
