@@ -1,0 +1,44 @@
+"""Two fingerprints: of the way (rolling, at every index) and of the state (keyed, on request).
+
+Both hash explicit fields with explicit lengths. Serialized protobuf is never hashed, since its bytes may differ between
+releases; the log payload is the exception, because every node holds the leader's very bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from struct import Struct
+from typing import Final
+
+from replicator.model.log import Entry
+from replicator.v1 import store_pb2
+
+ROLLING_HASH_BYTES: Final = 16
+STATE_HASH_BYTES: Final = 16
+GENESIS_HASH: Final = bytes(ROLLING_HASH_BYTES)  # before the first entry
+
+_ENTRY: Final = Struct(">QQI")  # index, term, payload bytes
+_OUTCOME: Final = Struct(">BQB")  # status, revision, reason bytes
+_PAIR: Final = Struct(">HIQQQ")  # key bytes, value bytes, create revision, mod revision, version
+
+# key, value, create revision, mod revision, version
+Pair = tuple[bytes, bytes, int, int, int]
+
+
+def rolling_hash(previous: bytes, entry: Entry, outcomes: Sequence[store_pb2.Outcome]) -> bytes:
+    """Fingerprint after `entry`. Equal on two nodes at one index only if all entries and outcomes so far were equal."""
+    parts = [previous, _ENTRY.pack(entry.index, entry.term, len(entry.payload)), entry.payload]
+    for outcome in outcomes:
+        reason = outcome.reason.encode()
+        parts.append(_OUTCOME.pack(outcome.status, outcome.revision, len(reason)))
+        parts.append(reason)
+    return blake2b(b"".join(parts), digest_size=ROLLING_HASH_BYTES).digest()
+
+
+def state_hash(pairs: Iterable[Pair]) -> str:
+    """Fingerprint of all live pairs, given in key order, as hex. Cost: reads every value."""
+    digest = blake2b(digest_size=STATE_HASH_BYTES)
+    for key, value, create_revision, mod_revision, version in pairs:
+        digest.update(_PAIR.pack(len(key), len(value), create_revision, mod_revision, version))
+        digest.update(key)
+        digest.update(value)
+    return digest.hexdigest()

@@ -1,0 +1,39 @@
+"""What can go wrong with a disk, in three classes: try again later, never again, and never should have been asked.
+
+EIO is never retried: after a failed sync the kernel may have dropped the pages and called them clean (Rebello et al.,
+"Can Applications Recover from fsync Failures?", USENIX ATC 2020).
+"""
+
+import errno
+from typing import Final
+
+import lmdb
+
+from replicator.model.errors import CorruptData, StorageFailed
+
+FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CORRUPT: Final = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+)
+
+
+class DiskFull(Exception):
+    """No room for this write: disk, quota or configured size. Nothing was changed; the same write may be retried."""
+
+
+class InvariantViolated(StorageFailed):
+    """A write contradicts what is stored. A bug above; nothing was changed."""
+
+
+def failure_of(error: lmdb.Error | OSError, doing: str) -> DiskFull | StorageFailed:
+    """The failure that an error of lmdb or of the system means. doing: what was tried, for the message."""
+    code = error.code if isinstance(error, lmdb.Error) else error.errno
+    message = f"{doing}: {error}"
+    if isinstance(error, lmdb.DiskError) or code in FULL_ERRNOS:
+        return DiskFull(message)
+    if isinstance(error, _CORRUPT):
+        return CorruptData(message)
+    return StorageFailed(message)

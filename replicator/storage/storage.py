@@ -1,0 +1,197 @@
+"""The room's face: one turn in, outcomes out; short reads from any thread.
+
+Invariant: `position` is that of the last durable commit, never ahead of it.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from replicator.machine.digest import Pair, state_hash
+from replicator.model.errors import StorageFailed, Unavailable
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
+from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.model.values import KeyValue
+from replicator.storage import reads
+from replicator.storage.env import Environment
+from replicator.storage.failures import InvariantViolated
+from replicator.storage.layout import Header, Transaction, pack_number
+from replicator.storage.opening import Identity, open_environment
+from replicator.storage.raft_log import LogBounds, RaftLog
+from replicator.storage.reads import ScanPage, ScanRange
+from replicator.storage.turn import TurnResult, perform_turn
+from replicator.v1 import store_pb2
+
+STATE_HASH_ATTEMPTS_MAX: Final = 5
+_LOOK_EVERY_KEYS: Final = 512  # how often the long read looks whether a resize waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the store stands."""
+
+    applied_index: LogIndex
+    revision: Revision
+    live_keys: int
+    time_ms: int
+    rolling_hash: bytes
+
+
+class _ResizeWanted(Exception):
+    """The long read stepped out, so that the writer can grow the map."""
+
+
+class Storage:
+    """One data directory, open. `commit` from one thread at a time, everything else from any thread."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._databases = environment.databases
+        self._committing = threading.Lock()
+        self._failure: StorageFailed | None = None
+        with environment.read() as txn:
+            self._position = _position_of(Header.load(txn, self._databases))
+            log = RaftLog(txn, self._databases)
+            _assert_ordered(self._position, log.bounds(), log.hard_state())
+
+    @classmethod
+    def open(cls, path: Path, *, cluster_id: ClusterId, node_id: NodeId, size_max_bytes: int) -> "Storage":
+        """Opens or creates the data directory. Raises DataDirectoryError, or CorruptData if the content is damaged."""
+        environment = open_environment(path, size_max_bytes, Identity(cluster_id, node_id))
+        try:
+            return cls(environment)
+        except BaseException:
+            environment.close()
+            raise
+
+    def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
+        """Makes one turn durable, all of it or nothing; blocks for the disk. Outcomes per applied entry, per command.
+
+        Raises DiskFull: nothing was changed, the same write may be retried. Raises StorageFailed: the node must stop;
+        every later commit raises the same.
+        """
+        if not self._committing.acquire(blocking=False):
+            raise InvariantViolated("two commits at a time")
+        try:
+            if self._failure is not None:
+                raise self._failure
+            result = self._commit_durably(write)
+            self._position = _position_of(result.header)
+            return result.outcomes
+        finally:
+            self._committing.release()
+
+    def _commit_durably(self, write: TurnWrite) -> TurnResult:
+        def work(txn: Transaction) -> TurnResult:
+            return perform_turn(txn, self._databases, write)
+
+        try:
+            return self._environment.write(work)
+        except StorageFailed as failure:
+            self._failure = failure
+            raise
+        except AssertionError as error:
+            self._failure = InvariantViolated(f"a turn met an impossible state: {error}")
+            raise self._failure from error
+
+    @property
+    def position(self) -> Position:
+        """As of the last commit."""
+        return self._position
+
+    # Log
+
+    def load_log(self) -> LogBounds:
+        """First and last entry held; all 0 if the log is empty."""
+        with self._environment.read() as txn:
+            return RaftLog(txn, self._databases).bounds()
+
+    def read_entries(self, first: LogIndex, *, count_max: int, bytes_max: int) -> list[Entry]:
+        """Entries from `first` on; at least one if it is held. Raises CorruptData."""
+        with self._environment.read() as txn:
+            return RaftLog(txn, self._databases).read(first, count_max=count_max, bytes_max=bytes_max)
+
+    def term_at(self, index: LogIndex) -> Term | None:
+        """Term of an entry; None if it is not held."""
+        with self._environment.read() as txn:
+            entry = RaftLog(txn, self._databases).entry_at(index)
+        return None if entry is None else entry.term
+
+    def hard_state(self) -> HardState:
+        """Term, vote and commit index; those of a new node if none were saved."""
+        with self._environment.read() as txn:
+            return RaftLog(txn, self._databases).hard_state()
+
+    # State
+
+    def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:
+        """The live pair or None, and revision and applied index that the read saw."""
+        with self._environment.read() as txn:
+            header = Header.load(txn, self._databases)
+            return reads.get(txn, self._databases, key), header.revision, header.applied_index
+
+    def scan(
+        self,
+        start: bytes,
+        end: bytes | None,
+        *,
+        at_revision: Revision | None = None,
+        after_key: bytes | None = None,
+        keys_max: int,
+        bytes_max: int,
+    ) -> ScanPage:
+        """One page; see ScanRange and ScanPage. A revision not reached yet is answered as of the newest."""
+        wanted = ScanRange(start, end, at_revision, after_key, keys_max, bytes_max)
+        with self._environment.read() as txn:
+            return reads.scan(txn, self._databases, wanted)
+
+    def digest_at(self, index: LogIndex) -> bytes | None:
+        """Rolling hash after `index`; None if it is not applied here."""
+        with self._environment.read() as txn:
+            return txn.get(pack_number(index), db=self._databases.digests)
+
+    def state_hash(self) -> tuple[str, LogIndex]:
+        """Hash of all live pairs, and the index at which they were read. Long: not for the loop's thread.
+
+        Begins anew when the map must grow meanwhile; raises Unavailable when that happens again and again.
+        """
+        for _ in range(STATE_HASH_ATTEMPTS_MAX):
+            try:
+                return self._state_hash_once()
+            except _ResizeWanted:
+                continue
+        raise Unavailable("the store grows too fast for a state hash; try again", retry_after_s=1.0)
+
+    def _state_hash_once(self) -> tuple[str, LogIndex]:
+        with self._environment.read() as txn:
+            applied_index = Header.load(txn, self._databases).applied_index
+
+            def live_pairs() -> Iterator[Pair]:
+                for count, pair in enumerate(reads.pairs(txn, self._databases)):
+                    if count % _LOOK_EVERY_KEYS == 0 and self._environment.gate.exclusive_wanted:
+                        raise _ResizeWanted
+                    if pair is not None:
+                        yield pair
+
+            return state_hash(live_pairs()), applied_index
+
+    def data_bytes(self) -> int:
+        """Bytes in use on disk, free pages included."""
+        return self._environment.used_bytes()
+
+    def close(self) -> None:
+        """Lets go of the directory. Closing twice is fine."""
+        self._environment.close()
+
+
+def _position_of(header: Header) -> Position:
+    return Position(header.applied_index, header.revision, header.live_keys, header.time_ms, header.rolling_hash)
+
+
+def _assert_ordered(position: Position, bounds: LogBounds, hard_state: HardState) -> None:
+    """Applied and committed may trail the log, never pass it."""
+    if position.applied_index > bounds.last_index or hard_state.commit_index > bounds.last_index:
+        marks = f"applied {position.applied_index}, committed {hard_state.commit_index}"
+        raise InvariantViolated(f"{marks}: beyond the last entry {bounds.last_index}")
