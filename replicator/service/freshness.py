@@ -5,7 +5,7 @@ CAUSAL        wait until the token is applied here; a token beyond the end of th
 BOUNDED       wait until provably no staler than asked (and until the token, if one is given, is applied)
 LOCAL         now; a token is checked for shape only, since the level asks for "any age" in so many words
 
-After `ready` returns, the caller reads without awaiting in between: the promise is about that very moment.
+The promise is about the moment at which `ready` returns; whatever the caller reads afterwards is at least that new.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from replicator.core.causal_token import CausalToken
+from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, ReplicaBehind, ShuttingDown, TokenAhead, Unavailable
 from replicator.model.ids import ClusterId, LogIndex
 from replicator.model.values import Consistency
-from replicator.service.deadline import Deadline
 from replicator.service.ports import EnginePort
 from replicator.service.validate import refuse
 

@@ -1,4 +1,7 @@
-"""What the use cases need of the engine and the store. Both satisfy these by shape; neither is imported here."""
+"""What the use cases need of the engine and the store.
+
+Both satisfy these by shape; neither is imported, so that a use case can be tried over any log and any store.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -68,7 +71,7 @@ class PagePort(Protocol):
 
     @property
     def last_key(self) -> bytes | None:
-        """Where the next page resumes; None on an empty page."""
+        """Where the next page resumes: the last key looked at; None if there was none."""
         ...
 
 
@@ -92,7 +95,7 @@ class PositionPort(Protocol):
 
 
 class StorePort(Protocol):
-    """Reads of the local replica. All are short and local, except `state_hash`, which needs a thread."""
+    """Reads of the local replica, from any thread. `scan` and `state_hash` are too long for the loop's own."""
 
     def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:
         """The pair, the store's revision and its applied index, all of one transaction."""

@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 
 from replicator.core.causal_token import CausalToken
+from replicator.model.deadline import Deadline
 from replicator.model.ids import ClusterId
 from replicator.model.values import Consistency, KeyValue
-from replicator.service.deadline import Deadline
 from replicator.service.freshness import Freshness, ReadOptions
 from replicator.service.ports import EnginePort, StorePort
 from replicator.service.validate import check_key

@@ -1,14 +1,15 @@
 """Scan: pages of a range, all showing the revision that the first page fixed, whichever node serves them."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 
 from replicator.core.causal_token import CausalToken, PageToken
+from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
 from replicator.model.ids import ClusterId
 from replicator.model.limits import SCAN_PAGE_BYTES_MAX
 from replicator.model.values import KeyValue
-from replicator.service.deadline import Deadline
 from replicator.service.freshness import Freshness, ReadOptions
 from replicator.service.ports import EnginePort, PagePort, StorePort
 from replicator.service.read import staleness_of
@@ -58,7 +59,9 @@ class ScanService:
             check_resume_key(resume.resume_key, wanted.start, wanted.end)
             await self._freshness.reach(CausalToken(resume.index), deadline)
         staleness_ms = staleness_of(self._engine, options, started_s)
-        page = self._store.scan(
+        # A page may look at thousands of keys: on the loop, that would hold up heartbeats.
+        page = await asyncio.to_thread(
+            self._store.scan,
             wanted.start,
             wanted.end,
             at_revision=resume.revision if resume else None,

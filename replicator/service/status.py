@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from replicator.core.causal_token import CausalToken
+from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region
 from replicator.model.status import EngineStatus, PeerProgress
 from replicator.model.values import MemberStatus, NodeStatus
-from replicator.service.deadline import Deadline
 from replicator.service.ports import EnginePort, StorePort
 
 # A state hash reads every live key: one at a time, and few may queue for it.

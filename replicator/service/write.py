@@ -6,10 +6,10 @@ The outcome is computed by the state machine, the same on every node; here it on
 from dataclasses import dataclass
 
 from replicator.core.causal_token import CausalToken
+from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal, error_from_reason
 from replicator.model.ids import ClusterId, LogIndex
 from replicator.model.values import KeyValue
-from replicator.service.deadline import Deadline
 from replicator.service.ports import EnginePort
 from replicator.service.validate import WriteId, check_key, check_value, check_write_id
 from replicator.v1 import store_pb2

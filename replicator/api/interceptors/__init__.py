@@ -1,0 +1,4 @@
+"""What every call passes, outermost first: trace, errors, limits, deadline.
+
+Only our own unary methods are wrapped; health and reflection answer as they are, also while calls are refused.
+"""

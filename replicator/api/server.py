@@ -1,0 +1,155 @@
+"""The gRPC server of a node: binds, serves, drains, stops."""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import grpc.aio
+from grpc_reflection.v1alpha import reflection
+
+from replicator.api.cluster_servicer import ClusterServicer
+from replicator.api.credentials import server_credentials
+from replicator.api.health import HEALTH_SERVICE_NAME, Health
+from replicator.api.interceptors.deadline import DeadlineInterceptor
+from replicator.api.interceptors.errors import ErrorsInterceptor
+from replicator.api.interceptors.limits import LimitsInterceptor
+from replicator.api.interceptors.trace import TraceInterceptor
+from replicator.api.kv_servicer import KVServicer
+from replicator.config.schema import NodeConfig, TlsSection
+from replicator.model.errors import StartupError
+from replicator.model.observe import Observer
+from replicator.service.read import ReadService
+from replicator.service.scan import ScanService
+from replicator.service.status import StatusService
+from replicator.service.write import WriteService
+from replicator.v1 import cluster_pb2, cluster_pb2_grpc, kv_pb2, kv_pb2_grpc
+
+# Above every limit of ours, so that a request beyond one gets our own error; far beyond, gRPC refuses it unread.
+MESSAGE_BYTES_MAX: Final = 4 << 20
+# Long streams (health watches) would otherwise use up the whole grace; our own calls have ended by then.
+STREAMS_GRACE_S: Final = 0.2
+
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # or a second process on the port would start, and share its calls
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """listen: HOST:PORT; port 0 picks a free one. tls: None for plaintext."""
+
+    listen: str
+    calls_in_flight_max: int
+    tls: TlsSection | None = None
+
+    @classmethod
+    def from_config(cls, config: NodeConfig) -> "ApiSettings":
+        return cls(config.api_listen, config.limits.calls_in_flight_max, config.tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases that the API offers."""
+
+    write: WriteService
+    read: ReadService
+    scan: ScanService
+    status: StatusService
+
+
+class ApiServer:
+    """One per node. start() once, stop() once; stop() without start() is fine."""
+
+    def __init__(self, settings: ApiSettings, services: Services, observer: Observer) -> None:
+        self._settings = settings
+        self._services = services
+        self._observer = observer
+        self._limits = LimitsInterceptor(settings.calls_in_flight_max)
+        self._health = Health()
+        self._server: grpc.aio.Server | None = None
+        self._bound_port = 0
+
+    @property
+    def bound_port(self) -> int:
+        """0 before start()."""
+        return self._bound_port
+
+    @property
+    def health(self) -> Health:
+        return self._health
+
+    async def start(self, *, interceptors_inside: tuple[grpc.aio.ServerInterceptor, ...] = ()) -> None:
+        """Binds and serves. Raises StartupError, one line naming the field to change.
+
+        interceptors_inside: more of them, next to the servicers.
+        """
+        server = grpc.aio.server(
+            interceptors=(
+                TraceInterceptor(self._observer),
+                ErrorsInterceptor(),
+                self._limits,
+                DeadlineInterceptor(),
+                *interceptors_inside,
+            ),
+            options=_OPTIONS,
+        )
+        await self._register(server)
+        self._bound_port = self._bind(server)
+        await server.start()
+        self._server = server
+
+    def drain(self) -> None:
+        """New calls are refused with ShuttingDown; those in flight go on."""
+        self._limits.drain()
+
+    async def stop(self, grace_s: float) -> None:
+        """Drains, waits up to grace_s for the calls in flight, then ends whatever is left."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        deadline_s = time.monotonic() + grace_s
+        self.drain()
+        await self._health.shut_down()
+        with suppress(TimeoutError):  # what has not ended by then is cancelled below
+            await asyncio.wait_for(self._limits.wait_idle(), grace_s)
+        await server.stop(min(STREAMS_GRACE_S, max(0.0, deadline_s - time.monotonic())))
+
+    async def _register(self, server: grpc.aio.Server) -> None:
+        services = self._services
+        kv_pb2_grpc.add_KVServiceServicer_to_server(
+            KVServicer(services.write, services.read, services.scan, services.status.identity), server
+        )
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterServicer(services.status), server)
+        await self._health.register(server)
+        names = [pb.DESCRIPTOR.services_by_name[name].full_name for pb, name in _OWN_SERVICES]
+        reflection.enable_server_reflection([*names, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        listen, tls = self._settings.listen, self._settings.tls
+        credentials = None if tls is None else server_credentials(tls)
+        try:
+            if credentials is None:
+                port = server.add_insecure_port(listen)
+            else:
+                port = server.add_secure_port(listen, credentials)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise StartupError(
+                f"listen.api: cannot bind {listen}: the port is in use or the address is not of this machine; "
+                "stop the other process, or configure another address"
+            )
+        return port
+
+
+_OWN_SERVICES: Final = ((kv_pb2, "KVService"), (cluster_pb2, "ClusterService"))
