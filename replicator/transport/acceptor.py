@@ -25,7 +25,7 @@ from replicator.transport.settings import TransportSettings
 from replicator.transport.streams import METHOD, SERVICE, AcceptedStream, LinkLost, parse
 from replicator.v1 import peer_pb2
 
-_LOG = logging.getLogger(__name__)
+_GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
 
 UNSHAKEN_STREAMS_MAX: Final = 32  # streams that have not said who they are, at once
 FLUSH_S: Final = 0.5  # for the status of ended streams to leave before connections are cut
@@ -145,6 +145,18 @@ class Acceptor:
     ) -> None:
         self._roster.notices.say(f"stranger:{origin}", f"turned away a stream from={origin}: {why}")
         _end(context, code, why)
+
+
+class _GoneBeforeStatus(logging.Filter):
+    """gRPC logs a traceback when a peer is gone before its stream's status: a cut link, which `roster` logs anyway."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        is_ours = any(isinstance(arg, bytes | str) and SERVICE in str(arg) for arg in record.args or ())
+        return not (is_ours and type(error).__name__ == "ExecuteBatchError")
+
+
+_GRPC_LOG.addFilter(_GoneBeforeStatus())
 
 
 def certified_names(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Collection[str]:

@@ -34,8 +34,9 @@ class Refused:
 
 
 def shown(text: str) -> str:
-    """Quoted, escaped, at most SHOWN_CHARS_MAX characters of it."""
-    return repr(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "...")
+    """Quoted and escaped; cut, with dots, at SHOWN_CHARS_MAX."""
+    quoted = repr(text[: SHOWN_CHARS_MAX + 1])
+    return quoted if len(quoted) <= SHOWN_CHARS_MAX else f"{quoted[:SHOWN_CHARS_MAX]}..."
 
 
 def hello_to(settings: TransportSettings, peer: NodeId) -> peer_pb2.LinkMessage:

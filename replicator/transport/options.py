@@ -61,6 +61,8 @@ def _common(settings: TransportSettings) -> Options:
         # Silence kills the link; C-core also derives TCP_USER_TIMEOUT (Linux) from the keepalive timeout.
         ("grpc.keepalive_time_ms", _ms(settings.timers.keepalive_time_s)),
         ("grpc.keepalive_timeout_ms", _ms(settings.timers.keepalive_timeout_s)),
+        # The timer that ends a connection whose ping stays unanswered; its own default of 60 s would win otherwise.
+        ("grpc.http2.ping_timeout_ms", _ms(settings.timers.keepalive_timeout_s)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),  # no limit: an idle link is pinged for ever
     ]

@@ -70,6 +70,13 @@ class PeerTransport:
         link = self._roster.current(peer)
         return link is not None and link.queue.add(payload)
 
+    def drop(self, peer: NodeId, epoch: int, why: str) -> None:
+        """Ends the link of that epoch, if it is still the current one; a new one is dialled as after any loss."""
+        link = self._roster.current(peer)
+        if link is not None and link.epoch == epoch:
+            self._roster.retire(link, why)
+            link.cut(why)
+
     def links(self) -> Mapping[NodeId, LinkStatus]:
         """Every peer, linked or not."""
         return self._roster.status()

@@ -1,5 +1,6 @@
 """What a transport is told once, at start."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +27,29 @@ class TlsFiles:
     key_file: Path
 
     def read(self) -> "TlsPems":
-        """Raises StartupError naming the field of the file that cannot be read."""
-        return TlsPems(
+        """Raises StartupError naming the field of the file that cannot be read or does not fit the others."""
+        pems = TlsPems(
             ca=_read("tls.ca_file", self.ca_file),
             cert=_read("tls.cert_file", self.cert_file),
             key=_read("tls.key_file", self.key_file),
         )
+        self._check()
+        return pems
+
+    def _check(self) -> None:
+        """OpenSSL says what is wrong; gRPC would only say that the port could not be bound."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_verify_locations(self.ca_file)
+        except (ssl.SSLError, OSError) as error:
+            raise StartupError(f"tls.ca_file: {self.ca_file} holds no PEM certificate ({error})") from None
+        try:
+            context.load_cert_chain(self.cert_file, self.key_file, password=lambda: b"")  # never ask on a terminal
+        except (ssl.SSLError, OSError, ValueError) as error:
+            raise StartupError(
+                f"tls.key_file: {self.key_file} is no unencrypted PEM key for the certificate of tls.cert_file, "
+                f"{self.cert_file} ({error})"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,326 @@
+"""Who is turned away from a peer port, and that both sides can read why."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+
+from replicator.model.errors import StartupError
+from replicator.model.ids import NodeId
+from replicator.transport.acceptor import UNSHAKEN_STREAMS_MAX
+from replicator.transport.settings import LinkTimers, TlsFiles
+from replicator.v1 import peer_pb2
+from tests.support.links import QUICK, HandDriven, Links, RecordingSink, a_hello, a_setting, is_linked, until
+
+N1, N2 = NodeId("n1"), NodeId("n2")
+
+
+@pytest.fixture
+async def links() -> AsyncIterator[Links]:
+    async with Links() as running:
+        yield running
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def certificate(authority: trustme.CA, folder: Path, name: str) -> TlsFiles:
+    folder = folder / f"{name}-{id(authority)}"
+    folder.mkdir(exist_ok=True)
+    leaf = authority.issue_cert(name)
+    files = TlsFiles(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    authority.cert_pem.write_to_path(files.ca_file)
+    leaf.cert_chain_pems[0].write_to_path(files.cert_file)
+    leaf.private_key_pem.write_to_path(files.key_file)
+    return files
+
+
+def warnings(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
+    return [r.message for r in caplog.records if r.levelno == logging.WARNING and r.message.startswith(start)]
+
+
+@pytest.mark.parametrize(
+    ("acceptor", "dialler", "reason", "named"),
+    [
+        ({}, {"cluster_id": "warehouse"}, "CLUSTER_MISMATCH", ["'warehouse'", "'shop'"]),
+        ({"node_id": NodeId("n0")}, {}, "WRONG_NODE", ["'n1'", "'n0'"]),
+        ({}, {"node_id": NodeId("n7")}, "UNKNOWN_NODE", ["'n7'", "'n2'"]),
+    ],
+)
+async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
+    links: Links,
+    caplog: pytest.LogCaptureFixture,
+    acceptor: dict[str, Any],
+    dialler: dict[str, Any],
+    reason: str,
+    named: list[str],
+) -> None:
+    """And it is said once, however often the peer returns."""
+    caplog.set_level(logging.DEBUG, "replicator.transport")
+    sink_1, sink_2 = RecordingSink(), RecordingSink()
+    one = await links.start(replace(a_setting("n1", {"n2": 1}), **acceptor), sink_1)
+    two = await links.start(replace(a_setting("n2", {"n1": one.bound_port}), **dialler), sink_2)
+
+    await until(lambda: sum(r.message.startswith("refused by peer=n1") for r in caplog.records) >= 3)
+
+    for line in ("refusing peer=", "refused by peer=n1"):
+        said = warnings(caplog, line)
+        assert len(said) == 1, said
+        assert reason in said[0]
+        assert [value for value in named if value not in said[0]] == []
+    status = two.links()[N1]
+    assert not status.connected
+    assert status.last_refusal is not None
+    assert reason in status.last_refusal
+    assert sink_1.calls == sink_2.calls == []
+
+
+@pytest.mark.parametrize(("version", "version_min"), [(3, 2), (0, 0)])
+async def test_a_peer_of_another_protocol_version_is_refused(
+    links: Links, caplog: pytest.LogCaptureFixture, version: int, version_min: int
+) -> None:
+    one = await links.start(a_setting("n1", {"n2": 1}), RecordingSink())
+    async with HandDriven(one.bound_port) as peer:
+        await peer.say(a_hello(protocol_version=version, protocol_version_min=version_min))
+        refusal = (await peer.hear()).refusal
+        assert refusal.reason == "PROTOCOL_VERSION"
+        assert "upgrade" in refusal.message
+        assert await peer.call.read() is grpc.aio.EOF
+    assert len(warnings(caplog, "refusing peer='n2'")) == 1
+    assert one.links()[N2].last_refusal is not None
+
+
+async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
+    links: Links, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: asyncio.Queue[peer_pb2.LinkMessage] = asyncio.Queue()
+
+    async def newer(_: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        await context.read()
+        answer = a_hello(node_id="n1", peer_id="n2", region="eu", protocol_version=9, protocol_version_min=9)
+        await context.write(answer.SerializeToString())
+        heard.put_nowait(peer_pb2.LinkMessage.FromString(await context.read()))
+
+    server = grpc.aio.server()
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(newer)
+    service = grpc.method_handlers_generic_handler("replicator.v1.PeerService", {"Link": handler})
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        two = await links.start(a_setting("n2", {"n1": port}), RecordingSink())
+        async with asyncio.timeout(20):
+            refusal = (await heard.get()).refusal
+        assert refusal.reason == "PROTOCOL_VERSION"
+        await until(lambda: len(warnings(caplog, "refusing peer=n1")) == 1)
+        assert not is_linked(two, "n1")
+        await two.stop(0.2)
+    finally:
+        await server.stop(None)
+
+
+async def test_an_acceptor_that_is_refused_after_its_hello_logs_it(
+    links: Links, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = RecordingSink()
+    one = await links.start(a_setting("n1", {"n2": 1}), sink)
+    async with HandDriven(one.bound_port) as peer:
+        await peer.shake_hands()
+        await peer.say(
+            peer_pb2.LinkMessage(refusal=peer_pb2.Refusal(reason="PROTOCOL_VERSION", message="9 to 9, not 1"))
+        )
+        await until(lambda: len(sink.calls) == 2)
+    assert warnings(caplog, "refused by peer=n2") == ["refused by peer=n2: PROTOCOL_VERSION: 9 to 9, not 1"]
+
+
+async def test_another_region_than_configured_is_a_warning_and_no_more(
+    links: Links, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = await links.start(a_setting("n1", {"n2": 1}), RecordingSink())
+    async with HandDriven(one.bound_port) as peer:
+        await peer.say(a_hello(region="mars"))
+        assert (await peer.hear()).WhichOneof("body") == "hello"
+        await until(lambda: is_linked(one, "n2"))
+    assert "'mars'" in warnings(caplog, "node 'n2'")[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (peer_pb2.LinkMessage(frame=b"x").SerializeToString(), "first message must be Hello, got frame"),
+        (b"\xff\xff\xff\xff", "malformed message of 4 bytes"),
+        (b"cos\nsystem\n(S'true'\ntR.", "malformed message|without a known body"),
+        (b"", "without a known body"),
+    ],
+)
+async def test_a_stream_that_does_not_begin_with_hello_is_turned_away(
+    links: Links, caplog: pytest.LogCaptureFixture, first: bytes, why: str
+) -> None:
+    sink = RecordingSink()
+    one = await links.start(a_setting("n1", {"n2": 1}), sink)
+    async with HandDriven(one.bound_port) as peer:
+        await peer.call.write(first)
+        with pytest.raises(grpc.aio.AioRpcError, match=why) as refused:
+            await peer.call.read()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert len(warnings(caplog, "turned away a stream from=ipv4:127.0.0.1")) == 1
+    assert sink.calls == []
+
+
+@pytest.mark.parametrize("message", [b"\xff\xff\xff\xff", a_hello().SerializeToString()])
+async def test_nonsense_on_an_established_link_closes_it(
+    links: Links, caplog: pytest.LogCaptureFixture, message: bytes
+) -> None:
+    caplog.set_level(logging.INFO, "replicator.transport")
+    sink = RecordingSink()
+    one = await links.start(a_setting("n1", {"n2": 1}), sink)
+    async with HandDriven(one.bound_port) as peer:
+        await peer.shake_hands()
+        await peer.call.write(message)
+        await until(lambda: sink.calls == [("up", "n2", 1), ("down", "n2", 1)])
+    assert "link down peer=n2 epoch=1 why=" in caplog.text
+    assert "malformed message" in caplog.text or "unexpected hello" in caplog.text
+
+
+async def test_a_silent_stream_is_turned_away_after_the_hello_timeout(links: Links) -> None:
+    timers = replace(QUICK, hello_s=0.2)
+    one = await links.start(a_setting("n1", {"n2": 1}, timers=timers), RecordingSink())
+    async with HandDriven(one.bound_port) as silent:
+        with pytest.raises(grpc.aio.AioRpcError, match="no Hello within") as refused:
+            await silent.call.read()
+    assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_streams_that_have_not_said_hello_are_limited_in_number(links: Links) -> None:
+    one = await links.start(a_setting("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
+    silent = [HandDriven(one.bound_port) for _ in range(UNSHAKEN_STREAMS_MAX)]
+    try:
+        for peer in silent:
+            await peer.call.wait_for_connection()
+        while True:  # the last of the silent ones may still be on its way
+            async with HandDriven(one.bound_port) as late:
+                try:
+                    await late.shake_hands()
+                except grpc.aio.AioRpcError as error:
+                    code = error.code()
+                    break
+    finally:
+        for peer in silent:
+            await peer.__aexit__()
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    async with HandDriven(one.bound_port) as peer:
+        await peer.shake_hands()
+
+
+async def test_mutual_tls_links_nodes_whose_certificates_name_them(
+    links: Links, authority: trustme.CA, tmp_path: Path
+) -> None:
+    sink = RecordingSink()
+    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    tls = certificate(authority, tmp_path, "n2")
+    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
+    await until(lambda: is_linked(two, "n1"))
+    assert two.send(N1, b"under seal")
+    await until(lambda: sink.frames.get("n2") == [b"under seal"])
+
+
+async def test_a_valid_certificate_of_another_node_is_refused_on_both_sides(
+    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = RecordingSink()
+    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    stolen = certificate(authority, tmp_path, "n3")
+    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=stolen), RecordingSink())
+    await until(lambda: two.links()[N1].last_refusal is not None)
+    for line in (*warnings(caplog, "refusing peer='n2'"), *warnings(caplog, "refused by peer=n1")):
+        assert "IDENTITY" in line
+        assert "'n2'" in line
+        assert "'n3'" in line
+    assert len(warnings(caplog, "refus")) == 2
+    assert sink.calls == []
+
+
+async def test_an_acceptor_with_the_certificate_of_another_node_is_not_linked(
+    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n3")), RecordingSink())
+    tls = certificate(authority, tmp_path, "n2")
+    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
+    await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
+    assert not is_linked(two, "n1")
+    assert "share no CA or not be n1" in warnings(caplog, "cannot link peer=n1")[0]
+
+
+async def test_a_certificate_of_another_authority_is_refused(
+    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In both directions: the dialler trusts the acceptor's authority here, but is not trusted by it."""
+    sink = RecordingSink()
+    mine = certificate(authority, tmp_path, "n1")
+    one = await links.start(a_setting("n1", {"n2": 1}, tls=mine), sink)
+    foreign = replace(certificate(trustme.CA(), tmp_path, "n2"), ca_file=mine.ca_file)
+    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=foreign), RecordingSink())
+    await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
+    assert not is_linked(two, "n1")
+    assert sink.calls == []
+
+
+async def test_a_plaintext_node_cannot_reach_a_tls_port(
+    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = RecordingSink()
+    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    two = await links.start(a_setting("n2", {"n1": one.bound_port}), RecordingSink())
+    await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
+    assert not is_linked(two, "n1")
+    assert sink.calls == []
+
+
+async def test_an_address_of_another_machine_cannot_be_bound(
+    links: Links, authority: trustme.CA, tmp_path: Path
+) -> None:
+    settings = a_setting("n1", {"n2": 1}, listen="192.0.2.1:0", tls=certificate(authority, tmp_path, "n1"))
+    with pytest.raises(StartupError, match=r"^listen\.peer: 192\.0\.2\.1:0 cannot be bound \(.*\): choose an address"):
+        await links.start(settings, RecordingSink())
+
+
+async def test_a_key_that_does_not_fit_its_certificate_is_a_start_up_error(
+    links: Links, authority: trustme.CA, tmp_path: Path
+) -> None:
+    mine, other = certificate(authority, tmp_path, "n1"), certificate(authority, tmp_path, "n2")
+    broken_ca = replace(mine, ca_file=mine.key_file)
+    for broken in (replace(mine, key_file=other.key_file), replace(mine, cert_file=mine.key_file), broken_ca):
+        with pytest.raises(StartupError, match=r"^tls\.(key_file|ca_file): .*(is no unencrypted PEM key|holds no PEM)"):
+            await links.start(a_setting("n1", {"n2": 1}, tls=broken), RecordingSink())
+
+
+async def test_a_client_without_a_certificate_is_refused(links: Links, authority: trustme.CA, tmp_path: Path) -> None:
+    sink = RecordingSink()
+    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    bare = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    async with HandDriven(one.bound_port, bare) as peer:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await peer.shake_hands()
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert sink.calls == []
+
+
+async def test_dialling_a_port_that_is_no_peer_port_says_so(links: Links, caplog: pytest.LogCaptureFixture) -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        two = await links.start(a_setting("n2", {"n1": port}), RecordingSink())
+        await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
+        assert "no peer port listens there" in warnings(caplog, "cannot link peer=n1")[0]
+        await two.stop(0.2)
+    finally:
+        await server.stop(None)

@@ -1,0 +1,139 @@
+"""Builders for tests of peer links: a sink that records, transports on free ports, a hand-driven peer."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import grpc
+
+from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.transport.peer_transport import PeerTransport
+from replicator.transport.ports import LinkSink
+from replicator.transport.settings import LinkTimers, PeerAddress, TransportSettings
+from replicator.transport.streams import METHOD, SERVICE
+from replicator.v1 import peer_pb2
+
+REGION_OF = {"n1": "eu", "n2": "us", "n3": "ap"}
+QUICK = LinkTimers(backoff_min_s=0.01, backoff_max_s=0.05, refused_backoff_max_s=0.05)
+
+
+async def until(holds: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+    """Waits on a condition, not on time; the timeout only ends a test that has failed."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110  # what is waited for has no event of its own
+            await asyncio.sleep(0.005)
+
+
+@dataclass
+class RecordingSink:
+    """Keeps every call, and asserts the order that LinkSink promises. `gate` closed holds the reader back."""
+
+    calls: list[tuple[str, str, int]] = field(default_factory=list)
+    frames: dict[str, list[bytes]] = field(default_factory=dict)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    up: dict[str, int] = field(default_factory=dict)
+    last_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def link_up(self, peer: NodeId, epoch: int) -> None:
+        assert peer not in self.up, f"{peer} is up already"
+        assert epoch > self.last_epoch, "epochs only grow"
+        self.last_epoch = epoch
+        self.up[peer] = epoch
+        self.calls.append(("up", peer, epoch))
+
+    def link_down(self, peer: NodeId, epoch: int) -> None:
+        assert self.up.pop(peer) == epoch, "down pairs with up"
+        self.calls.append(("down", peer, epoch))
+
+    async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
+        assert self.up.get(peer) == epoch, "frames come between up and down"
+        await self.gate.wait()
+        self.frames.setdefault(peer, []).append(payload)
+
+
+def a_setting(node: str, peers: dict[str, int], **changes: Any) -> TransportSettings:
+    """peers: node id to the loopback port under which it is reached."""
+    rows = tuple(PeerAddress(NodeId(n), Region(REGION_OF.get(n, "eu")), f"127.0.0.1:{p}") for n, p in peers.items())
+    settings = TransportSettings(
+        cluster_id=ClusterId("shop"),
+        node_id=NodeId(node),
+        region=Region(REGION_OF.get(node, "eu")),
+        listen="127.0.0.1:0",
+        peers=rows,
+        timers=QUICK,
+    )
+    return replace(settings, **changes)
+
+
+class Links(AsyncExitStack):
+    """Starts transports, and stops them all at the end of the test."""
+
+    async def start(self, settings: TransportSettings, sink: LinkSink) -> PeerTransport:
+        transport = PeerTransport(settings, sink, random.Random(7))
+        self.push_async_callback(transport.stop, 0.5)
+        await transport.start()
+        return transport
+
+    async def pair(self, **changes: Any) -> tuple[PeerTransport, RecordingSink, PeerTransport, RecordingSink]:
+        """n1, which accepts, and n2, which dials; linked."""
+        sink_1, sink_2 = RecordingSink(), RecordingSink()
+        one = await self.start(a_setting("n1", {"n2": 1}, **changes), sink_1)
+        two = await self.start(a_setting("n2", {"n1": one.bound_port}, **changes), sink_2)
+        await until(lambda: is_linked(one, "n2") and is_linked(two, "n1"))
+        return one, sink_1, two, sink_2
+
+
+def is_linked(transport: PeerTransport, peer: str) -> bool:
+    return transport.links()[NodeId(peer)].connected
+
+
+def a_hello(**changes: Any) -> peer_pb2.LinkMessage:
+    """What n2 says to n1."""
+    fields: dict[str, Any] = {
+        "cluster_id": "shop",
+        "node_id": "n2",
+        "peer_id": "n1",
+        "protocol_version": 1,
+        "protocol_version_min": 1,
+        "region": "us",
+    }
+    return peer_pb2.LinkMessage(hello=peer_pb2.Hello(**(fields | changes)))
+
+
+class HandDriven:
+    """A peer whose every message the test writes itself."""
+
+    def __init__(self, port: int, credentials: grpc.ChannelCredentials | None = None, target_name: str = "n1") -> None:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", target_name)]
+        address = f"127.0.0.1:{port}"
+        self._channel = (
+            grpc.aio.insecure_channel(address, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, options=options)
+        )
+        self.call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(f"/{SERVICE}/{METHOD}")()
+
+    async def __aenter__(self) -> "HandDriven":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.call.cancel()
+        await self._channel.close()
+
+    async def say(self, message: peer_pb2.LinkMessage) -> None:
+        await self.call.write(message.SerializeToString())
+
+    async def hear(self) -> peer_pb2.LinkMessage:
+        answer: Any = await self.call.read()
+        assert answer is not grpc.aio.EOF, "expected a message, the stream ended"
+        return peer_pb2.LinkMessage.FromString(answer)
+
+    async def shake_hands(self) -> None:
+        await self.say(a_hello())
+        assert (await self.hear()).WhichOneof("body") == "hello"
