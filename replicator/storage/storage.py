@@ -70,7 +70,7 @@ class Storage:
         """Makes one turn durable, all of it or nothing; blocks for the disk. Outcomes per applied entry, per command.
 
         Raises DiskFull: nothing was changed, the same write may be retried. Raises StorageFailed: the node must stop;
-        every later commit raises the same.
+        every later commit raises the same, and reads may fail too (after a failed meta page write lmdb refuses them).
         """
         if not self._committing.acquire(blocking=False):
             raise InvariantViolated("two commits at a time")

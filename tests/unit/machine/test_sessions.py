@@ -1,0 +1,183 @@
+"""Exactly once: what is remembered of a client, for how long, and what a retry gets."""
+
+import pytest
+
+from replicator.machine import sessions
+from replicator.machine.apply import apply_entry
+from replicator.model.limits import SESSION_IDLE_MS_MAX, SESSION_IDLE_MS_MIN, SESSION_RESULTS_MAX
+from replicator.v1 import kv_pb2, store_pb2
+from tests.support.commands import an_entry, by, client, delete, put, swap
+from tests.support.memory_store import MemoryStore
+
+APPLIED = store_pb2.Outcome.STATUS_APPLIED
+COMPARE_FAILED = store_pb2.Outcome.STATUS_COMPARE_FAILED
+REJECTED = store_pb2.Outcome.STATUS_REJECTED
+
+
+def applied(store: MemoryStore, *commands: bytes, time_ms: int = 1) -> list[store_pb2.Outcome]:
+    return apply_entry(store, an_entry(store.applied_index + 1, *commands, time_ms=time_ms))
+
+
+def test_a_retry_gets_the_first_outcome_and_changes_nothing() -> None:
+    store = MemoryStore()
+    [first] = applied(store, put(b"a", b"1", by(1, 1)))
+    applied(store, put(b"a", b"2", by(2, 1)))
+    [retry] = applied(store, put(b"a", b"1", by(1, 1)))
+
+    assert not first.duplicate
+    assert (retry.duplicate, retry.status, retry.revision, retry.index) == (True, APPLIED, 1, 1)
+    assert store.revision == 2
+
+
+def test_a_retry_within_one_entry_is_applied_once() -> None:
+    store = MemoryStore()
+    first, retry = applied(store, put(b"a", b"1", by(1, 1)), put(b"a", b"1", by(1, 1)))
+
+    assert (first.duplicate, retry.duplicate, store.revision) == (False, True, 1)
+
+
+def test_a_retried_compare_and_set_that_lost_shows_what_it_found_then() -> None:
+    store = MemoryStore()
+    applied(store, put(b"a", b"found"))
+    applied(store, swap(b"a", b"mine", 9, by(1, 1)))
+    assert b"found" not in store.results[client(1), 1], "the value is not kept twice"
+    applied(store, put(b"a", b"later"))
+    [retry] = applied(store, swap(b"a", b"mine", 9, by(1, 1)))
+
+    assert (retry.status, retry.duplicate) == (COMPARE_FAILED, True)
+    assert (retry.current.key, retry.current.value, retry.current.mod_revision) == (b"a", b"found", 1)
+
+
+def test_without_a_write_id_every_arrival_is_applied() -> None:
+    store = MemoryStore()
+    applied(store, put(b"a"), put(b"a"))
+    assert store.revision == 2
+    assert store.sessions == {}
+
+
+def test_a_released_result_is_answered_with_session_expired() -> None:
+    store = MemoryStore()
+    applied(store, put(b"a", b"1", by(1, 1)), put(b"a", b"2", by(1, 2, oldest_pending=2)))
+    [late] = applied(store, put(b"a", b"1", by(1, 1)))
+
+    assert (late.status, late.reason) == (REJECTED, "SESSION_EXPIRED")
+    assert store.revision == 2
+    assert list(store.results) == [(client(1), 2)]
+    assert store.sessions[client(1)].results == 1
+
+
+def test_an_unknown_client_that_already_released_results_has_expired() -> None:
+    store = MemoryStore()
+    [outcome] = applied(store, put(b"a", b"1", by(1, 5, oldest_pending=3)))
+
+    assert (outcome.status, outcome.reason) == (REJECTED, "SESSION_EXPIRED")
+    assert (store.revision, store.session_count()) == (0, 0)
+
+
+def test_writes_of_one_client_may_arrive_in_any_order() -> None:
+    store = MemoryStore()
+    outcomes = applied(store, put(b"c", b"3", by(1, 3, 1)), put(b"a", b"1", by(1, 1)), put(b"b", b"2", by(1, 2, 1)))
+
+    assert [outcome.status for outcome in outcomes] == [APPLIED] * 3
+    assert store.sessions[client(1)].results == 3
+
+
+@pytest.mark.parametrize(
+    "write_id",
+    [
+        kv_pb2.WriteId(client_id=b"short", sequence=1, oldest_pending=1),
+        kv_pb2.WriteId(client_id=b"x" * 17, sequence=1, oldest_pending=1),
+        kv_pb2.WriteId(client_id=client(1), sequence=0, oldest_pending=0),
+        kv_pb2.WriteId(client_id=client(1), sequence=1, oldest_pending=0),
+        kv_pb2.WriteId(client_id=client(1), sequence=1, oldest_pending=2),
+    ],
+)
+def test_a_malformed_write_id_is_rejected_and_leaves_no_trace(write_id: kv_pb2.WriteId) -> None:
+    store = MemoryStore()
+    [outcome] = applied(store, put(b"a", b"1", write_id))
+
+    assert (outcome.status, outcome.reason) == (REJECTED, "INVALID_ARGUMENT")
+    assert (store.revision, store.session_count(), len(store.results)) == (0, 0, 0)
+
+
+def test_a_rejected_argument_is_remembered_but_a_full_window_is_not() -> None:
+    store = MemoryStore()
+    applied(store, put(b"", b"1", by(1, 1)))
+    [again] = applied(store, put(b"", b"1", by(1, 1)))
+    assert (again.duplicate, again.reason) == (True, "INVALID_ARGUMENT")
+
+    beyond = by(1, 1 + SESSION_RESULTS_MAX, oldest_pending=1)
+    [refused] = applied(store, put(b"a", b"1", beyond))
+    assert (refused.status, refused.reason) == (REJECTED, "OVERLOADED")
+    beyond.oldest_pending = 2
+    [accepted] = applied(store, put(b"a", b"1", beyond))
+    assert (accepted.status, accepted.duplicate) == (APPLIED, False)
+
+
+def test_a_client_never_holds_more_results_than_the_limit() -> None:
+    store = MemoryStore()
+    for sequence in range(1, SESSION_RESULTS_MAX + 50):
+        applied(store, put(b"a", b"1", by(1, sequence, oldest_pending=1)))
+
+    assert len(store.results) == store.sessions[client(1)].results == SESSION_RESULTS_MAX
+    assert store.revision == SESSION_RESULTS_MAX
+
+
+def test_an_unknown_client_beyond_the_window_takes_no_place() -> None:
+    store = MemoryStore()
+    [refused] = applied(store, put(b"a", b"1", by(1, 1 + SESSION_RESULTS_MAX, oldest_pending=1)))
+
+    assert refused.reason == "OVERLOADED"
+    assert store.session_count() == 0
+
+
+def test_when_full_the_longest_idle_client_makes_room_but_never_too_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "SESSIONS_MAX", 2)
+    store = MemoryStore()
+    applied(store, put(b"a", b"1", by(1, 1)), time_ms=1)
+    applied(store, put(b"a", b"1", by(2, 1)), time_ms=2)
+
+    [early] = applied(store, put(b"a", b"1", by(3, 1)), time_ms=SESSION_IDLE_MS_MIN)
+    assert (early.status, early.reason) == (REJECTED, "OVERLOADED")
+
+    enough_ms = 2 + SESSION_IDLE_MS_MIN + sessions.TOUCH_MS
+    [admitted] = applied(store, put(b"a", b"1", by(3, 1)), time_ms=enough_ms)
+    assert admitted.status == APPLIED
+    assert set(store.sessions) == {client(2), client(3)}
+    assert {held[0] for held in store.results} == {client(2), client(3)}
+
+
+def test_idle_clients_are_forgotten_a_few_at_a_time() -> None:
+    store = MemoryStore()
+    for number in range(40):
+        applied(store, put(b"a", b"1", by(number, 1)))
+    late_ms = 2 + SESSION_IDLE_MS_MAX + sessions.TOUCH_MS
+
+    applied(store, delete(b"x"), time_ms=late_ms - 1)
+    assert store.session_count() == 40, "not idle for long enough"
+    left = []
+    for _ in range(4):
+        applied(store, delete(b"x"), time_ms=late_ms)
+        left.append(store.session_count())
+    assert left == [24, 8, 0, 0]
+    assert store.results == {}
+
+
+def test_a_busy_client_is_touched_rarely_and_never_forgotten() -> None:
+    store = MemoryStore()
+    for step in range(200):
+        time_ms = 1 + step * 30_000
+        [outcome] = applied(store, put(b"a", b"1", by(1, step + 1)), time_ms=time_ms)
+        assert outcome.status == APPLIED
+        assert 0 <= time_ms - store.sessions[client(1)].last_used_ms <= sessions.TOUCH_MS
+
+
+def test_a_forgotten_client_cannot_apply_an_old_write_again() -> None:
+    store = MemoryStore()
+    applied(store, put(b"a", b"1", by(1, 1)), put(b"a", b"1", by(1, 2)))
+    applied(store, delete(b"x"), time_ms=2 + SESSION_IDLE_MS_MAX + sessions.TOUCH_MS)
+    assert store.session_count() == 0
+    [retry] = applied(store, put(b"a", b"1", by(1, 2)))
+
+    assert (retry.status, retry.reason) == (REJECTED, "SESSION_EXPIRED")
+    assert store.revision == 2
