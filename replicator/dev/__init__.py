@@ -1,0 +1,12 @@
+"""A local cluster: one OS process a node, configured, started, watched and stopped from one place.
+
+Exists so that `replicator dev`, the harness, the benchmarks and the tests start the same real nodes in the same way.
+Knows: configuration files, processes, and what the public client reports. Must not know: anything inside a node.
+"""
+
+from replicator.dev.cluster import LocalCluster
+from replicator.dev.layout import ClusterPlan, NodePlan, SeenAt, plan_cluster
+from replicator.dev.ports import free_ports
+from replicator.dev.processes import NodeProcess
+
+__all__ = ["ClusterPlan", "LocalCluster", "NodePlan", "NodeProcess", "SeenAt", "free_ports", "plan_cluster"]

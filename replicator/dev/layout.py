@@ -1,0 +1,198 @@
+"""Which nodes a local cluster has, where each listens and keeps its files, and the configuration file of each.
+
+Pure planning plus the writing of the files; starts nothing. A folder that already holds a cluster is taken up again
+with its cluster id, so that `replicator dev --data DIR` finds yesterday's data.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from replicator.config.load import load_config
+from replicator.config.schema import NodeConfig
+from replicator.dev.ports import LOOPBACK, free_ports, is_free
+from replicator.model.errors import ConfigError
+from replicator.model.ids import ClusterId, NodeId, Region, is_valid_name
+
+NODES_MAX: Final = 9  # as many voters as a configuration may list
+CONFIG_FILE: Final = "node.toml"
+LOG_FILE: Final = "node.log"
+DATA_FOLDER: Final = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node. folder: holds its configuration, its log and its data."""
+
+    id: NodeId
+    region: Region
+    api_port: int
+    peer_port: int
+    admin_port: int
+    folder: Path
+
+    @property
+    def api(self) -> str:
+        return f"{LOOPBACK}:{self.api_port}"
+
+    @property
+    def peer(self) -> str:
+        return f"{LOOPBACK}:{self.peer_port}"
+
+    @property
+    def admin(self) -> str:
+        return f"{LOOPBACK}:{self.admin_port}"
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / CONFIG_FILE
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / LOG_FILE
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / DATA_FOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class SeenAt:
+    """Where one node finds another, if not at that node's own address: behind a proxy, for instance."""
+
+    peer: str | None = None
+    api: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """A whole cluster. seen_from: (who looks, whom it looks for) -> the address written into the first one's file.
+
+    Of two nodes the one with the greater id dials, so one peer address a pair is enough to route all their traffic.
+    """
+
+    cluster_id: ClusterId
+    profile: str
+    nodes: tuple[NodePlan, ...]
+    seen_from: Mapping[tuple[NodeId, NodeId], SeenAt] = field(default_factory=dict)
+
+    def toml_of(self, viewer: NodePlan) -> str:
+        """The configuration file of one node."""
+        lines = [
+            "[node]",
+            f"id = {_quoted(viewer.id)}",
+            f"region = {_quoted(viewer.region)}",
+            f"data_dir = {_quoted(DATA_FOLDER)}",
+            "",
+            "[listen]",
+            f"api = {_quoted(viewer.api)}",
+            f"peer = {_quoted(viewer.peer)}",
+            f"admin = {_quoted(viewer.admin)}",
+            "",
+            "[raft]",
+            f"profile = {_quoted(self.profile)}",
+            "",
+            "[cluster]",
+            f"id = {_quoted(self.cluster_id)}",
+        ]
+        for member in self.nodes:
+            seen = self.seen_from.get((viewer.id, member.id), SeenAt())
+            lines += [
+                "",
+                "[[cluster.members]]",
+                f"id = {_quoted(member.id)}",
+                f"region = {_quoted(member.region)}",
+                f"peer = {_quoted(seen.peer or member.peer)}",
+                f"api = {_quoted(seen.api or member.api)}",
+            ]
+        return "\n".join(lines) + "\n"
+
+    def write(self) -> None:
+        """Writes every node's file. Raises ConfigError if the folder cannot be written."""
+        for node in self.nodes:
+            try:
+                node.folder.mkdir(parents=True, exist_ok=True)
+                node.config_file.write_text(self.toml_of(node), encoding="utf-8")
+            except OSError as error:
+                raise ConfigError("--data", f"{node.folder} cannot be written: {error.strerror}") from None
+
+
+def plan_cluster(
+    directory: Path, regions: Sequence[str], *, nodes: int | None = None, profile: str = "lan"
+) -> ClusterPlan:
+    """A cluster of `nodes` (default: one a region), spread over the regions in turn, ids like `eu-1`.
+
+    Raises ConfigError if the request makes no cluster, or if `directory` holds a different one.
+    """
+    count = len(regions) if nodes is None else nodes
+    _check_request(regions, count, profile)
+    names = [
+        (NodeId(f"{regions[i % len(regions)]}-{i // len(regions) + 1}"), regions[i % len(regions)])
+        for i in range(count)
+    ]
+    earlier = _configs_in(directory)
+    if earlier:
+        _check_same_nodes(directory, earlier, dict(names))
+    ports = _ports_of(earlier, [name for name, _ in names]) or free_ports(3 * count)
+    return ClusterPlan(
+        cluster_id=ClusterId(earlier[0].cluster.id if earlier else f"dev-{secrets.token_hex(4)}"),
+        profile=profile,
+        nodes=tuple(
+            NodePlan(
+                id=name,
+                region=Region(region),
+                api_port=ports[3 * i],
+                peer_port=ports[3 * i + 1],
+                admin_port=ports[3 * i + 2],
+                folder=directory.absolute() / name,
+            )
+            for i, (name, region) in enumerate(names)
+        ),
+    )
+
+
+def _check_request(regions: Sequence[str], count: int, profile: str) -> None:
+    if not regions:
+        raise ConfigError("--regions", "at least one region is needed, for example eu,us,ap")
+    for region in regions:
+        if not is_valid_name(region):
+            raise ConfigError("--regions", f"{region!r} is not a name: use 1 to 63 of a-z, 0-9 and '-'")
+    if len(set(regions)) != len(regions):
+        raise ConfigError("--regions", f"{','.join(regions)} names a region twice")
+    if not len(regions) <= count <= NODES_MAX:
+        raise ConfigError("--nodes", f"must be from {len(regions)} (one a region) to {NODES_MAX}, is {count}")
+    if profile not in ("lan", "wan"):
+        raise ConfigError("--profile", f"{profile!r} is neither lan nor wan")
+
+
+def _configs_in(directory: Path) -> list[NodeConfig]:
+    """The nodes that a folder already holds, by id."""
+    files = sorted(directory.glob(f"*/{CONFIG_FILE}"))
+    return sorted((load_config(file) for file in files), key=lambda config: config.node.id)
+
+
+def _check_same_nodes(directory: Path, earlier: list[NodeConfig], wanted: Mapping[NodeId, str]) -> None:
+    held = {NodeId(config.node.id): config.node.region for config in earlier}
+    if held != wanted or len({config.cluster.id for config in earlier}) != 1:
+        raise ConfigError(
+            "--data",
+            f"{directory} holds a cluster of {', '.join(held)}, not of {', '.join(sorted(wanted))}; "
+            "name another folder, or delete this one to start afresh",
+        )
+
+
+def _ports_of(earlier: list[NodeConfig], names: Sequence[NodeId]) -> list[int] | None:
+    """The ports that the cluster had, in the order of `names`; None if there was none or one of them is taken."""
+    listening = {
+        config.node.id: [config.api_listen, config.peer_listen, config.listen.admin or "0:0"] for config in earlier
+    }
+    ports = [int(address.rpartition(":")[2]) for name in names for address in listening.get(name, [])]
+    return ports if ports and all(port and is_free(port) for port in ports) else None
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string. Names and addresses only, for which JSON's escapes are TOML's."""
+    return json.dumps(text)
