@@ -64,15 +64,18 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def reserve(fd: int, size_bytes: int) -> None:
-    """Makes sure that the file's first `size_bytes` have blocks on the disk, growing it if need be.
+def reserve(fd: int, size_bytes: int, *, from_bytes: int = 0) -> None:
+    """Makes sure that the file has blocks on the disk from `from_bytes` to `size_bytes`, growing it if need be.
 
     A write within them cannot run out of space (except on copy-on-write file systems). Raises OSError with ENOSPC,
     EDQUOT or EFBIG if there is no room; the file then has its old length and holds no more than before.
     """
     old_bytes = os.fstat(fd).st_size
+    if not hasattr(os, "posix_fallocate"):  # macOS: a full disk then stops the node, which is loud but loses nothing
+        os.ftruncate(fd, max(old_bytes, size_bytes))
+        return
     try:
-        os.posix_fallocate(fd, 0, size_bytes)
+        os.posix_fallocate(fd, from_bytes, size_bytes - from_bytes)
     except OSError:
         os.ftruncate(fd, old_bytes)  # a failed attempt keeps the blocks that it got
         raise

@@ -129,7 +129,7 @@ class Environment:
             if target_bytes <= self._map_bytes:
                 raise DiskFull(f"the data has reached its configured size of {self._size_max_bytes} bytes")
             try:
-                directory.reserve(self._data_fd, target_bytes)
+                directory.reserve(self._data_fd, target_bytes, from_bytes=self._map_bytes)
                 break
             except OSError as error:
                 if error.errno not in FULL_ERRNOS or step_bytes <= MAP_STEP_BYTES_MIN:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import lmdb
 
 from replicator.machine.digest import GENESIS_HASH
+from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, Revision
 
 FORMAT_VERSION: Final = 1
@@ -38,6 +39,8 @@ Database = Any
 
 def unpack_number(data: bytes) -> int:
     """The number that `pack_number` packed."""
+    if len(data) != _NUMBER.size:
+        raise CorruptData(f"a number of {len(data)} bytes, must be {_NUMBER.size}")
     number: int = _NUMBER.unpack(data)[0]
     return number
 
@@ -107,6 +110,8 @@ class Header:
         data = txn.get(HEADER_KEY, db=databases.meta)
         if data is None:
             return EMPTY_HEADER
+        if len(data) != _HEADER.size:
+            raise CorruptData(f"header: {len(data)} bytes, must be {_HEADER.size}")
         applied, revision, live_keys, time_ms, session_count, rolling_hash = _HEADER.unpack(data)
         return cls(LogIndex(applied), Revision(revision), live_keys, time_ms, session_count, rolling_hash)
 

@@ -89,7 +89,7 @@ def _open_lmdb(path: Path, map_bytes: int) -> lmdb.Environment:
             str(path), map_size=map_bytes, subdir=True, max_readers=READERS_MAX, max_dbs=DATABASE_COUNT, mode=0o600
         )
     except lmdb.Error as error:
-        raise DataDirectoryError(_damaged(path, error.reason or str(error))) from error
+        raise DataDirectoryError(damaged(path, error.reason or str(error))) from error
     engine = "lmdb-{}.{}".format(*env.lib_version()[:2])
     if engine != ENGINE:
         env.close()
@@ -104,10 +104,11 @@ def _refuse_truncated(path: Path, env: lmdb.Environment, data_fd: int) -> None:
     held_bytes, needed_bytes = os.fstat(data_fd).st_size, used_bytes(env)
     if held_bytes < needed_bytes:
         problem = f"{DATA_FILE} has {held_bytes} of {needed_bytes} bytes"
-        raise DataDirectoryError(_damaged(path, problem))
+        raise DataDirectoryError(damaged(path, problem))
 
 
-def _damaged(path: Path, problem: str) -> str:
+def damaged(path: Path, problem: str) -> str:
+    """The one line for a directory whose content cannot be trusted."""
     return (
         f"{path}: damaged or not written by replicator ({problem}); move it away and let the node copy from the others"
     )
@@ -123,7 +124,7 @@ def _open_databases(path: Path, env: lmdb.Environment, identity: Identity) -> Da
             else:
                 _check_identity(path, txn, databases, identity)
     except lmdb.Error as error:
-        raise DataDirectoryError(_damaged(path, str(error))) from error
+        raise DataDirectoryError(damaged(path, str(error))) from error
     assert page_bytes(env) > 0
     return databases
 
@@ -142,7 +143,7 @@ def _check_identity(path: Path, txn: Transaction, databases: Databases, identity
     def noted(name: bytes) -> str:
         value = txn.get(name, db=databases.meta)
         if value is None:
-            raise DataDirectoryError(_damaged(path, f"no {name.decode()} in it"))
+            raise DataDirectoryError(damaged(path, f"no {name.decode()} in it"))
         return value.decode("utf-8", "replace")
 
     format_version = noted(b"format_version")

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from replicator.machine.digest import Pair, state_hash
-from replicator.model.errors import StorageFailed, Unavailable
+from replicator.model.errors import DataDirectoryError, StorageFailed, Unavailable
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.values import KeyValue
 from replicator.storage import reads
 from replicator.storage.env import Environment
-from replicator.storage.failures import InvariantViolated
+from replicator.storage.failures import DiskFull, InvariantViolated
 from replicator.storage.layout import Header, Transaction, pack_number
-from replicator.storage.opening import Identity, open_environment
+from replicator.storage.opening import Identity, damaged, open_environment
 from replicator.storage.raft_log import LogBounds, RaftLog
 from replicator.storage.reads import ScanPage, ScanRange
 from replicator.storage.turn import TurnResult, perform_turn
@@ -58,10 +58,13 @@ class Storage:
 
     @classmethod
     def open(cls, path: Path, *, cluster_id: ClusterId, node_id: NodeId, size_max_bytes: int) -> "Storage":
-        """Opens or creates the data directory. Raises DataDirectoryError, or CorruptData if the content is damaged."""
+        """Opens or creates the data directory. Raises DataDirectoryError, also if its content is damaged."""
         environment = open_environment(path, size_max_bytes, Identity(cluster_id, node_id))
         try:
             return cls(environment)
+        except StorageFailed as failure:
+            environment.close()
+            raise DataDirectoryError(damaged(path, str(failure))) from failure
         except BaseException:
             environment.close()
             raise
@@ -92,8 +95,10 @@ class Storage:
         except StorageFailed as failure:
             self._failure = failure
             raise
-        except AssertionError as error:
-            self._failure = InvariantViolated(f"a turn met an impossible state: {error}")
+        except DiskFull:
+            raise
+        except Exception as error:  # an assert or damaged data: whatever it is, this store is not to be written again
+            self._failure = StorageFailed(f"a turn met an impossible state: {type(error).__name__}: {error}")
             raise self._failure from error
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from replicator.model.errors import CorruptData, Overloaded, StorageFailed
+from replicator.model.errors import CorruptData, DataDirectoryError, Overloaded, StorageFailed
 from replicator.model.ids import LogIndex, NodeId, Revision, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage import InvariantViolated, LogBounds, ScanPage, Storage, StorageWriter, env
@@ -138,7 +138,7 @@ def test_a_damaged_hard_state_is_never_taken_for_a_new_node(tmp_path: Path) -> N
     storage.close()
     damaged(tmp_path, b"hard_state", b"state")
 
-    with pytest.raises(CorruptData, match="hard state"):
+    with pytest.raises(DataDirectoryError, match="hard state: does not match its checksum"):
         opened(tmp_path)
 
 
