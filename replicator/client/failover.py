@@ -136,8 +136,8 @@ def _check_size(request_bytes: int) -> None:
     """Beyond this a node's transport refuses the message unread, without a word about limits."""
     if request_bytes > MESSAGE_BYTES_MAX:
         raise InvalidArgument(
-            f"request has {request_bytes} bytes, far beyond what a node reads ({MESSAGE_BYTES_MAX}); keys have up to 480 "
-            "bytes, values up to 1 MiB",
+            f"request has {request_bytes} bytes, far beyond what a node reads ({MESSAGE_BYTES_MAX}); keys have up to "
+            "480 bytes, values up to 1 MiB",
             metadata={"field": "request", "limit": str(MESSAGE_BYTES_MAX)},
         )
 

@@ -1,0 +1,249 @@
+"""A replicated log in memory: entries go through the real state machine, replicas can fall behind or be cut off.
+
+Satisfies the ports of `replicator.service.ports`. What it leaves out is disks, elections and the wire.
+"""
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from replicator.machine.apply import apply_entry
+from replicator.machine.codec import encode_batch
+from replicator.machine.digest import state_hash
+from replicator.model.errors import NoLeader, ReplicaBehind, ReplicatorError
+from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region, Revision, Term
+from replicator.model.log import Entry
+from replicator.model.status import EngineStatus, PeerProgress
+from replicator.model.values import KeyValue
+from replicator.service.read import ReadService
+from replicator.service.scan import ScanService
+from replicator.service.status import MemberAddress, NodeIdentity, StatusService
+from replicator.service.write import WriteService
+from replicator.v1 import store_pb2
+from tests.support.memory_store import MemoryStore
+
+CLUSTER_ID = ClusterId("shop")
+
+
+@dataclass(frozen=True)
+class MemoryPage:
+    kvs: tuple[KeyValue, ...]
+    revision: Revision
+    applied_index: LogIndex
+    more: bool
+    last_key: bytes | None
+
+
+@dataclass(frozen=True)
+class MemoryPosition:
+    applied_index: LogIndex
+    revision: Revision
+    live_keys: int
+    time_ms: int
+    rolling_hash: bytes
+
+
+class MemoryReplica(MemoryStore):
+    """The state machine's store with the reads of service.ports.StorePort on top."""
+
+    def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:
+        found = next((kv for kv in self._live_at(self.revision) if kv.key == key), None)
+        return found, self.revision, self.applied_index
+
+    def scan(
+        self,
+        start: bytes,
+        end: bytes,
+        *,
+        at_revision: Revision | None,
+        after_key: bytes | None,
+        keys_max: int,
+        bytes_max: int,
+    ) -> MemoryPage:
+        revision = self.revision if at_revision is None else min(at_revision, self.revision)
+        wanted = [
+            kv
+            for kv in self._live_at(revision)
+            if kv.key >= start and (not end or kv.key < end) and (after_key is None or kv.key > after_key)
+        ]
+        page: list[KeyValue] = []
+        for kv in wanted[:keys_max]:
+            if sum(len(held.key) + len(held.value) for held in page) >= bytes_max:
+                break
+            page.append(kv)
+        last_key = page[-1].key if page else None
+        return MemoryPage(tuple(page), revision, self.applied_index, len(page) < len(wanted), last_key)
+
+    @property
+    def position(self) -> MemoryPosition:
+        return MemoryPosition(self.applied_index, self.revision, self.live_keys, self.time_ms, self.rolling_hash)
+
+    def state_hash(self) -> tuple[str, LogIndex]:
+        return state_hash(self.pairs_at(self.revision)), self.applied_index
+
+    def data_bytes(self) -> int:
+        return sum(event.ByteSize() for event in self.events.values())
+
+    def _live_at(self, revision: int) -> list[KeyValue]:
+        return [KeyValue(*pair) for pair in self.pairs_at(revision)]
+
+
+@dataclass
+class MemoryCluster:
+    """One log; whatever is in it is committed. `leader` None: an election that does not end."""
+
+    log: list[Entry] = field(default_factory=list)
+    nodes: list["MemoryNode"] = field(default_factory=list)
+    leader: "MemoryNode | None" = None
+    term: Term = Term(1)
+
+    def add(self, node_id: str, region: str) -> "MemoryNode":
+        node = MemoryNode(self, NodeId(node_id), Region(region))
+        self.nodes.append(node)
+        self.leader = self.leader or node
+        return node
+
+    def commit(self, command: bytes) -> LogIndex:
+        index = LogIndex(len(self.log) + 1)
+        self.log.append(Entry(encode_batch(time.time_ns() // 1_000_000, [command]), index, self.term))
+        for node in self.nodes:
+            node.catch_up()
+        return index
+
+
+class MemoryNode:
+    """Satisfies service.ports.EnginePort. `hold` and `cut_off` are its faults; `raises` fails the next proposals."""
+
+    def __init__(self, cluster: MemoryCluster, node_id: NodeId, region: Region) -> None:
+        self.cluster = cluster
+        self.node_id = node_id
+        self.region = region
+        self.replica = MemoryReplica()
+        self.outcomes: dict[LogIndex, store_pb2.Outcome] = {}
+        self.raises: deque[ReplicatorError] = deque()
+        self.read_indexes = 0
+        self._held = False
+        self._cut_off = False
+        self._known_commit = LogIndex(0)
+        self._fresh_at_s = time.monotonic()
+        self._moved = asyncio.Event()
+
+    # Faults
+
+    def hold(self) -> None:
+        """Stops applying; still hears of commits."""
+        self._held = True
+        self._fresh_at_s = time.monotonic()
+
+    def cut_off(self) -> None:
+        """Hears of nothing and reaches no leader."""
+        self._cut_off = self._held = True
+        self._fresh_at_s = time.monotonic()
+
+    def heal(self) -> None:
+        self._held = self._cut_off = False
+        self.catch_up()
+
+    # EnginePort
+
+    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
+        if self.raises:
+            raise self.raises.popleft()
+        leader = self._reach_leader()
+        index = self.cluster.commit(command)
+        await asyncio.sleep(0)
+        return leader.outcomes[index]
+
+    async def read_index(self, *, timeout_s: float) -> LogIndex:
+        self.read_indexes += 1
+        self._reach_leader()
+        await asyncio.sleep(0)
+        return LogIndex(len(self.cluster.log))
+
+    async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.applied_index < index:
+                    await self._moved.wait()
+        except TimeoutError:
+            raise ReplicaBehind(f"applied {self.applied_index}, wanted {index}") from None
+
+    async def wait_fresh(self, max_staleness_ms: float, *, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.staleness_ms() > max_staleness_ms:
+                    await self._moved.wait()
+        except TimeoutError:
+            raise ReplicaBehind(f"not known to be at most {max_staleness_ms} ms old") from None
+
+    def staleness_ms(self) -> float:
+        return (time.monotonic() - self._fresh_at_s) * 1000.0 if self._held else 0.0
+
+    @property
+    def applied_index(self) -> LogIndex:
+        return self.replica.applied_index
+
+    @property
+    def known_commit_index(self) -> LogIndex:
+        return self._known_commit
+
+    def status(self) -> EngineStatus:
+        leads = self.cluster.leader is self
+        tip = LogIndex(len(self.cluster.log))
+        return EngineStatus(
+            role="leader" if leads else "follower",
+            term=self.cluster.term,
+            leader_id=self.cluster.leader.node_id if self.cluster.leader and not self._cut_off else "",
+            commit_index=self._known_commit,
+            applied_index=self.applied_index,
+            last_index=self._known_commit,
+            read_only_reason="",
+            peers=tuple(
+                PeerProgress(
+                    peer.node_id,
+                    connected=not peer._cut_off,
+                    match_index=peer.applied_index if leads else None,
+                    lag_entries=EntryCount(tip - peer.applied_index) if leads else None,
+                )
+                for peer in self.cluster.nodes
+                if peer is not self
+            ),
+        )
+
+    # Insides
+
+    def catch_up(self) -> None:
+        if not self._cut_off:
+            self._known_commit = LogIndex(len(self.cluster.log))
+        if not self._held:
+            for entry in self.cluster.log[self.applied_index :]:
+                (self.outcomes[entry.index],) = apply_entry(self.replica, entry)
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def _reach_leader(self) -> "MemoryNode":
+        if self.cluster.leader is None or self._cut_off:
+            raise NoLeader("no leader is known here", retry_after_s=0.02)
+        return self.cluster.leader
+
+    # Use cases over it
+
+    def identity(self, addresses: dict[NodeId, str] | None = None) -> NodeIdentity:
+        members = tuple(
+            MemberAddress(node.node_id, node.region, (addresses or {}).get(node.node_id, "127.0.0.1:9"), "127.0.0.1:9")
+            for node in self.cluster.nodes
+        )
+        return NodeIdentity(CLUSTER_ID, self.node_id, self.region, "0", members)
+
+    def writes(self) -> WriteService:
+        return WriteService(self, CLUSTER_ID)
+
+    def reads(self) -> ReadService:
+        return ReadService(self, self.replica, CLUSTER_ID)
+
+    def scans(self) -> ScanService:
+        return ScanService(self, self.replica, CLUSTER_ID)
+
+    def statuses(self) -> StatusService:
+        return StatusService(self, self.replica, self.identity())
