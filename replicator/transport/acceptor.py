@@ -152,8 +152,7 @@ class _GoneBeforeStatus(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        is_ours = any(isinstance(arg, bytes | str) and SERVICE in str(arg) for arg in record.args or ())
-        return not (is_ours and type(error).__name__ == "ExecuteBatchError")
+        return not (type(error).__name__ == "ExecuteBatchError" and SERVICE in record.getMessage())
 
 
 _GRPC_LOG.addFilter(_GoneBeforeStatus())

@@ -11,7 +11,7 @@ from replicator.transport.handshake import Refused, hello_to, judge_acceptor, re
 from replicator.transport.options import channel_options
 from replicator.transport.roster import Roster
 from replicator.transport.settings import PeerAddress, TransportSettings
-from replicator.transport.streams import METHOD, SERVICE, DialledStream, LinkLost, describe, parse
+from replicator.transport.streams import METHOD, SERVICE, DialledStream, LinkLost, parse
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,23 +49,21 @@ class Dialler:
     async def _attempt(self) -> float:
         """One channel from dial to end. Returns the seconds to wait before the next."""
         channel = self._open_channel()
+        stream = DialledStream(channel.stream_stream(f"/{SERVICE}/{METHOD}")())
         try:
-            stream = await self._shake_hands(channel)
+            await self._shake_hands(stream)
+            return await self._carry(stream)
         except _HandshakeRefused as error:
             self._roster.refused(self._peer.node_id, str(error))
-            await channel.close()
             return self._refusals.next_s()
         except LinkLost as error:
             self._roster.notices.say(self._peer.node_id, self._failure_line(str(error)))
-            await channel.close()
             return self._failures.next_s()
-        except BaseException:
-            await channel.close()
-            raise
-        try:
-            return await self._carry(stream)
         finally:
-            await channel.close()
+            try:
+                await stream.abandon()  # closing the channel alone can leave a call pending for ever
+            finally:
+                await channel.close()
 
     async def _carry(self, stream: DialledStream) -> float:
         self._refusals.reset()
@@ -85,18 +83,14 @@ class Dialler:
         options = channel_options(self._settings, target_name=self._peer.node_id)
         return grpc.aio.secure_channel(self._peer.address, self._credentials, options=options)
 
-    async def _shake_hands(self, channel: grpc.aio.Channel) -> DialledStream:
+    async def _shake_hands(self, stream: DialledStream) -> None:
         """Raises _HandshakeRefused or LinkLost."""
         timers = self._settings.timers
-        call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(f"/{SERVICE}/{METHOD}")()
-        stream = DialledStream(call)
         try:
             async with asyncio.timeout(timers.connect_s):
-                await call.wait_for_connection()
+                await stream.connected()
         except TimeoutError:
             raise LinkLost(f"no connection within {timers.connect_s:g} s") from None
-        except grpc.aio.AioRpcError as error:
-            raise LinkLost(describe(error)) from None
         try:
             async with asyncio.timeout(timers.hello_s):
                 await stream.write(hello_to(self._settings, self._peer.node_id).SerializeToString())
@@ -106,7 +100,6 @@ class Dialler:
         if answer is None:
             raise LinkLost("the stream ended before an answer to Hello")
         await self._judge(stream, answer)
-        return stream
 
     async def _judge(self, stream: DialledStream, answer: bytes) -> None:
         message = parse(answer)

@@ -70,9 +70,11 @@ class Link:
         finally:
             reader.cancel()
             writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-            self._counters.frames_dropped += self.queue.queued_frames
-            self._over.set_result(None)
+            try:
+                await asyncio.gather(reader, writer, return_exceptions=True)
+            finally:
+                self._counters.frames_dropped += self.queue.queued_frames
+                self._over.set_result(None)
 
     def _why(self, reader: "asyncio.Task[str]", writer: "asyncio.Task[None]") -> str:
         if self._cut.done():

@@ -1,6 +1,7 @@
 """The transport as the rest of the node sees it."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping
 from typing import Final
@@ -15,6 +16,8 @@ from replicator.transport.dialler import Dialler
 from replicator.transport.ports import FRAME_BYTES_MAX, LinkSink, LinkStatus
 from replicator.transport.roster import Roster
 from replicator.transport.settings import TlsPems, TransportSettings
+
+_LOG = logging.getLogger(__name__)
 
 STOP_SPARE_S: Final = 3.0  # beyond the grace, for cancelled streams to unwind
 
@@ -99,8 +102,11 @@ class PeerTransport:
         if self._dialling or endings:
             await asyncio.wait((*self._dialling, *endings), timeout=STOP_SPARE_S)
         if self._acceptor is not None:
-            async with asyncio.timeout(STOP_SPARE_S):
-                await self._acceptor.stop()
+            try:
+                async with asyncio.timeout(STOP_SPARE_S):
+                    await self._acceptor.stop()
+            except TimeoutError:
+                _LOG.error("peer port not closed within %g s: a sink holds on to a frame; going on", STOP_SPARE_S)
 
 
 def _server_credentials(pems: TlsPems | None) -> grpc.ServerCredentials | None:

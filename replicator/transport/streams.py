@@ -4,6 +4,8 @@ Serializers are None on purpose: gRPC hands over raw bytes, and only `LinkMessag
 """
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 import grpc
@@ -13,6 +15,7 @@ from replicator.v1 import peer_pb2
 
 SERVICE: Final = "replicator.v1.PeerService"
 METHOD: Final = "Link"
+ABANDON_S: Final = 1.0
 
 
 class LinkLost(Exception):
@@ -40,6 +43,24 @@ class ByteStream(Protocol):
         ...
 
 
+@contextlib.contextmanager
+def breaking_is_loss() -> Iterator[None]:
+    """Turns every way in which gRPC reports a broken stream into LinkLost.
+
+    One of them is CancelledError, raised in our task when the *other* side ends a stream with status CANCELLED: it must
+    not pass for a cancellation of the task, which nobody asked for.
+    """
+    try:
+        yield
+    except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
+        raise LinkLost(describe(error)) from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 0:
+            raise
+        raise LinkLost("CANCELLED: by the other side") from None
+
+
 class DialledStream:
     """The client's end."""
 
@@ -48,24 +69,40 @@ class DialledStream:
     def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
         self._call = call
 
+    async def connected(self) -> None:
+        """Returns once the connection is up. Raises LinkLost."""
+        with breaking_is_loss():
+            await self._call.wait_for_connection()
+
     async def read(self) -> bytes | None:
-        try:
+        with breaking_is_loss():
             message: Any = await self._call.read()
-        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            raise LinkLost(describe(error)) from None
         return None if message is grpc.aio.EOF else message
 
     async def write(self, message: bytes) -> None:
-        try:
+        with breaking_is_loss():
             await self._call.write(message)
-        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            raise LinkLost(describe(error)) from None
 
     async def end(self) -> None:
-        try:
+        with breaking_is_loss():
             await self._call.done_writing()
-        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            raise LinkLost(describe(error)) from None
+
+    async def abandon(self) -> None:
+        """Cancels, and discards what has arrived but was never read; returns within ABANDON_S.
+
+        C-core completes a call, and frees its bytes, only once they are read: up to a whole window would leak.
+        """
+        self._call.cancel()
+        discarding = asyncio.create_task(self._discard())
+        try:
+            await asyncio.wait((discarding,), timeout=ABANDON_S)
+        finally:
+            discarding.cancel()
+
+    async def _discard(self) -> None:
+        with contextlib.suppress(LinkLost):
+            while await self.read() is not None:
+                pass
 
 
 class AcceptedStream:
@@ -77,17 +114,13 @@ class AcceptedStream:
         self._context = context
 
     async def read(self) -> bytes | None:
-        try:
+        with breaking_is_loss():
             message: Any = await self._context.read()
-        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            raise LinkLost(describe(error)) from None
         return None if message is grpc.aio.EOF else message
 
     async def write(self, message: bytes) -> None:
-        try:
+        with breaking_is_loss():
             await self._context.write(message)
-        except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-            raise LinkLost(describe(error)) from None
 
     async def end(self) -> None:
         return

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
 from replicator.transport.acceptor import UNSHAKEN_STREAMS_MAX
 from replicator.transport.settings import LinkTimers, TlsFiles
+from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
 from tests.support.links import QUICK, HandDriven, Links, RecordingSink, a_hello, a_setting, is_linked, until
 
+Handler = Callable[[object, "grpc.aio.ServicerContext[bytes, bytes]"], Awaitable[None]]
 N1, N2 = NodeId("n1"), NodeId("n2")
 
 
@@ -98,6 +101,20 @@ async def test_a_peer_of_another_protocol_version_is_refused(
     assert one.links()[N2].last_refusal is not None
 
 
+@asynccontextmanager
+async def a_peer_port(handler: Handler) -> AsyncIterator[int]:
+    """A server whose every answer the test writes itself; yields its port."""
+    server = grpc.aio.server()
+    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handler)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(None)
+
+
 async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
     links: Links, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,13 +126,7 @@ async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
         await context.write(answer.SerializeToString())
         heard.put_nowait(peer_pb2.LinkMessage.FromString(await context.read()))
 
-    server = grpc.aio.server()
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(newer)
-    service = grpc.method_handlers_generic_handler("replicator.v1.PeerService", {"Link": handler})
-    server.add_generic_rpc_handlers((service,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
+    async with a_peer_port(newer) as port:
         two = await links.start(a_setting("n2", {"n1": port}), RecordingSink())
         async with asyncio.timeout(20):
             refusal = (await heard.get()).refusal
@@ -123,8 +134,27 @@ async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
         await until(lambda: len(warnings(caplog, "refusing peer=n1")) == 1)
         assert not is_linked(two, "n1")
         await two.stop(0.2)
-    finally:
-        await server.stop(None)
+
+
+@pytest.mark.parametrize("after_hello", [False, True])
+async def test_a_dialler_outlives_streams_that_the_other_side_cancels(links: Links, after_hello: bool) -> None:
+    """gRPC raises CancelledError in the reading task then, which must not end the dialling."""
+    tries = 0
+
+    async def cancelling(_: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        nonlocal tries
+        tries += 1
+        await context.read()
+        if after_hello:
+            await context.write(a_hello(node_id="n1", peer_id="n2", region="eu").SerializeToString())
+        context.set_code(grpc.StatusCode.CANCELLED)
+
+    async with a_peer_port(cancelling) as port:
+        sink = RecordingSink()
+        two = await links.start(a_setting("n2", {"n1": port}), sink)
+        await until(lambda: tries >= 3)
+        await two.stop(0.2)
+    assert bool(sink.calls) is after_hello
 
 
 async def test_an_acceptor_that_is_refused_after_its_hello_logs_it(

@@ -1,0 +1,116 @@
+"""How many MB/s one peer link carries over a long path: two transports, a delay proxy between them, one process.
+
+Shows that the windows are large enough: with the 64 KiB that HTTP/2 begins with, 100 ms allow 0.6 MB/s.
+Run: python -m benchmarks.link_throughput
+"""
+
+import argparse
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import uvloop
+
+from benchmarks.delay_proxy import DelayProxy
+from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.transport.peer_transport import PeerTransport
+from replicator.transport.settings import PeerAddress, TransportSettings
+
+NEAR, FAR = NodeId("n1"), NodeId("n2")
+TARGET_MB_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """one_way_s: delay of the path, each way. window_bytes: of the stream, see TransportSettings."""
+
+    one_way_s: float
+    frame_bytes: int
+    total_bytes: int
+    window_bytes: int
+
+
+class CountingSink:
+    """Counts bytes, and tells when the wanted number is in. Takes peer and epoch as LinkSink says, and ignores them."""
+
+    def __init__(self, wanted_bytes: int) -> None:
+        self.wanted_bytes = wanted_bytes
+        self.bytes = 0
+        self.is_up = asyncio.Event()
+        self.is_done = asyncio.Event()
+
+    def link_up(self, peer: NodeId, epoch: int) -> None:  # noqa: ARG002
+        self.is_up.set()
+
+    def link_down(self, peer: NodeId, epoch: int) -> None:  # noqa: ARG002
+        self.is_up.clear()
+
+    async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:  # noqa: ARG002
+        self.bytes += len(payload)
+        if self.bytes >= self.wanted_bytes:
+            self.is_done.set()
+
+
+def settings(node: NodeId, peer: NodeId, port: int, plan: Plan) -> TransportSettings:
+    return TransportSettings(
+        cluster_id=ClusterId("bench"),
+        node_id=node,
+        region=Region("eu"),
+        listen="127.0.0.1:0",
+        peers=(PeerAddress(peer, Region("eu"), f"127.0.0.1:{port}"),),
+        window_bytes=plan.window_bytes,
+    )
+
+
+async def measure(plan: Plan) -> float:
+    """MB/s (10**6 bytes) from the first send to the last frame delivered, so the path's delay is in it."""
+    near, far = CountingSink(0), CountingSink(plan.total_bytes)
+    acceptor = PeerTransport(settings(NEAR, FAR, 1, plan), near, random.Random(1))
+    await acceptor.start()
+    async with DelayProxy(acceptor.bound_port, plan.one_way_s) as proxy:
+        dialler = PeerTransport(settings(FAR, NEAR, proxy.port, plan), far, random.Random(2))
+        await dialler.start()
+        try:
+            async with asyncio.timeout(120):
+                await near.is_up.wait()
+                await far.is_up.wait()
+                started_s = time.perf_counter()
+                await _send_all(acceptor, plan)
+                await far.is_done.wait()
+                return plan.total_bytes / 1e6 / (time.perf_counter() - started_s)
+        finally:
+            await dialler.stop(0)
+            await acceptor.stop(0)
+
+
+async def _send_all(sender: PeerTransport, plan: Plan) -> None:
+    payload = bytes(plan.frame_bytes)
+    sent_bytes = 0
+    while sent_bytes < plan.total_bytes:
+        if sender.send(FAR, payload):
+            sent_bytes += len(payload)
+        else:
+            await asyncio.sleep(0.002)  # the queue is full: the engine would wait for its next turn
+
+
+async def main(total_mib: int) -> None:
+    print(f"{'round trip':>10} {'frame':>9} {'window':>9} {'MB/s':>8}")
+    for round_trip_ms, frame_kib, window_kib in (
+        (0, 64, 16 << 10),
+        (0, 1, 16 << 10),
+        (100, 64, 64),
+        (100, 64, 16 << 10),
+        (100, 1024, 16 << 10),
+        (220, 64, 16 << 10),
+    ):
+        total_bytes = total_mib << 20 if window_kib > 64 and frame_kib > 1 else 4 << 20
+        plan = Plan(round_trip_ms / 2000, frame_kib << 10, total_bytes, window_kib << 10)
+        print(f"{round_trip_ms:>7} ms {frame_kib:>5} KiB {window_kib:>5} KiB {await measure(plan):>8.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mib", type=int, default=128, help="bytes to send in each run, MiB")
+    uvloop.run(main(parser.parse_args().mib))
