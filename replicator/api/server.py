@@ -121,7 +121,8 @@ class ApiServer:
         self.drain()
         await self._health.shut_down()
         with suppress(TimeoutError):  # what has not ended by then is cancelled below
-            await asyncio.wait_for(self._limits.wait_idle(), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self._limits.wait_idle()
         await server.stop(min(STREAMS_GRACE_S, max(0.0, deadline_s - time.monotonic())))
 
     async def _register(self, server: grpc.aio.Server) -> None:

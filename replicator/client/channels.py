@@ -75,7 +75,8 @@ class Connection:
             if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
                 return False
             try:
-                await asyncio.wait_for(self._channel.wait_for_state_change(state), deadline.left_s())
+                async with asyncio.timeout(deadline.left_s()):
+                    await self._channel.wait_for_state_change(state)
             except TimeoutError:
                 return False
 

@@ -37,7 +37,8 @@ class Discovery:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="replicator-discovery")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._first_round.wait(), min(wait_s, FIRST_ROUND_WAIT_S_MAX))
+            async with asyncio.timeout(min(wait_s, FIRST_ROUND_WAIT_S_MAX)):
+                await self._first_round.wait()
 
     def hurry(self) -> None:
         """Something failed: look again soon."""
@@ -58,8 +59,10 @@ class Discovery:
             self._wanted.clear()
 
     async def _wait_wanted(self) -> None:
+        # Not wait_for: up to Python 3.11 it swallows a cancellation that meets the event, and close() would hang.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wanted.wait(), ROUND_EVERY_S)
+            async with asyncio.timeout(ROUND_EVERY_S):
+                await self._wanted.wait()
 
     async def _round(self) -> bool:
         """True if members came up that were not known."""

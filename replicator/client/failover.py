@@ -82,7 +82,7 @@ class Failover:
             if pause_s >= deadline.left_s():
                 break
             await asyncio.sleep(pause_s)
-        raise _verdict(last, may_have_happened=may_have_happened, attempts=attempts) from last
+        raise _verdict(last, may_have_happened=may_have_happened, attempts=attempts)
 
     def _choose(self, tried: set[str], *, is_write: bool) -> str:
         """The best endpoint not tried yet in this pass; a new pass begins when all were."""
@@ -160,8 +160,10 @@ def _verdict(last: ReplicatorError | None, *, may_have_happened: bool, attempts:
     if last is None:
         return DeadlineExceeded("the deadline was over before the call could be sent; nothing happened")
     if may_have_happened and last.applied == "no":
-        return OutcomeUnknown(
+        unknown = OutcomeUnknown(
             f"the write may have happened in one of {attempts} attempts; the last one ended with: {last.message}",
             metadata=last.metadata,
         )
-    return last
+        unknown.__cause__ = last
+        return unknown
+    return last  # its cause is the gRPC error

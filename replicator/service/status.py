@@ -116,7 +116,8 @@ class StatusService:
         # The thread cannot be stopped; it keeps its place until it ends, even if nobody waits for it any more.
         task.add_done_callback(self._hash_ended)
         try:
-            return await asyncio.wait_for(asyncio.shield(task), deadline.left_s())
+            async with asyncio.timeout(deadline.left_s()):
+                return await asyncio.shield(task)
         except TimeoutError:
             raise DeadlineExceeded(
                 "the state hash was not ready in time; it reads every key, allow more time"

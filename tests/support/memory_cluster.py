@@ -24,6 +24,7 @@ from replicator.v1 import store_pb2
 from tests.support.memory_store import MemoryStore
 
 CLUSTER_ID = ClusterId("shop")
+FIRST_TERM = Term(1)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class MemoryCluster:
     log: list[Entry] = field(default_factory=list)
     nodes: list["MemoryNode"] = field(default_factory=list)
     leader: "MemoryNode | None" = None
-    term: Term = Term(1)
+    term: Term = FIRST_TERM
 
     def add(self, node_id: str, region: str) -> "MemoryNode":
         node = MemoryNode(self, NodeId(node_id), Region(region))
@@ -128,6 +129,13 @@ class MemoryNode:
         self._known_commit = LogIndex(0)
         self._fresh_at_s = time.monotonic()
         self._moved = asyncio.Event()
+        self._asked = asyncio.Event()
+
+    async def asked(self, times: int) -> None:
+        """Returns once `read_index` was called that often."""
+        while self.read_indexes < times:
+            self._asked.clear()
+            await self._asked.wait()
 
     # Faults
 
@@ -157,6 +165,7 @@ class MemoryNode:
 
     async def read_index(self, *, timeout_s: float) -> LogIndex:
         self.read_indexes += 1
+        self._asked.set()
         self._reach_leader()
         await asyncio.sleep(0)
         return LogIndex(len(self.cluster.log))

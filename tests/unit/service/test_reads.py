@@ -89,8 +89,7 @@ async def test_a_node_that_rejoins_while_a_read_waits_serves_it() -> None:
     follower.cut_off()
     token = await put(leader, b"v")
     reading = asyncio.create_task(get(follower, ReadOptions(token=token)))
-    while follower.read_indexes < 2:  # it asks again while it waits
-        await asyncio.sleep(0.01)
+    await follower.asked(2)  # it asks again while it waits
 
     follower.heal()
 
@@ -103,8 +102,7 @@ async def test_a_linearizable_read_on_a_follower_sees_the_write_before_it() -> N
     follower.hold()
     await put(leader, b"new")
     reading = asyncio.create_task(get(follower, LINEARIZABLE))
-    while follower.read_indexes == 0:
-        await asyncio.sleep(0)
+    await follower.asked(1)
     assert not reading.done()
 
     follower.heal()
@@ -190,8 +188,7 @@ async def test_a_read_that_is_given_up_leaves_no_task_behind() -> None:
     follower.cut_off()
     token = await put(leader, b"v")
     reading = asyncio.create_task(get(follower, ReadOptions(token=token)))
-    while follower.read_indexes == 0:
-        await asyncio.sleep(0)
+    await follower.asked(1)
 
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)

@@ -1,0 +1,99 @@
+"""Real gRPC servers on loopback over a replicated log in memory."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from replicator.api import ApiServer, ApiSettings, Services
+from replicator.api.interceptors.unary import Handler, UnaryInterceptor
+from replicator.config.schema import TlsSection
+from replicator.model.ids import NodeId
+from replicator.model.observe import SilentObserver
+from replicator.service.status import StatusService
+from tests.support.memory_cluster import MemoryCluster, MemoryNode
+
+
+def free_address() -> str:
+    """A loopback address that was free a moment ago; needed where members must know addresses before they bind."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Disturbance(UnaryInterceptor):
+    """Sits next to the servicer and does what a test says, before or after the real handler."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[str, Any, Any], Awaitable[None]] | None = None
+        self.after: Callable[[str, Any, Any], Awaitable[None]] | None = None
+        self.requests: list[tuple[str, Any]] = []
+
+    async def around(self, method: str, call: Handler, request: Any, context: Any) -> Any:
+        name = method.rpartition("/")[2]
+        if name != "Status":
+            self.requests.append((name, request))
+        if self.before is not None:
+            await self.before(name, request, context)
+        answer = await call(request, context)
+        if self.after is not None:
+            await self.after(name, request, context)
+        return answer
+
+    def lose_replies(self, count: int, method: str) -> None:
+        """The next `count` calls are served, and their callers hear of a broken connection instead."""
+        left = count
+
+        async def lose(name: str, request: Any, context: Any) -> None:
+            nonlocal left
+            if name == method and left > 0:
+                left -= 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+
+        self.after = lose
+
+
+@dataclass
+class ApiNode:
+    """One node that serves."""
+
+    node: MemoryNode
+    address: str
+    server: ApiServer
+    disturbance: Disturbance
+
+
+def an_api_server(
+    node: MemoryNode,
+    addresses: dict[NodeId, str] | None = None,
+    *,
+    listen: str = "127.0.0.1:0",
+    calls_in_flight_max: int = 1024,
+    tls: TlsSection | None = None,
+) -> ApiServer:
+    status = StatusService(node, node.replica, node.identity(addresses))
+    services = Services(node.writes(), node.reads(), node.scans(), status)
+    return ApiServer(ApiSettings(listen, calls_in_flight_max, tls), services, SilentObserver())
+
+
+@asynccontextmanager
+async def serving(cluster: MemoryCluster, *, calls_in_flight_max: int = 1024) -> AsyncIterator[list[ApiNode]]:
+    """All nodes of the cluster, each on its own port and known to the others by it."""
+    addresses = {node.node_id: free_address() for node in cluster.nodes}
+    nodes = []
+    for node in cluster.nodes:
+        listen = addresses[node.node_id]
+        server = an_api_server(node, addresses, listen=listen, calls_in_flight_max=calls_in_flight_max)
+        disturbance = Disturbance()
+        await server.start(interceptors_inside=(disturbance,))
+        nodes.append(ApiNode(node, listen, server, disturbance))
+    try:
+        yield nodes
+    finally:
+        await asyncio.gather(*(api.server.stop(0.0) for api in nodes))

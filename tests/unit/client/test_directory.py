@@ -1,0 +1,108 @@
+"""Whom a client asks first."""
+
+from replicator.client.directory import Directory
+from replicator.model.values import MemberStatus, NodeStatus
+
+MEMBERS = {"n1": ("eu", "10.0.0.1:1"), "n2": ("us", "10.0.0.2:1"), "n3": ("ap", "10.0.0.3:1")}
+
+
+def a_status(node_id: str, leader_id: str = "", term: int = 1, members: tuple[str, ...] = tuple(MEMBERS)) -> NodeStatus:
+    return NodeStatus(
+        cluster_id="shop",
+        node_id=node_id,
+        region=MEMBERS[node_id][0],
+        version="0",
+        role="leader" if node_id == leader_id else "follower",
+        term=term,
+        leader_id=leader_id,
+        commit_index=0,
+        applied_index=0,
+        last_index=0,
+        revision=0,
+        live_keys=0,
+        data_bytes=0,
+        staleness_ms=None,
+        rolling_hash="",
+        state_hash="",
+        state_hash_index=0,
+        read_only_reason="",
+        members=tuple(
+            MemberStatus(name, *MEMBERS[name], "", connected=True, leader=False, match_index=None, lag_entries=None)
+            for name in members
+        ),
+        token="",
+        uptime_s=0.0,
+    )
+
+
+def a_directory(region: str | None = None, leader_id: str = "n2") -> Directory:
+    """Knows all three nodes by the addresses given; n1 is near, n3 far."""
+    directory = Directory([address for _, address in MEMBERS.values()], region)
+    for latency_s, (node_id, (_, address)) in enumerate(MEMBERS.items()):
+        directory.note_status(address, a_status(node_id, leader_id), float(latency_s))
+    return directory
+
+
+def test_reads_go_to_the_own_region_first_then_by_latency() -> None:
+    assert a_directory("ap").for_reads() == ["10.0.0.3:1", "10.0.0.1:1", "10.0.0.2:1"]
+    assert a_directory(None).for_reads() == ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]
+
+
+def test_writes_go_to_the_leader_first_wherever_it_is() -> None:
+    assert a_directory("ap").for_writes() == ["10.0.0.2:1", "10.0.0.3:1", "10.0.0.1:1"]
+
+
+def test_an_endpoint_that_does_not_answer_is_asked_last_until_it_does() -> None:
+    directory = a_directory("eu")
+
+    directory.note_down("10.0.0.1:1")
+    assert directory.for_reads()[-1] == "10.0.0.1:1"
+    directory.note_up("10.0.0.1:1")
+    assert directory.for_reads()[0] == "10.0.0.1:1"
+
+
+def test_the_leader_of_the_newest_term_counts_whoever_tells() -> None:
+    directory = a_directory(leader_id="n2")
+
+    directory.note_status("10.0.0.1:1", a_status("n1", "n3", term=5), 0.0)
+    directory.note_status("10.0.0.2:1", a_status("n2", "n2", term=4), 0.0)
+
+    assert directory.for_writes()[0] == "10.0.0.3:1"
+
+
+def test_a_leader_that_says_it_does_not_lead_is_not_asked_first_again() -> None:
+    directory = a_directory("eu", leader_id="n3")
+
+    directory.forget_leader("10.0.0.3:1")
+
+    assert directory.for_writes()[0] == "10.0.0.1:1"
+
+
+def test_members_that_were_not_given_are_found_through_one_that_was() -> None:
+    directory = Directory(["10.0.0.1:1"], "us")
+
+    assert directory.note_status("10.0.0.1:1", a_status("n1", "n3"), 0.1)
+
+    assert directory.for_reads()[0] == "10.0.0.2:1"
+    assert directory.for_writes()[0] == "10.0.0.3:1"
+    assert not directory.note_status("10.0.0.1:1", a_status("n1", "n3"), 0.1)
+
+
+def test_a_given_endpoint_is_preferred_over_the_advertised_address_of_the_same_node_while_it_answers() -> None:
+    """The given one may be a proxy or a port forward: the advertised one need not be reachable from here."""
+    directory = Directory(["proxy:9"], None)
+    directory.note_status("proxy:9", a_status("n1"), 0.1)
+
+    assert directory.for_reads() == ["proxy:9", "10.0.0.2:1", "10.0.0.3:1"]
+    directory.note_down("proxy:9")
+    assert directory.for_reads() == ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "proxy:9"]
+
+
+def test_a_discovered_address_that_no_node_names_any_more_is_forgotten_and_a_given_one_is_not() -> None:
+    directory = Directory(["10.0.0.1:1"], None)
+    directory.note_status("10.0.0.1:1", a_status("n1"), 0.1)
+
+    gone = directory.retire([a_status("n2", members=("n2",))])
+
+    assert gone == ["10.0.0.3:1"]
+    assert set(directory.addresses) == {"10.0.0.1:1", "10.0.0.2:1"}
