@@ -1,0 +1,133 @@
+"""Simulated links: FIFO per direction like a stream, with latency; what flies when a link falls is lost, or late.
+
+Speaks the same events as the real transport: LinkUp, LinkDown, Frame, with epochs of each side's own.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from chaos.simulation.timeline import Timeline
+from replicator.engine.replica import Event, Frame, LinkDown, LinkUp
+from replicator.model.ids import NodeId
+
+Deliver = Callable[[NodeId, Event], None]
+
+
+@dataclass(slots=True)
+class _Direction:
+    """One direction of one pair. stalled: bytes are accepted and do not move (a one-way cut under TCP)."""
+
+    last_arrival_s: float = 0.0
+    stalled: bool = False
+    held: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+class Network:
+    """All pairs of a cluster."""
+
+    def __init__(
+        self, nodes: list[NodeId], timeline: Timeline, dice: random.Random, deliver: Deliver, *, latency_s: float
+    ) -> None:
+        self._timeline, self._dice, self._deliver, self._latency_s = timeline, dice, deliver, latency_s
+        self.pairs = [(a, b) for a in nodes for b in nodes if a < b]
+        self._directions = {(a, b): _Direction() for a in nodes for b in nodes if a != b}
+        self._stream: dict[tuple[NodeId, NodeId], int] = {}  # number of the live stream of a pair
+        self._blocked: set[tuple[NodeId, NodeId]] = set()
+        self._epochs: dict[tuple[NodeId, NodeId], int] = {}  # receiver's view of the link: (receiver, sender) -> epoch
+        self._streams_made = 0
+        self._epochs_made = 0
+        self.alive: set[NodeId] = set()
+
+    def connect(self, a: NodeId, b: NodeId) -> None:
+        """A new stream between a and b, if nothing prevents it. An older one is superseded."""
+        pair = (min(a, b), max(a, b))
+        if pair in self._blocked or not {a, b} <= self.alive:
+            return
+        if pair in self._stream:
+            self.reset(a, b, redial=False)
+        self._streams_made += 1
+        self._stream[pair] = self._streams_made
+        for me, peer in ((a, b), (b, a)):
+            self._epochs_made += 1
+            self._epochs[me, peer] = self._epochs_made
+            self._directions[me, peer].held.clear()
+            self._deliver(me, LinkUp(peer, self._epochs_made))
+
+    def reset(self, a: NodeId, b: NodeId, *, redial: bool = True) -> None:
+        """The stream between a and b breaks; each side learns of it in its own time."""
+        pair = (min(a, b), max(a, b))
+        if self._stream.pop(pair, None) is not None:
+            for me, peer in ((a, b), (b, a)):
+                epoch = self._epochs.pop((me, peer))
+                notice = partial(self._deliver, me, LinkDown(peer, epoch))
+                if redial:
+                    self._timeline.after(self._dice.random() * 0.3, notice)
+                else:
+                    notice()
+        if redial:
+            self._timeline.after(0.31 + self._dice.random(), lambda: self._redial(a, b))
+
+    def block(self, a: NodeId, b: NodeId) -> None:
+        """Cuts the pair until `heal`."""
+        self._blocked.add((min(a, b), max(a, b)))
+        self.reset(a, b)
+
+    def stall(self, sender: NodeId, receiver: NodeId) -> None:
+        """Nothing moves in one direction any more; nobody is told."""
+        self._directions[sender, receiver].stalled = True
+
+    def heal(self, a: NodeId, b: NodeId) -> None:
+        """Lifts every fault of the pair."""
+        self._blocked.discard((min(a, b), max(a, b)))
+        for sender, receiver in ((a, b), (b, a)):
+            direction = self._directions[sender, receiver]
+            direction.stalled = False
+            held, direction.held = direction.held, []
+            for stream, payload in held:
+                self._fly(sender, receiver, stream, payload)
+        self._redial(a, b)
+
+    def stop(self, node: NodeId) -> None:
+        """The node's process is gone, and its streams with it."""
+        self.alive.discard(node)
+        for a, b in self.pairs:
+            if node in (a, b):
+                self.reset(a, b)
+
+    def start(self, node: NodeId) -> None:
+        """The node's process runs; peers reach it."""
+        self.alive.add(node)
+        for a, b in self.pairs:
+            if node in (a, b):
+                self._timeline.after(self._dice.random() * 0.2, partial(self._redial, a, b))
+
+    def send(self, sender: NodeId, receiver: NodeId, epoch: int, payload: bytes) -> None:
+        """Queues a frame on the sender's link of that epoch; it is lost if that link is no longer the live one."""
+        stream = self._stream.get((min(sender, receiver), max(sender, receiver)))
+        if stream is None or self._epochs.get((sender, receiver)) != epoch:
+            return
+        direction = self._directions[sender, receiver]
+        if direction.stalled:
+            direction.held.append((stream, payload))
+        else:
+            self._fly(sender, receiver, stream, payload)
+
+    def _redial(self, a: NodeId, b: NodeId) -> None:
+        if (min(a, b), max(a, b)) not in self._stream:
+            self.connect(a, b)
+
+    def _fly(self, sender: NodeId, receiver: NodeId, stream: int, payload: bytes) -> None:
+        direction = self._directions[sender, receiver]
+        tail = 1.0 if self._dice.random() < 0.98 else 1.0 + 4.0 * self._dice.random()
+        delay_s = self._latency_s * (0.5 + self._dice.random()) * tail
+        direction.last_arrival_s = max(self._timeline.now_s + delay_s, direction.last_arrival_s + 1e-6)
+        late_epoch = self._epochs.get((receiver, sender), 0)
+        self._timeline.at(direction.last_arrival_s, lambda: self._arrive(sender, receiver, stream, late_epoch, payload))
+
+    def _arrive(self, sender: NodeId, receiver: NodeId, stream: int, epoch: int, payload: bytes) -> None:
+        """Frames of a broken stream are lost, or now and then still handed over under their old epoch (fault 12)."""
+        live = self._stream.get((min(sender, receiver), max(sender, receiver))) == stream
+        if receiver in self.alive and (live or self._dice.random() < 0.3):
+            self._deliver(receiver, Frame(sender, epoch, payload))

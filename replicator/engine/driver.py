@@ -1,0 +1,350 @@
+"""The engine's face to the rest of the node: propose, read index, wait, status, transfer. Async shell over a Replica.
+
+Decides nothing about Raft. Holds the loop, the deadlines and the callers' futures.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from replicator.engine.proposals import Proposal
+from replicator.engine.replica import Frame, LinkDown, LinkUp, Replica, Turn
+from replicator.engine.settings import EngineSettings
+from replicator.engine.turns import FrameSender, Turns
+from replicator.engine.waits import AppliedWaits
+from replicator.model.clock import Clock
+from replicator.model.errors import (
+    DeadlineExceeded,
+    NoLeader,
+    NotLeader,
+    OutcomeUnknown,
+    ReplicaBehind,
+    ReplicatorError,
+    ShuttingDown,
+    StorageFull,
+)
+from replicator.model.ids import EntryCount, LogIndex, NodeId
+from replicator.model.observe import Observer, Signal
+from replicator.model.status import EngineStatus, PeerProgress
+from replicator.storage.storage import Storage
+from replicator.storage.writer import StorageWriter
+from replicator.v1 import store_pb2
+
+T = TypeVar("T")
+NOT_LEADER_PAUSE_S: Final = 0.02  # between asking a node that says it leads no more and asking again
+
+
+class RaftEngine:
+    """One node's engine. Everything is called on one loop. Implements transport.LinkSink and service.EnginePort."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        storage: Storage,
+        writer: StorageWriter,
+        *,
+        clock: Clock,
+        dice: random.Random,
+        observer: Observer,
+    ) -> None:
+        self._settings, self._clock, self._observer = settings, clock, observer
+        applied = storage.position.applied_index
+        self._replica = Replica(settings, log=storage, applied_index=applied, clock=clock, dice=dice, observer=observer)
+        self._turns = Turns(self._replica, writer, clock=clock, observer=observer, after_turn=self._after_turn)
+        self._waits = AppliedWaits(applied)
+        self._leader_waits: set[asyncio.Future[None]] = set()
+        self._role_callbacks: list[Callable[[str], None]] = []
+        self._replica.on_role = self._on_role
+        self._refusing = False
+        self._task: asyncio.Task[None] | None = None
+
+    # Lifecycle -----------------------------------------------------------------------------------------------------
+
+    def connect(self, transport: FrameSender) -> None:
+        """Where frames go. Before `start`."""
+        self._turns.connect(transport)
+
+    async def start(self) -> None:
+        """Begins to take turns."""
+        assert self._task is None, "an engine starts once"
+        self._task = asyncio.create_task(self._turns.run(), name="engine-turns")
+
+    async def wait_failed(self) -> None:
+        """Raises what ended the engine: StorageFailed, or a bug's exception. Returns if it was stopped."""
+        assert self._task is not None, "start first"
+        await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Ends after the turn in hand; callers still waiting learn that their outcome is unknown."""
+        self._refusing = True
+        self._turns.stop()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        self._fail_callers("this node stops")
+
+    def refuse_proposals(self) -> None:
+        """Drain: new writes, its own and forwarded ones, get ShuttingDown; those under way go on."""
+        self._refusing = True
+        self._replica.forwards.refusing = True
+
+    def on_role_change(self, callback: Callable[[str], None]) -> None:
+        """Calls back with 'follower', 'candidate' or 'leader' within the turn that changed it."""
+        self._role_callbacks.append(callback)
+
+    # transport.LinkSink --------------------------------------------------------------------------------------------
+
+    def link_up(self, peer: NodeId, epoch: int) -> None:
+        """A stream to a peer is established."""
+        self._turns.post(LinkUp(peer, epoch))
+
+    def link_down(self, peer: NodeId, epoch: int) -> None:
+        """The stream of that epoch is gone."""
+        self._turns.post(LinkDown(peer, epoch))
+
+    async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
+        """One message; waits while the inbox is full, which is the back-pressure."""
+        await self._turns.room()
+        self._turns.post(Frame(peer, epoch, payload))
+
+    # service.EnginePort --------------------------------------------------------------------------------------------
+
+    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
+        """Replicates one serialized store_pb2.Command, at the leader or through it; returns its outcome.
+
+        Raises NoLeader, Overloaded, StorageFull, ShuttingDown, DeadlineExceeded: nothing happened.
+        Raises OutcomeUnknown: it may have.
+        """
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        while True:
+            self._check_accepting()
+            try:
+                outcome = await self._propose_once(command, deadline_s)
+            except NotLeader:  # surely not proposed
+                await asyncio.sleep(NOT_LEADER_PAUSE_S)
+                continue
+            except ReplicatorError as error:
+                self._observer.count(Signal.PROPOSALS, outcome=error.reason)
+                raise
+            self._observer.count(Signal.PROPOSALS, outcome=store_pb2.Outcome.Status.Name(outcome.status))
+            return outcome
+
+    async def read_index(self, *, timeout_s: float) -> LogIndex:
+        """A linearizable point of the log, see read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded."""
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        while True:
+            asked_s = self._clock.monotonic_s()
+            try:
+                index = await self._read_index_once(deadline_s)
+            except NotLeader:
+                await asyncio.sleep(NOT_LEADER_PAUSE_S)
+                continue
+            self._replica.freshness.covers(index, asked_s)
+            return index
+
+    async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
+        """Returns once the local store holds `index`. Raises ReplicaBehind, Overloaded."""
+        await self._waits.wait(index, timeout_s=timeout_s)
+
+    async def wait_fresh(self, max_staleness_ms: float, *, timeout_s: float) -> None:
+        """Returns once the local state is provably no older. Raises ReplicaBehind."""
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        while (staleness_ms := self.staleness_ms()) is None or staleness_ms > max_staleness_ms:
+            left_s = deadline_s - self._clock.monotonic_s()
+            try:
+                if left_s <= 0:
+                    raise DeadlineExceeded("out of time")
+                index = await self.read_index(timeout_s=left_s)
+                await self.wait_applied(index, timeout_s=deadline_s - self._clock.monotonic_s())
+            except (NoLeader, DeadlineExceeded, ReplicaBehind) as error:
+                known = "unknown" if staleness_ms is None else f"{staleness_ms:.0f} ms"
+                raise ReplicaBehind(
+                    f"staleness is {known}, the read allows {max_staleness_ms:.0f} ms, and it could not be improved in "
+                    f"time: {error.message}; allow more, or ask another node",
+                    retry_after_s=0.05,
+                ) from error
+
+    def staleness_ms(self) -> float | None:
+        """Upper bound of the age of the local state; None if nothing is known yet."""
+        staleness_s = self._replica.staleness_s()
+        return None if staleness_s is None else staleness_s * 1000
+
+    @property
+    def applied_index(self) -> LogIndex:
+        """Durably applied."""
+        return self._replica.applied_index
+
+    @property
+    def known_commit_index(self) -> LogIndex:
+        """Committed, as far as this node knows."""
+        return self._replica.graft.commit_index
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Has applied all that a current leader had committed at some time since this process started."""
+        return self._replica.staleness_s() is not None
+
+    @property
+    def queue_depth(self) -> int:
+        """Proposals queued or uncommitted at this node."""
+        return self._replica.proposals.depth
+
+    def status(self) -> EngineStatus:
+        """What this node knows now."""
+        replica = self._replica
+        return EngineStatus(
+            role=replica.graft.role,
+            term=replica.graft.term,
+            leader_id=replica.graft.leader or "",
+            commit_index=replica.graft.commit_index,
+            applied_index=replica.applied_index,
+            last_index=replica.journal.last_index,
+            read_only_reason=self._turns.read_only_reason,
+            peers=tuple(self._progress_of(peer) for peer in sorted(self._settings.peers)),
+        )
+
+    async def transfer_leadership(self, target: NodeId | None = None, *, timeout_s: float) -> bool:
+        """Hands leadership to `target`, or to whoever is caught up. True once this node does not lead."""
+        if not self._replica.graft.is_leader:
+            return True
+        if not self._replica.transfers.begin(target, timeout_s):
+            return False
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        self._turns.wake()
+        while self._replica.graft.is_leader and self._clock.monotonic_s() < deadline_s:
+            await asyncio.sleep(self._settings.timing.heartbeat_s / 4)
+            self._turns.wake()
+        return not self._replica.graft.is_leader
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _check_accepting(self) -> None:
+        if self._refusing or self._task is None or self._task.done():
+            raise ShuttingDown("this node is shutting down; another one will take the write", retry_after_s=0.05)
+        if self._turns.read_only_reason:
+            raise StorageFull(
+                f"this node takes no writes: {self._turns.read_only_reason}; free space or raise storage.size_max_mib, "
+                "or write through another node",
+                retry_after_s=1.0,
+            )
+
+    async def _propose_once(self, command: bytes, deadline_s: float) -> store_pb2.Outcome:
+        await self._wait_for_leader(deadline_s)
+        answer: asyncio.Future[store_pb2.Outcome] = asyncio.get_running_loop().create_future()
+        proposal: Proposal | None = None
+        request_id: int | None = None
+        leader = self._replica.graft.leader
+        if self._replica.graft.is_leader:
+            proposal = self._replica.proposals.offer(command, _settles(answer))
+        elif leader is not None:
+            request_id = self._replica.forwards.propose(leader, command, _settles(answer))
+        else:
+            raise NotLeader("the leader was lost meanwhile")
+        self._turns.wake()
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - self._clock.monotonic_s())):
+                return await answer
+        except TimeoutError:
+            if proposal is not None and not proposal.admitted:
+                raise DeadlineExceeded("the write was still queued when its time was over; nothing happened") from None
+            raise OutcomeUnknown(
+                "no majority confirmed the write in time: it may or may not have happened; retry under the same "
+                "write id",
+                retry_after_s=0.05,
+            ) from None
+        finally:
+            if proposal is not None:
+                proposal.cancelled = True  # has no effect once it is in the log
+            if request_id is not None:
+                self._replica.forwards.forget(request_id)
+
+    async def _read_index_once(self, deadline_s: float) -> LogIndex:
+        await self._wait_for_leader(deadline_s)
+        answer: asyncio.Future[LogIndex] = asyncio.get_running_loop().create_future()
+        request_id: int | None = None
+        leader = self._replica.graft.leader
+        if self._replica.graft.is_leader:
+            self._replica.reads.ask(_settles(answer))
+        elif leader is not None:
+            request_id = self._replica.forwards.read_index(leader, _settles(answer))
+        else:
+            raise NotLeader("the leader was lost meanwhile")
+        self._turns.wake()
+        try:
+            async with asyncio.timeout(max(0.0, deadline_s - self._clock.monotonic_s())):
+                return await answer
+        except TimeoutError:
+            raise DeadlineExceeded("no majority confirmed the read in time") from None
+        finally:
+            if request_id is not None:
+                self._replica.forwards.forget(request_id)
+
+    async def _wait_for_leader(self, deadline_s: float) -> None:
+        """Waits for a leader that can be reached, for one election timeout at most. Raises NoLeader."""
+        wait_s = min(deadline_s - self._clock.monotonic_s(), self._settings.timing.election_timeout_max_s)
+        if self._reaches_leader():
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._leader_waits.add(waiter)
+        try:
+            async with asyncio.timeout(max(0.0, wait_s)):
+                await waiter
+        except TimeoutError:
+            links = len(self._replica.linked)
+            raise NoLeader(
+                f"no leader can be reached from this node ({links} of {len(self._settings.peers)} peers linked): an "
+                "election is under way, or the node is cut off from the majority; retry, or ask another node",
+                retry_after_s=self._settings.timing.election_timeout_min_s / 2,
+            ) from None
+        finally:
+            self._leader_waits.discard(waiter)
+
+    def _reaches_leader(self) -> bool:
+        leader = self._replica.graft.leader
+        if leader == self._settings.node_id:
+            return self._replica.graft.is_leader
+        return leader is not None and self._replica.link_epoch(leader) is not None
+
+    def _after_turn(self, turn: Turn, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> None:
+        if turn.write.apply:
+            self._waits.applied(self._replica.applied_index)
+            duplicates = sum(outcome.duplicate for results in outcomes for outcome in results)
+            if duplicates:
+                self._observer.count(Signal.DUPLICATES_SUPPRESSED, duplicates)
+        if self._leader_waits and self._reaches_leader():
+            for waiter in self._leader_waits:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _on_role(self, role: str) -> None:
+        for callback in self._role_callbacks:
+            callback(role)
+
+    def _fail_callers(self, why: str) -> None:
+        self._replica.proposals.fail_all(ShuttingDown(why))
+        self._replica.forwards.fail_all(why)
+        self._replica.reads.lost_leadership()
+        self._waits.fail_all(ShuttingDown(why))
+        for waiter in self._leader_waits:
+            if not waiter.done():
+                waiter.set_exception(ShuttingDown(why))
+
+    def _progress_of(self, peer: NodeId) -> PeerProgress:
+        replica = self._replica
+        connected = replica.link_epoch(peer) is not None
+        if not replica.graft.is_leader:
+            return PeerProgress(peer, connected, None, None)
+        match = replica.graft.match_index(peer)
+        return PeerProgress(peer, connected, match, EntryCount(replica.journal.last_index - match))
+
+
+def _settles(answer: "asyncio.Future[T]") -> Callable[[T | ReplicatorError], None]:
+    def settle(result: T | ReplicatorError) -> None:
+        if answer.done():  # the caller gave up
+            return
+        if isinstance(result, ReplicatorError):
+            answer.set_exception(result)
+        else:
+            answer.set_result(result)
+
+    return settle

@@ -1,0 +1,165 @@
+"""What a follower asks of its leader: to propose a command, or to confirm a read. And how a leader answers.
+
+A question is asked once, on one link, and answered on that link or not at all: request ids start anew with a process.
+If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from replicator.engine.messages import Malformed, Send
+from replicator.engine.proposals import Proposals, ProposalSink
+from replicator.engine.read_index import ReadIndexes, ReadSink
+from replicator.model.errors import (
+    NoLeader,
+    OutcomeUnknown,
+    Overloaded,
+    ReplicatorError,
+    ShuttingDown,
+    error_from_reason,
+)
+from replicator.model.ids import LogIndex, NodeId
+from replicator.v1 import raft_pb2, store_pb2
+
+PENDING_MAX: Final = 65_536
+
+
+@dataclass(slots=True)
+class _Question:
+    leader: NodeId
+    write: ProposalSink | None = None
+    read: ReadSink | None = None
+
+
+class Forwards:
+    """Both sides of forwarding, keyed by request ids that are never used twice in a process."""
+
+    def __init__(
+        self, *, proposals: Proposals, reads: ReadIndexes, send: Send, link_epoch: Callable[[NodeId], int | None]
+    ) -> None:
+        self._proposals, self._reads, self._send, self._link_epoch = proposals, reads, send, link_epoch
+        self._questions: dict[int, _Question] = {}
+        self._next_id = 1
+        self.refusing = False  # draining: this node proposes nothing more for others
+
+    # Follower side -------------------------------------------------------------------------------------------------
+
+    def propose(self, leader: NodeId, command: bytes, sink: ProposalSink) -> int:
+        """Asks the leader to propose. Returns the request id. Raises Overloaded."""
+        request_id = self._ask(_Question(leader, write=sink))
+        self._send(leader, raft_pb2.RaftMessage(forward=raft_pb2.Forward(request_id=request_id, command=command)))
+        return request_id
+
+    def read_index(self, leader: NodeId, sink: ReadSink) -> int:
+        """Asks the leader for a read index. Returns the request id. Raises Overloaded."""
+        request_id = self._ask(_Question(leader, read=sink))
+        self._send(leader, raft_pb2.RaftMessage(read_index=raft_pb2.ReadIndex(request_id=request_id)))
+        return request_id
+
+    def forget(self, request_id: int) -> None:
+        """The caller gave up waiting."""
+        self._questions.pop(request_id, None)
+
+    def link_down(self, peer: NodeId) -> None:
+        """Answers of that peer to what was asked before will never come."""
+        for request_id in [number for number, question in self._questions.items() if question.leader == peer]:
+            _fail(self._questions.pop(request_id), f"the link to {peer} fell before it answered")
+
+    def fail_all(self, why: str) -> None:
+        """The node stops."""
+        questions, self._questions = self._questions, {}
+        for question in questions.values():
+            _fail(question, why)
+
+    def write_reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
+        """The leader has answered a forwarded write. Raises Malformed."""
+        question = self._take(peer, reply.request_id)
+        if question is None or question.write is None:
+            return
+        if reply.WhichOneof("result") == "refused":
+            question.write(error_from_reason(reply.refused, _refused_by(peer, reply.refused), retry_after_s=0.05))
+            return
+        outcome = store_pb2.Outcome()
+        try:
+            outcome.ParseFromString(reply.outcome)
+        except Exception as error:
+            _fail(question, f"{peer} answered with something else than an outcome")
+            raise Malformed(f"forward reply: {error}") from None
+        question.write(outcome)
+
+    def read_reply(self, peer: NodeId, reply: raft_pb2.ReadIndexReply) -> None:
+        """The leader has answered a forwarded read."""
+        question = self._take(peer, reply.request_id)
+        if question is None or question.read is None:
+            return
+        if reply.WhichOneof("result") == "refused":
+            question.read(error_from_reason(reply.refused, _refused_by(peer, reply.refused), retry_after_s=0.05))
+        else:
+            question.read(LogIndex(reply.index))
+
+    # Leader side ---------------------------------------------------------------------------------------------------
+
+    def serve_write(self, peer: NodeId, request: raft_pb2.Forward) -> None:
+        """A follower forwards a write: propose it, answer when it is applied."""
+        asked_on = self._link_epoch(peer)
+
+        def answer(result: store_pb2.Outcome | ReplicatorError) -> None:
+            reply = raft_pb2.ForwardReply(request_id=request.request_id)
+            if isinstance(result, ReplicatorError):
+                reply.refused = result.reason
+            else:
+                reply.outcome = result.SerializeToString()
+            if self._link_epoch(peer) == asked_on:
+                self._send(peer, raft_pb2.RaftMessage(forward_reply=reply))
+
+        if self.refusing:
+            answer(ShuttingDown("the leader drains"))
+            return
+        try:
+            self._proposals.offer(request.command, answer)
+        except ReplicatorError as error:
+            answer(error)
+
+    def serve_read(self, peer: NodeId, request: raft_pb2.ReadIndex) -> None:
+        """A follower asks for a read index."""
+        asked_on = self._link_epoch(peer)
+
+        def answer(result: LogIndex | ReplicatorError) -> None:
+            reply = raft_pb2.ReadIndexReply(request_id=request.request_id)
+            if isinstance(result, ReplicatorError):
+                reply.refused = result.reason
+            else:
+                reply.index = result
+            if self._link_epoch(peer) == asked_on:
+                self._send(peer, raft_pb2.RaftMessage(read_index_reply=reply))
+
+        self._reads.ask(answer)
+
+    def _ask(self, question: _Question) -> int:
+        if len(self._questions) >= PENDING_MAX:
+            raise Overloaded(f"{PENDING_MAX} calls wait for the leader already; slow down", retry_after_s=0.05)
+        request_id, self._next_id = self._next_id, self._next_id + 1
+        self._questions[request_id] = question
+        return request_id
+
+    def _take(self, peer: NodeId, request_id: int) -> _Question | None:
+        question = self._questions.get(request_id)
+        if question is None or question.leader != peer:
+            return None  # given up, or not theirs to answer
+        return self._questions.pop(request_id)
+
+
+def _refused_by(peer: NodeId, reason: str) -> str:
+    return f"the leader ({peer}) answered {reason}"
+
+
+def _fail(question: _Question, why: str) -> None:
+    if question.write is not None:
+        question.write(
+            OutcomeUnknown(
+                f"{why}: the write may or may not have happened; retry under the same write id", retry_after_s=0.05
+            )
+        )
+    if question.read is not None:
+        question.read(NoLeader(why, retry_after_s=0.05))

@@ -1,0 +1,248 @@
+"""The one place that reaches into pysyncobj's private names. Everything here is pinned by tests/contract.
+
+Why each name is touched, pysyncobj 0.3.17:
+- The module is loaded as a private copy for each engine. Clock, dice, poller and journal are module globals there, so a
+  copy is how they are handed in without patching what others share (and how simulated nodes get clocks of their own).
+- `pickle` in the copy is replaced by something that refuses: nothing from a peer or a disk is ever unpickled.
+- `__connectedToAnyone` is asked once an election deadline has passed: the seam for pre-vote.
+- `__sendAppendEntries` counts as sent what was never acknowledged, sends without bound, and cuts large entries by the
+  wrong length: replaced by the pump.
+- `_checkCommandsToApply` takes one pickled command an entry and forwards pickles: replaced by proposals.
+- `__doApplyCommand` unpickles and calls methods: replaced by handing the entry over.
+- `__parseChangeClusterRequest` unpickles entries: replaced by "not a membership change".
+- Positions (`__raftNextIndex` and so on) have no public accessor that does not build a whole status dictionary.
+"""
+
+import importlib.metadata
+import importlib.util
+import random
+import zlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final, NoReturn, Protocol
+
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from replicator.engine.journal import TurnJournal
+from replicator.engine.settings import EngineSettings, stock_conf
+from replicator.model.clock import Clock
+from replicator.model.ids import LogIndex, NodeId, Term
+
+ENGINE_VERSION: Final = "0.3.17"
+ROLES: Final = ("follower", "candidate", "leader")  # position = value of pysyncobj's _RAFT_STATE
+
+
+class EngineHooks(Protocol):
+    """What the guard answers while SyncObj ticks. All calls are synchronous and must not raise."""
+
+    def may_campaign(self) -> bool:
+        """The election deadline has passed: campaign now?"""
+        ...
+
+    def replicate(self) -> None:
+        """Followers are owed an append before this turn ends."""
+        ...
+
+    def admit_proposals(self) -> None:
+        """New entries may be appended now."""
+        ...
+
+    def committed(self, payload: bytes) -> None:
+        """The next entry in order is committed."""
+        ...
+
+    def outgoing(self, peer: NodeId, message: dict[str, Any]) -> None:
+        """SyncObj wants a message sent."""
+        ...
+
+
+class Peer(Node):  # type: ignore[misc]  # pysyncobj has no types
+    """A node by name. Hashes by content, so that iteration over sets of peers is the same in every run."""
+
+    def __init__(self, node_id: NodeId) -> None:
+        super().__init__(node_id)
+        self._hash = zlib.crc32(node_id.encode())
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class _Refuses:
+    """Stands where pysyncobj expects its pickle module."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        def refuse(*_args: object, **_kwargs: object) -> NoReturn:
+            raise AssertionError(f"pysyncobj tried to use pickle.{name}")
+
+        return refuse
+
+
+class _NoPoller:
+    """There are no sockets to poll: messages arrive through the guard."""
+
+    def poll(self, _timeout: float) -> None:
+        """Returns at once."""
+
+
+class _HookTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
+    """Hands every outgoing message to the hooks; incoming ones come through `Graft.receive`."""
+
+    ready = True
+
+    def __init__(self, hooks: EngineHooks) -> None:
+        super().__init__(None, None, [])
+        self._hooks = hooks
+
+    def send(self, node: Node, message: dict[str, Any]) -> bool:
+        self._hooks.outgoing(NodeId(node.id), message)
+        return True
+
+    def destroy(self) -> None:
+        """Nothing to close."""
+
+
+def _private_copy(clock: Clock, dice: random.Random, journal: TurnJournal) -> ModuleType:
+    """pysyncobj.syncobj, executed anew, with this engine's surroundings as its globals."""
+    installed = importlib.metadata.version("pysyncobj")
+    assert installed == ENGINE_VERSION, f"the graft fits pysyncobj {ENGINE_VERSION}, not {installed}"
+    spec = importlib.util.find_spec("pysyncobj.syncobj")
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("monotonicTime", "random", "createPoller", "createJournal", "PIPE_NOTIFIER_ENABLED", "pickle"):
+        assert hasattr(module, name), f"pysyncobj.syncobj has no global {name} any more"
+    module.monotonicTime = clock.monotonic_s
+    module.random = dice
+    module.createPoller = lambda _kind: _NoPoller()
+    module.createJournal = lambda _file: journal
+    module.PIPE_NOTIFIER_ENABLED = False  # would open a pipe to wake a poller that is not there
+    module.pickle = _Refuses()
+    return module  # type: ignore[no-any-return]
+
+
+def _engine_class(module: Any, hooks: EngineHooks) -> Any:
+    class GuardedSyncObj(module.SyncObj):  # type: ignore[misc]  # pysyncobj has no types
+        def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802
+            return hooks.may_campaign()
+
+        def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802
+            hooks.replicate()
+
+        def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: N802
+            hooks.committed(command)
+
+        def _SyncObj__parseChangeClusterRequest(self, _command: bytes) -> None:  # noqa: N802
+            return None
+
+        def _checkCommandsToApply(self) -> None:  # noqa: N802
+            hooks.admit_proposals()
+
+    return GuardedSyncObj
+
+
+class Graft:
+    """One SyncObj and typed access to what the guard must see and set."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *,
+        journal: TurnJournal,
+        applied_index: LogIndex,
+        clock: Clock,
+        dice: random.Random,
+        hooks: EngineHooks,
+    ) -> None:
+        self._peers = {peer: Peer(peer) for peer in sorted(settings.peers)}
+        self._transport = _HookTransport(hooks)
+        self._engine: Any = _engine_class(_private_copy(clock, dice, journal), hooks)(
+            Peer(settings.node_id), list(self._peers.values()), stock_conf(settings), transport=self._transport
+        )
+        # Fault 10: SyncObj replays from entry 1; the store already holds everything up to its applied index.
+        self._engine._SyncObj__raftLastApplied = applied_index
+        assert applied_index <= journal.hard_state.commit_index <= journal.last_index
+
+    def tick(self) -> None:
+        """One tick of SyncObj, never waiting."""
+        self._engine.doTick(0.0)
+
+    def receive(self, peer: NodeId, message: dict[str, Any]) -> None:
+        """Delivers a message that the guard has made safe."""
+        self._transport._onMessageReceived(self._peers[peer], message)
+
+    def link_up(self, peer: NodeId) -> None:
+        """The peer can be reached."""
+        self._transport._onNodeConnected(self._peers[peer])
+
+    def link_down(self, peer: NodeId) -> None:
+        """The peer cannot be reached."""
+        self._transport._onNodeDisconnected(self._peers[peer])
+
+    def transfer_to(self, peer: NodeId) -> None:
+        """Asks a fully caught-up peer to campaign at once (Ongaro 2014, 3.10)."""
+        self._engine.transferLeadership(self._peers[peer])
+
+    @property
+    def role(self) -> str:
+        """One of ROLES."""
+        return ROLES[self._engine._SyncObj__raftState]
+
+    @property
+    def is_leader(self) -> bool:
+        """In this node's opinion; another node may have been elected since."""
+        return bool(self._engine._isLeader())
+
+    @property
+    def term(self) -> Term:
+        """Current term."""
+        return Term(self._engine.raftCurrentTerm)
+
+    @property
+    def commit_index(self) -> LogIndex:
+        """Highest index known to be committed."""
+        return LogIndex(self._engine.raftCommitIndex)
+
+    @property
+    def last_applied(self) -> LogIndex:
+        """Highest index handed over for apply."""
+        return LogIndex(self._engine.raftLastApplied)
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The leader of the current term, if this node has heard from one."""
+        node = self._engine._getLeader()
+        return NodeId(node.id) if node is not None else None
+
+    @property
+    def transfer_in_progress(self) -> bool:
+        """The leader has asked this node to campaign."""
+        return bool(self._engine._SyncObj__transferInProgress)
+
+    @property
+    def election_deadline_s(self) -> float:
+        """When this node will want to campaign, by its monotonic clock."""
+        return float(self._engine._SyncObj__raftElectionDeadline)
+
+    @property
+    def heartbeat_due_s(self) -> float:
+        """When a leader owes the next append, by its monotonic clock."""
+        return float(self._engine._SyncObj__newAppendEntriesTime)
+
+    @heartbeat_due_s.setter
+    def heartbeat_due_s(self, due_s: float) -> None:
+        self._engine._SyncObj__newAppendEntriesTime = due_s
+
+    def next_index(self, peer: NodeId) -> LogIndex:
+        """First index that the peer has not been sent."""
+        return LogIndex(self._engine._SyncObj__raftNextIndex[self._peers[peer]])
+
+    def set_next_index(self, peer: NodeId, index: LogIndex) -> None:
+        """Moves what the peer is sent next."""
+        assert index > self.match_index(peer), "what a peer has acknowledged is never sent again"
+        self._engine._SyncObj__raftNextIndex[self._peers[peer]] = index
+
+    def match_index(self, peer: NodeId) -> LogIndex:
+        """Highest index that the peer has acknowledged in this term; leader only."""
+        return LogIndex(self._engine._SyncObj__raftMatchIndex[self._peers[peer]])

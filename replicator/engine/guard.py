@@ -1,0 +1,223 @@
+"""Between the wire and SyncObj: everything that stock pysyncobj gets wrong in its messages, put right.
+
+The numbers are those of the table in design.md, kept in docs/raft.md: 1 appends are reduced to what SyncObj may act on;
+2 stale answers are dropped and rewinds bounded; 3 a rejection skips a whole conflicting term; 4 stale leaders are told.
+Must not know: sockets, disks, asyncio. Every handler is synchronous and runs inside a turn.
+"""
+
+from typing import Any
+
+from replicator.core.freshness import Freshness
+from replicator.engine.ballot import Ballots
+from replicator.engine.graft import Graft
+from replicator.engine.journal import TurnJournal
+from replicator.engine.messages import Malformed, Send, checked_entries, stale_term
+from replicator.engine.pump import Pump
+from replicator.model.clock import Clock
+from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.log import Entry
+from replicator.model.observe import Observer, Signal
+from replicator.v1 import raft_pb2
+
+
+class Guard:
+    """Handles the Raft messages of one node; what concerns proposals and reads goes elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        graft: Graft,
+        journal: TurnJournal,
+        pump: Pump,
+        ballots: Ballots,
+        freshness: Freshness,
+        clock: Clock,
+        observer: Observer,
+        send: Send,
+    ) -> None:
+        self._graft, self._journal = graft, journal
+        self._pump, self._ballots, self._freshness = pump, ballots, freshness
+        self._clock, self._observer, self._send = clock, observer, send
+        self._answering: tuple[int, LogIndex] | None = None  # sequence of the append in hand, highest index compared
+        self._voters_heard: tuple[Term, set[NodeId]] = (Term(0), set())
+
+    # Incoming ------------------------------------------------------------------------------------------------------
+
+    def append_entries(self, peer: NodeId, append: raft_pb2.AppendEntries) -> None:
+        """Follower side of replication. Raises Malformed."""
+        entries = checked_entries(append)
+        if append.term < self._graft.term:  # stock drops this in silence: the old leader never learns (fault 4)
+            self._send(peer, stale_term(self._graft.term))
+            return
+        if append.term == self._graft.term and self._graft.is_leader:
+            raise Malformed(f"append from a second leader of term {append.term}")
+        self._ballots.heard_leader()
+        message = self._normalised(append, entries)
+        self._graft.receive(peer, message)
+        self._answering = None
+        if append.HasField("echo_clock_ms"):
+            as_of_s = (append.echo_clock_ms - append.quorum_age_ms) / 1000
+            self._freshness.covers(LogIndex(append.commit_index), as_of_s)
+
+    def append_reply(self, peer: NodeId, reply: raft_pb2.AppendReply) -> None:
+        """Leader side of replication. Raises Malformed."""
+        if reply.term > self._graft.term:
+            self._adopt(peer, Term(reply.term))
+        if reply.term != self._graft.term or not self._graft.is_leader:
+            return  # answers an append of an earlier term of ours (fault 2)
+        progress, last = self._pump.progress[peer], self._journal.last_index
+        if reply.answers > progress.sent or reply.next_index < 1 or (reply.success and reply.next_index > last + 1):
+            raise Malformed(f"reply to append {reply.answers} of {progress.sent} with next_index={reply.next_index}")
+        rewind = reply.rewind and reply.answers > progress.floor
+        progress.answered(reply.answers)
+        progress.peer_clock_ms = reply.clock_ms
+        sent_up_to = self._graft.next_index(peer)
+        self._graft.receive(peer, _next_node_idx(LogIndex(reply.next_index), success=reply.success))
+        match = self._graft.match_index(peer)
+        if rewind:  # one correction; rejections of what was sent before it are void
+            self._observer.count(Signal.APPENDS_REJECTED)
+            progress.void_in_flight()
+            floor = max(match, self._journal.first_index) + 1  # never below what is acknowledged
+            self._graft.set_next_index(peer, LogIndex(min(max(reply.next_index, floor), last + 1)))
+            self._pump.want()
+        else:  # stock sends again all that is in flight after each acknowledgement
+            self._graft.set_next_index(peer, LogIndex(max(sent_up_to, match + 1)))
+            if sent_up_to <= last and progress.has_room():
+                self._pump.want()
+
+    def request_vote(self, peer: NodeId, request: raft_pb2.RequestVote) -> None:
+        """A peer campaigns."""
+        if request.term < self._graft.term:
+            self._send(peer, stale_term(self._graft.term))
+            return
+        self._graft.receive(
+            peer,
+            {
+                "type": "request_vote",
+                "term": request.term,
+                "last_log_term": request.last_term,
+                "last_log_index": request.last_index,
+            },
+        )
+
+    def vote_reply(self, peer: NodeId, reply: raft_pb2.VoteReply) -> None:
+        """Counts each voter once a term: stock counts messages."""
+        term = self._graft.term
+        if self._voters_heard[0] != term:
+            self._voters_heard = (term, set())
+        if reply.term == term and peer not in self._voters_heard[1]:
+            self._voters_heard[1].add(peer)
+            self._graft.receive(peer, {"type": "response_vote", "term": reply.term})
+
+    def pre_vote_reply(self, peer: NodeId, reply: raft_pb2.PreVoteReply) -> None:
+        """An answer to our question whether we could win."""
+        if reply.term > self._graft.term:
+            self._adopt(peer, Term(reply.term))
+        else:
+            self._ballots.count(peer, reply)
+
+    def stale_term(self, peer: NodeId, message: raft_pb2.StaleTerm) -> None:
+        """Our term is over."""
+        if message.term > self._graft.term:
+            self._adopt(peer, Term(message.term))
+
+    def timeout_now(self, peer: NodeId, message: raft_pb2.TimeoutNow) -> None:
+        """Our leader asks us to campaign at once."""
+        if message.term == self._graft.term:
+            self._graft.receive(peer, {"type": "timeout_now", "term": message.term})
+
+    # Outgoing: what SyncObj sends ----------------------------------------------------------------------------------
+
+    def outgoing(self, peer: NodeId, message: dict[str, Any]) -> None:
+        """Translates SyncObj's message, with what stock leaves out."""
+        match message["type"]:
+            case "next_node_idx":
+                self._send(peer, self._append_reply(message))
+            case "request_vote":
+                request = raft_pb2.RequestVote(
+                    term=message["term"], last_index=message["last_log_index"], last_term=message["last_log_term"]
+                )
+                self._send(peer, raft_pb2.RaftMessage(request_vote=request))
+            case "response_vote":
+                self._send(peer, raft_pb2.RaftMessage(vote_reply=raft_pb2.VoteReply(term=message["term"])))
+            case "timeout_now":
+                self._send(peer, raft_pb2.RaftMessage(timeout_now=raft_pb2.TimeoutNow(term=message["term"])))
+            case kind:
+                raise AssertionError(f"SyncObj sends a message that the guard has replaced: {kind}")
+
+    def _append_reply(self, message: dict[str, Any]) -> raft_pb2.RaftMessage:
+        assert self._answering is not None, "an answer without an append"
+        sequence, verified = self._answering
+        following, rewind = LogIndex(message["next_node_idx"]), bool(message["reset"])
+        if message["success"]:
+            following = LogIndex(verified + 1)  # what was compared, not our whole tail (fault 1)
+        elif rewind:
+            following = self._conflict_hint(following)
+        reply = raft_pb2.AppendReply(
+            term=self._graft.term,
+            answers=sequence,
+            success=message["success"],
+            rewind=rewind,
+            next_index=following,
+            clock_ms=int(self._clock.monotonic_s() * 1000),
+        )
+        return raft_pb2.RaftMessage(append_reply=reply)
+
+    def _conflict_hint(self, following: LogIndex) -> LogIndex:
+        """First index of our conflicting term, not one entry back a round trip (fault 3; Raft 2014, end of 5.3)."""
+        journal = self._journal
+        if following > journal.last_index:
+            return LogIndex(journal.last_index + 1)
+        floor, term = max(journal.first_index, self._graft.commit_index), journal.entry(following).term
+        while following - 1 > floor and journal.entry(LogIndex(following - 1)).term == term:
+            following = LogIndex(following - 1)
+        return following
+
+    # Reduction of appends ------------------------------------------------------------------------------------------
+
+    def _normalised(self, append: raft_pb2.AppendEntries, entries: list[Entry]) -> dict[str, Any]:
+        """What SyncObj may act on: it deletes everything after prevLogIdx, conflict or not (fault 1).
+
+        Entries that we hold already are trimmed, so that only a true conflict deletes. The commit index is bounded by
+        what this append proves equal (Raft 2014, figure 2: "index of last new entry").
+        """
+        journal, prev_index, prev_term = self._journal, LogIndex(append.prev_index), Term(append.prev_term)
+        commit_index = min(append.commit_index, self._graft.commit_index)
+        held_prev = journal.first_index <= prev_index <= journal.last_index
+        if held_prev and journal.entry(prev_index).term == prev_term:
+            verified = entries[-1].index if entries else prev_index
+            commit_index = min(append.commit_index, verified)
+            held = 0
+            while held < len(entries) and self._holds(entries[held]):
+                held += 1
+            if held == len(entries):  # nothing new: keep our tail
+                last = journal.entry(journal.last_index)
+                prev_index, prev_term, entries = last.index, last.term, []
+            elif held:
+                prev_index, prev_term, entries = entries[held - 1].index, entries[held - 1].term, entries[held:]
+        else:
+            verified = LogIndex(0)  # SyncObj rejects it
+        self._answering = (append.sequence, verified)
+        return {
+            "type": "append_entries",
+            "term": append.term,
+            "commit_index": commit_index,
+            "entries": entries,
+            "prevLogIdx": prev_index,
+            "prevLogTerm": prev_term,
+        }
+
+    def _holds(self, entry: Entry) -> bool:
+        journal = self._journal
+        return entry.index <= journal.last_index and journal.entry(entry.index).term == entry.term
+
+    def _adopt(self, peer: NodeId, term: Term) -> None:
+        """Takes a higher term through SyncObj's own door: a vote request that cannot be granted."""
+        self._graft.receive(peer, {"type": "request_vote", "term": term, "last_log_term": -1, "last_log_index": -1})
+        assert self._graft.term == term
+        assert not self._graft.is_leader
+
+
+def _next_node_idx(following: LogIndex, *, success: bool) -> dict[str, Any]:
+    """SyncObj's form of a reply; rewinds are the guard's business, so it never sees one."""
+    return {"type": "next_node_idx", "next_node_idx": following, "success": success, "reset": False}

@@ -1,0 +1,241 @@
+"""The engine's journal: a window of the log in memory, and what the present turn must make durable.
+
+SyncObj appends, truncates and votes here while it ticks; nothing touches the disk until the driver takes the turn's
+`TurnWrite` and commits it. Knows: entries, positions. Must not know: LMDB, asyncio, messages.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol, SupportsIndex, overload
+
+from pysyncobj.journal import Journal
+
+from replicator.model.errors import CorruptData, StorageFailed
+from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.log import Entry, HardState
+
+CACHE_BYTES_MAX: Final = 32 << 20
+LOAD_COUNT_MAX: Final = 4096
+
+
+class LogBoundsPort(Protocol):
+    """Positions of the first and last entry held."""
+
+    @property
+    def first_index(self) -> LogIndex: ...
+
+    @property
+    def last_index(self) -> LogIndex: ...
+
+
+class LogReader(Protocol):
+    """The durable log as the journal reads it."""
+
+    def load_log(self) -> LogBoundsPort:
+        """First and last durable entry; all 0 if the log is empty."""
+        ...
+
+    def read_entries(self, first: LogIndex, *, count_max: int, bytes_max: int) -> list[Entry]:
+        """Entries from `first` on, at least one if it is held. Raises CorruptData."""
+        ...
+
+    def hard_state(self) -> HardState: ...
+
+
+class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
+    """Implements pysyncobj's Journal. Positions in its calls are relative to the first entry held, as it expects."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+        bounds = log.load_log()
+        self._first, self._last = LogIndex(max(1, bounds.first_index)), bounds.last_index
+        self._durable_last = self._last
+        self._hard_state = self._durable_hard_state = log.hard_state()
+        self._tail_first = LogIndex(max(self._first, self._last - LOAD_COUNT_MAX + 1))
+        self._tail = self._load(self._tail_first, CACHE_BYTES_MAX) if self._last >= self._first else []
+        self._tail_bytes = sum(len(entry.payload) for entry in self._tail)
+        while self._tail and self._tail[-1].index < self._last:  # the window was cut short by bytes: load the rest
+            more = self._load(LogIndex(self._tail[-1].index + 1), CACHE_BYTES_MAX)
+            self._tail.extend(more)
+            self._tail_bytes += sum(len(entry.payload) for entry in more)
+        self._head = self._load(self._first, 1)[0] if self._last >= self._first else None
+        self._truncate_from: LogIndex | None = None
+
+    # What the driver and the pump ask ------------------------------------------------------------------------------
+
+    @property
+    def first_index(self) -> LogIndex:
+        """Index of the oldest entry held."""
+        return self._first
+
+    @property
+    def last_index(self) -> LogIndex:
+        """Index of the newest entry, durable or not."""
+        return self._last
+
+    @property
+    def durable_hard_state(self) -> HardState:
+        """As of the last turn that was taken and committed."""
+        return self._durable_hard_state
+
+    @property
+    def hard_state(self) -> HardState:
+        """As of now, durable or not."""
+        return self._hard_state
+
+    def entry(self, index: LogIndex) -> Entry:
+        """The entry at `index`, which must be held."""
+        assert self._first <= index <= self._last, (self._first, index, self._last)
+        if index == self._first and self._head is not None:
+            return self._head
+        if index >= self._tail_first:
+            return self._tail[index - self._tail_first]
+        return self._load(index, 1)[0]
+
+    def batch(self, first: LogIndex, bytes_max: int) -> list[Entry]:
+        """Entries from `first` on: at least one, then as many as stay within `bytes_max` of payload."""
+        assert self._first <= first <= self._last, (self._first, first, self._last)
+        if first < self._tail_first:
+            return self._load(first, bytes_max)
+        size, start = 0, first - self._tail_first
+        for stop in range(start, len(self._tail)):
+            size += len(self._tail[stop].payload)
+            if size > bytes_max and stop > start:
+                return self._tail[start:stop]
+        return self._tail[start:]
+
+    def take(self) -> tuple[LogIndex | None, tuple[Entry, ...], HardState | None]:
+        """What became pending since the last take: truncation, entries to append, hard state if it changed.
+
+        The caller commits it before anything that depends on it leaves the node, then calls `committed`.
+        """
+        append = (
+            tuple(self._tail[self._durable_last + 1 - self._tail_first :]) if self._durable_last < self._last else ()
+        )
+        truncate_from, self._truncate_from = self._truncate_from, None
+        self._durable_last = self._last
+        changed = self._hard_state != self._durable_hard_state
+        return truncate_from, append, self._hard_state if changed else None
+
+    def committed(self, hard_state: HardState | None) -> None:
+        """The last take is on disk; old entries may leave memory."""
+        if hard_state is not None:
+            self._durable_hard_state = hard_state
+        if self._tail_bytes > CACHE_BYTES_MAX:
+            self._evict()
+
+    def _evict(self) -> None:
+        keep, drop = CACHE_BYTES_MAX // 2, 0
+        durable = self._hard_state.commit_index
+        while self._tail_bytes > keep and drop < len(self._tail) - 1 and self._tail[drop].index < durable:
+            self._tail_bytes -= len(self._tail[drop].payload)
+            drop += 1
+        del self._tail[:drop]
+        self._tail_first = LogIndex(self._tail_first + drop)
+
+    def _load(self, first: LogIndex, bytes_max: int) -> list[Entry]:
+        entries = self._log.read_entries(first, count_max=LOAD_COUNT_MAX, bytes_max=bytes_max)
+        if not entries or entries[0].index != first:
+            raise CorruptData(f"log entry {first} is missing")
+        return entries
+
+    # What SyncObj calls: pysyncobj.journal.Journal -----------------------------------------------------------------
+
+    def add(self, command: bytes, idx: int, term: int) -> None:
+        assert idx == self._last + 1, (idx, self._last)
+        entry = Entry(command, LogIndex(idx), Term(term))
+        if self._head is None:
+            self._head, self._first, self._tail_first = entry, entry.index, entry.index
+        self._tail.append(entry)
+        self._tail_bytes += len(command)
+        self._last = entry.index
+
+    def clear(self) -> None:
+        raise StorageFailed("the engine tried to clear its journal")  # only stock snapshot loading does, which is off
+
+    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: ARG002, N802, N803
+        raise StorageFailed("the engine tried to compact its journal")  # only stock compaction does, which is off
+
+    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803
+        index = LogIndex(self._first + entryFrom)
+        # Leader completeness (Ongaro & Ousterhout 2014, 5.4): what is committed is never taken back.
+        if index <= self._hard_state.commit_index:
+            raise StorageFailed(f"the engine tried to delete committed entry {index} (commit {self._hard_state})")
+        if index > self._last:
+            return
+        if index < self._tail_first:
+            self._tail, self._tail_first, self._tail_bytes = [], index, 0
+        else:
+            dropped = self._tail[index - self._tail_first :]
+            del self._tail[index - self._tail_first :]
+            self._tail_bytes -= sum(len(entry.payload) for entry in dropped)
+        self._last = LogIndex(index - 1)
+        if index <= self._durable_last:
+            self._durable_last = self._last
+            self._truncate_from = index if self._truncate_from is None else min(index, self._truncate_from)
+
+    @overload
+    def __getitem__(self, item: SupportsIndex) -> Entry: ...
+    @overload
+    def __getitem__(self, item: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, item: SupportsIndex | slice) -> Entry | Sequence[Entry]:
+        if isinstance(item, slice):
+            start = LogIndex(self._first + max(0, item.start or 0))
+            if item.stop is None:
+                return _Span(self, start, LogIndex(self._last + 1))
+            stop = min(self._first + item.stop, self._last + 1)
+            return [self.entry(LogIndex(index)) for index in range(start, stop)]
+        position = int(item)
+        return self.entry(LogIndex((self._first if position >= 0 else self._last + 1) + position))
+
+    def __len__(self) -> int:
+        return self._last - self._first + 1 if self._head is not None else 0
+
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803
+        state = self._hard_state
+        if raftCommitIndex != state.commit_index:
+            assert raftCommitIndex > state.commit_index, "the commit index never moves back"
+            self._hard_state = HardState(state.term, state.voted_for, LogIndex(raftCommitIndex))
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802
+        return self._hard_state.commit_index
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803
+        state, vote = self._hard_state, NodeId(votedForNodeId) if votedForNodeId is not None else None
+        assert term >= state.term, "the term never moves back"
+        assert term > state.term or state.voted_for in (None, vote), "one vote a term"
+        self._hard_state = HardState(Term(term), vote, state.commit_index)
+
+    def getCurrentTerm(self) -> int:  # noqa: N802
+        return self._hard_state.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802
+        return self._hard_state.voted_for
+
+    def _destroy(self) -> None:
+        """Nothing to close: the environment belongs to storage."""
+
+
+class _Span(Sequence[Entry]):
+    """An open-ended slice that reads entries only when asked: SyncObj looks at its head and its length."""
+
+    def __init__(self, journal: TurnJournal, start: LogIndex, stop: LogIndex) -> None:
+        self._journal, self._start, self._stop = journal, start, stop
+
+    def __len__(self) -> int:
+        return max(0, self._stop - self._start)
+
+    @overload
+    def __getitem__(self, item: int) -> Entry: ...
+    @overload
+    def __getitem__(self, item: slice) -> Sequence[Entry]: ...
+    def __getitem__(self, item: int | slice) -> Entry | Sequence[Entry]:
+        if isinstance(item, slice):
+            return [self[position] for position in range(*item.indices(len(self)))]
+        if item < 0:
+            item += len(self)
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        return self._journal.entry(LogIndex(self._start + item))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self._journal.entry(LogIndex(index)) for index in range(self._start, self._stop))

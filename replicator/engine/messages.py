@@ -1,0 +1,97 @@
+"""The engine's messages as protobuf, and the checks that no handler should have to repeat.
+
+SyncObj speaks in dictionaries; peers speak `raft.proto`. Nothing is ever unpickled (fault 6). A message that does not
+decode, or that no correct peer could send, raises Malformed; the guard drops the link that brought it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from replicator.machine.codec import NO_OP, REGULAR
+from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.log import Entry
+from replicator.v1 import raft_pb2
+
+Send = Callable[[NodeId, raft_pb2.RaftMessage], None]
+
+PAYLOAD_KINDS: Final = frozenset({REGULAR, NO_OP})
+
+
+class Malformed(Exception):
+    """A frame that no correct peer sends."""
+
+
+def decode(frame: bytes) -> raft_pb2.RaftMessage:
+    """Raises Malformed."""
+    message = raft_pb2.RaftMessage()
+    try:
+        message.ParseFromString(frame)
+    except DecodeError as error:
+        raise Malformed(str(error)) from None
+    if message.WhichOneof("body") is None:
+        raise Malformed("empty message")
+    return message
+
+
+def checked_entries(append: raft_pb2.AppendEntries) -> list[Entry]:
+    """The entries of an append. Raises Malformed unless contiguous, of rising terms, and of kinds that we know."""
+    index, term = append.prev_index, append.prev_term
+    if index < 1 or append.term < term or append.sequence < 1:
+        raise Malformed(f"append with prev_index={index} prev_term={term} term={append.term}")
+    entries = []
+    for entry in append.entries:
+        if entry.index != index + 1 or not term <= entry.term <= append.term:
+            raise Malformed(f"entry ({entry.index}, {entry.term}) after ({index}, {term}) in term {append.term}")
+        if not entry.payload or entry.payload[0] not in PAYLOAD_KINDS:
+            raise Malformed(f"entry {entry.index} is of unknown kind {entry.payload[:1]!r}")
+        index, term = entry.index, entry.term
+        entries.append(Entry(entry.payload, LogIndex(index), Term(term)))
+    return entries
+
+
+def append_entries(
+    *, term: Term, sequence: int, prev: Entry, commit_index: LogIndex, entries: Sequence[Entry]
+) -> raft_pb2.AppendEntries:
+    """One append; freshness fields are the pump's."""
+    return raft_pb2.AppendEntries(
+        term=term,
+        sequence=sequence,
+        prev_index=prev.index,
+        prev_term=prev.term,
+        commit_index=commit_index,
+        entries=[
+            raft_pb2.LogEntry(index=entry.index, term=entry.term, payload=entry.payload)  # one copy, then the wire's
+            for entry in entries
+        ],
+    )
+
+
+def pre_vote(term: Term, last: Entry) -> raft_pb2.RaftMessage:
+    """Could I win `term` with a log that ends in `last`?"""
+    return raft_pb2.RaftMessage(pre_vote=raft_pb2.PreVote(term=term, last_index=last.index, last_term=last.term))
+
+
+def pre_vote_reply(asked_term: Term, term: Term, *, granted: bool) -> raft_pb2.RaftMessage:
+    """Yes or no, and the term that the answerer is in."""
+    reply = raft_pb2.PreVoteReply(asked_term=asked_term, granted=granted, term=term)
+    return raft_pb2.RaftMessage(pre_vote_reply=reply)
+
+
+def refusal(question: raft_pb2.RaftMessage, reason: str) -> raft_pb2.RaftMessage | None:
+    """The answer that refuses a forwarded call; None if the message asks for no such answer."""
+    match question.WhichOneof("body"):
+        case "forward":
+            reply = raft_pb2.ForwardReply(request_id=question.forward.request_id, refused=reason)
+            return raft_pb2.RaftMessage(forward_reply=reply)
+        case "read_index":
+            read_reply = raft_pb2.ReadIndexReply(request_id=question.read_index.request_id, refused=reason)
+            return raft_pb2.RaftMessage(read_index_reply=read_reply)
+        case _:
+            return None
+
+
+def stale_term(term: Term) -> raft_pb2.RaftMessage:
+    """Your term is over."""
+    return raft_pb2.RaftMessage(stale_term=raft_pb2.StaleTerm(term=term))

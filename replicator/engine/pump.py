@@ -1,0 +1,128 @@
+"""Sends each follower what it lacks: batched, numbered, bounded in flight. Replaces SyncObj's own sender.
+
+Cures faults 2 (appends are numbered; an acknowledgement never moves back what is sent next), 7 (an entry is never cut)
+and 14 (followers in name order); the numbers are those of docs/raft.md. Decides what to send;
+the guard decides what an answer means.
+"""
+
+from typing import Final
+
+from replicator.config.timing import RaftTiming
+from replicator.engine.graft import Graft
+from replicator.engine.journal import TurnJournal
+from replicator.engine.messages import Send, append_entries
+from replicator.engine.progress import APPEND_BYTES_MAX, Progress
+from replicator.model.clock import Clock
+from replicator.model.ids import LogIndex, NodeId
+from replicator.model.log import Entry
+from replicator.v1 import raft_pb2
+
+QUORUM_AGE_MS_MAX: Final = 1 << 40  # "never": longer than any uptime
+
+
+class Pump:
+    """One leader's sending side. `progress` outlives terms; positions are SyncObj's."""
+
+    def __init__(
+        self,
+        timing: RaftTiming,
+        peers: tuple[NodeId, ...],
+        *,
+        graft: Graft,
+        journal: TurnJournal,
+        clock: Clock,
+        send: Send,
+    ) -> None:
+        self._timing, self._graft, self._journal, self._clock, self._send = timing, graft, journal, clock, send
+        self.progress = {peer: Progress() for peer in sorted(peers)}
+        self.linked: set[NodeId] = set()
+        self._wanted = False
+
+    def want(self) -> None:
+        """Followers are owed an append; it goes out once, when the turn knows all that it will carry."""
+        self._wanted = True
+        self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timing.heartbeat_s
+
+    def became_leader(self) -> None:
+        """A new term of ours: nothing sent or heard in an earlier one counts."""
+        for progress in self.progress.values():
+            progress.restart()
+
+    def link_up(self, peer: NodeId) -> None:
+        """A new link: what was in flight on the old one is lost, so start again after what is acknowledged."""
+        self.linked.add(peer)
+        progress = self.progress[peer]
+        progress.void_in_flight()
+        progress.peer_clock_ms = None
+        if self._graft.is_leader:
+            match = self._graft.match_index(peer)
+            if match > 0:
+                self._graft.set_next_index(peer, LogIndex(match + 1))
+            self._wanted = True
+
+    def link_down(self, peer: NodeId) -> None:
+        """Nothing can be sent for now."""
+        self.linked.discard(peer)
+
+    def flush(self) -> None:
+        """Sends what `want` asked for. Called once a turn, after the tick."""
+        wanted, self._wanted = self._wanted, False
+        if wanted and self._graft.is_leader:
+            for peer in self.progress:
+                if peer in self.linked:
+                    self._replicate(peer)
+
+    def heartbeat_of_durable_state(self, commit_index: LogIndex) -> None:
+        """Heartbeats while a commit is still under way: they claim only what was durable before it.
+
+        commit_index: of the last committed turn. Each append ends at what the follower has acknowledged, so it is
+        always accepted, carries nothing, and keeps a slow disk from looking like a dead leader.
+        """
+        for peer in self.progress:
+            if peer in self.linked and self._graft.match_index(peer) > 0:
+                match = self._graft.match_index(peer)
+                self._append(peer, self._journal.entry(match), [], LogIndex(min(match, commit_index)))
+
+    def knows_commit_index(self) -> bool:
+        """Until an entry of its own term is committed, a leader does not know how far its predecessors came."""
+        commit = self._graft.commit_index
+        return self._graft.is_leader and commit >= 1 and self._journal.entry(commit).term == self._graft.term
+
+    def quorum_contact_s(self) -> float:
+        """All that was acknowledged before this time lies at or below our commit index; minus infinity if unknown.
+
+        It is the send time of an append that a majority has answered since: at that time nobody else led.
+        """
+        if not self.knows_commit_index():
+            return float("-inf")
+        contacts = sorted([progress.acked_sent_s for progress in self.progress.values()], reverse=True)
+        needed = (len(contacts) + 1) // 2  # besides ourselves
+        return contacts[needed - 1] if needed else self._clock.monotonic_s()
+
+    def _replicate(self, peer: NodeId) -> None:
+        progress, last, sent = self.progress[peer], self._journal.last_index, False
+        following = self._graft.next_index(peer)
+        while following <= last and progress.has_room():
+            entries = self._journal.batch(following, APPEND_BYTES_MAX)
+            self._append(peer, self._journal.entry(LogIndex(following - 1)), entries, self._graft.commit_index)
+            following, sent = LogIndex(entries[-1].index + 1), True
+        if sent:
+            self._graft.set_next_index(peer, following)
+        else:
+            self._append(peer, self._journal.entry(LogIndex(following - 1)), [], self._graft.commit_index)
+
+    def _append(self, peer: NodeId, prev: Entry, entries: list[Entry], commit_index: LogIndex) -> None:
+        progress, now_s = self.progress[peer], self._clock.monotonic_s()
+        size = sum(len(entry.payload) for entry in entries)
+        message = append_entries(
+            term=self._graft.term,
+            sequence=progress.next_sequence(size, now_s),
+            prev=prev,
+            commit_index=commit_index,
+            entries=entries,
+        )
+        if progress.peer_clock_ms is not None:
+            message.echo_clock_ms = progress.peer_clock_ms
+        age_ms = (now_s - self.quorum_contact_s()) * 1000
+        message.quorum_age_ms = int(min(age_ms, QUORUM_AGE_MS_MAX)) + 1 if age_ms > 0 else 1
+        self._send(peer, raft_pb2.RaftMessage(append_entries=message))

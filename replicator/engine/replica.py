@@ -1,0 +1,318 @@
+"""One Raft node without sockets, disks or a loop: events in, a turn's writes and frames out.
+
+Contract with whoever drives it (the asyncio driver, or a simulation), for every turn:
+1. hand all that arrived to `turn`, in order of arrival; at most one turn is open at a time;
+2. make `Turn.write` durable, whole, before anything else of the turn takes effect;
+3. call `complete` with the outcomes; only now send the frames of the turn and those that `complete` returns;
+4. if the write cannot be made durable, send nothing: stop, or repeat the same write later.
+Answers to callers are given by `complete` or by later turns, never before the write that they depend on.
+"""
+
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from replicator.core.freshness import Freshness
+from replicator.engine.ballot import Ballots
+from replicator.engine.forwards import Forwards
+from replicator.engine.graft import Graft
+from replicator.engine.guard import Guard
+from replicator.engine.journal import LogReader, TurnJournal
+from replicator.engine.messages import Malformed, decode, refusal
+from replicator.engine.proposals import Proposals
+from replicator.engine.pump import Pump
+from replicator.engine.read_index import ReadIndexes
+from replicator.engine.settings import EngineSettings
+from replicator.engine.transfer import Transfers
+from replicator.model.clock import Clock
+from replicator.model.errors import StorageFull
+from replicator.model.ids import LogIndex, NodeId
+from replicator.model.log import Entry, TurnWrite
+from replicator.model.observe import Observer, Signal
+from replicator.v1 import raft_pb2, store_pb2
+
+TIMER_SLACK_S: Final = 0.001  # SyncObj's timers fire strictly after their time
+
+
+class LinkUp(NamedTuple):
+    """A link to `peer` is established; frames of earlier epochs are void."""
+
+    peer: NodeId
+    epoch: int
+
+
+class LinkDown(NamedTuple):
+    """The link of that epoch is gone."""
+
+    peer: NodeId
+    epoch: int
+
+
+class Frame(NamedTuple):
+    """One message of a peer."""
+
+    peer: NodeId
+    epoch: int
+    payload: bytes
+
+
+Event = LinkUp | LinkDown | Frame
+
+
+class Outgoing(NamedTuple):
+    """One frame to send, if the link is still of that epoch."""
+
+    peer: NodeId
+    epoch: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn decided. `bad_links`: links that brought something that no correct peer sends."""
+
+    write: TurnWrite
+    frames: tuple[Outgoing, ...]
+    bad_links: tuple[tuple[NodeId, int, str], ...]
+
+
+class Replica:
+    """Wires graft, guard, pump, proposals, reads and transfers of one node. Implements `graft.EngineHooks`."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *,
+        log: LogReader,
+        applied_index: LogIndex,
+        clock: Clock,
+        dice: random.Random,
+        observer: Observer,
+    ) -> None:
+        self.settings, self._clock, self._observer = settings, clock, observer
+        self.journal = TurnJournal(log)
+        self._epochs: dict[NodeId, int] = {}
+        self._outbox: list[Outgoing] = []
+        self._to_apply: list[Entry] = []
+        self._turn: Turn | None = None
+        self.applied_index = applied_index
+        self.freshness = Freshness(applied_index)
+        self.graft = Graft(
+            settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
+        )
+        self.on_role: Callable[[str], None] = lambda _role: None
+        self._role = self.graft.role
+        self.pump = Pump(
+            settings.timing, settings.peers, graft=self.graft, journal=self.journal, clock=clock, send=self._send
+        )
+        self._ballots = Ballots(
+            settings.node_id,
+            settings.timing,
+            graft=self.graft,
+            journal=self.journal,
+            clock=clock,
+            dice=dice,
+            send=self._send,
+        )
+        self._guard = Guard(
+            graft=self.graft, journal=self.journal, pump=self.pump, ballots=self._ballots, freshness=self.freshness,
+            clock=clock, observer=observer, send=self._send,
+        )  # fmt: skip
+        self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
+        self.reads = ReadIndexes(graft=self.graft, pump=self.pump)
+        self.forwards = Forwards(
+            proposals=self.proposals, reads=self.reads, send=self._send, link_epoch=self.link_epoch
+        )
+        self.transfers = Transfers(
+            graft=self.graft, journal=self.journal, pump=self.pump, proposals=self.proposals, clock=clock
+        )
+
+    # A turn --------------------------------------------------------------------------------------------------------
+
+    def turn(self, events: Sequence[Event]) -> Turn:
+        """Takes what arrived, ticks SyncObj, and says what must be durable and what may be sent after that."""
+        assert self._turn is None, "a turn is open: complete it first"
+        bad_links = [problem for event in events if (problem := self._take(event)) is not None]
+        self._note_role()
+        self.reads.close_rounds()
+        self.graft.tick()
+        self._note_role()
+        self.transfers.step()
+        self.reads.open_round()
+        self.pump.flush()
+        truncate_from, append, hard_state = self.journal.take()
+        to_apply, self._to_apply = tuple(self._to_apply), []
+        frames, self._outbox = tuple(self._outbox), []
+        write = TurnWrite(truncate_from, append, hard_state, to_apply)
+        assert self.applied_index <= self.graft.commit_index <= self.journal.last_index
+        self._turn = Turn(write, frames, tuple(bad_links))
+        return self._turn
+
+    def complete(self, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> tuple[Outgoing, ...]:
+        """The open turn is durable: answers callers, returns frames that answer peers' callers."""
+        assert self._turn is not None, "no turn is open"
+        write, self._turn = self._turn.write, None
+        self.journal.committed(write.hard_state)
+        for entry, results in zip(write.apply, outcomes, strict=True):
+            assert entry.index == self.applied_index + 1, (entry.index, self.applied_index)
+            self.applied_index = entry.index
+            self.proposals.settle(entry.index, entry.term, results)
+        if write.apply:
+            self.freshness.applied(self.applied_index)
+            self._observer.record(Signal.TURN_ENTRIES_APPLIED, len(write.apply))
+        frames, self._outbox = tuple(self._outbox), []
+        return frames
+
+    def heartbeat_while_committing(self) -> tuple[Outgoing, ...]:
+        """Frames that may leave although the open turn is not durable yet: they claim nothing that it decided."""
+        durable = self.journal.durable_hard_state
+        if self._turn is None or not self.graft.is_leader or durable.term != self.graft.term:
+            return ()
+        self.pump.heartbeat_of_durable_state(durable.commit_index)
+        frames, self._outbox = tuple(self._outbox), []
+        return frames
+
+    def refuse_queued(self, why: str) -> None:
+        """The disk is full: writes that wait for a turn surely did not happen."""
+        self.proposals.fail_queued(StorageFull(f"this node takes no writes: {why}", retry_after_s=1.0))
+
+    def refuse_forwards(self, frames: Sequence[Frame]) -> tuple[Outgoing, ...]:
+        """Answers to forwarded calls among frames that no turn will take; the rest is lost, as on a link that fell."""
+        refused: list[Outgoing] = []
+        for peer, epoch, payload in frames:
+            with contextlib.suppress(Malformed):
+                reply = refusal(decode(payload), StorageFull.reason)
+                if reply is not None and self._epochs.get(peer) == epoch:
+                    refused.append(Outgoing(peer, epoch, reply.SerializeToString()))
+        return tuple(refused)
+
+    def next_due_s(self) -> float:
+        """When a turn is due even if nothing arrives, by the monotonic clock."""
+        if self.graft.is_leader:
+            return self.graft.heartbeat_due_s + TIMER_SLACK_S
+        due_s = self.graft.election_deadline_s
+        now_s = self._clock.monotonic_s()
+        if due_s <= now_s:  # campaigning: SyncObj asks us every turn, so choose when the answer can change
+            due_s = max(self._ballots.retry_due_s(), now_s + self.settings.timing.heartbeat_s)
+        return due_s + TIMER_SLACK_S
+
+    def link_epoch(self, peer: NodeId) -> int | None:
+        """Epoch of the link to `peer`, None if it is down."""
+        return self._epochs.get(peer)
+
+    @property
+    def linked(self) -> frozenset[NodeId]:
+        """Peers that can be reached."""
+        return frozenset(self._epochs)
+
+    def staleness_s(self) -> float | None:
+        """Upper bound of the age of the applied state, seconds."""
+        now_s = self._clock.monotonic_s()
+        if self.graft.is_leader:
+            self.freshness.covers(self.graft.commit_index, self.pump.quorum_contact_s())
+        return self.freshness.staleness_s(now_s)
+
+    # graft.EngineHooks ---------------------------------------------------------------------------------------------
+
+    def may_campaign(self) -> bool:
+        """See ballot.py."""
+        return self._ballots.may_campaign(self.linked, voters=len(self.settings.peers) + 1)
+
+    def replicate(self) -> None:
+        """See pump.py."""
+        self.pump.want()
+
+    def admit_proposals(self) -> None:
+        """See proposals.py. New leadership must be known before anything is appended under it."""
+        self._note_role()
+        self.proposals.admit()
+
+    def committed(self, payload: bytes) -> None:
+        """Collects what this turn applies."""
+        index = LogIndex(self.graft.last_applied + 1)
+        entry = self.journal.entry(index)
+        assert entry.payload == payload
+        self._to_apply.append(entry)
+
+    def outgoing(self, peer: NodeId, message: dict[str, object]) -> None:
+        """See guard.py."""
+        self._guard.outgoing(peer, message)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _send(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
+        epoch = self._epochs.get(peer)
+        if epoch is not None:
+            self._outbox.append(Outgoing(peer, epoch, message.SerializeToString()))
+
+    def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
+        match event:
+            case LinkUp(peer, epoch):
+                self._epochs[peer] = epoch
+                self.graft.link_up(peer)
+                self.pump.link_up(peer)
+            case LinkDown(peer, epoch):
+                if self._epochs.get(peer) == epoch:
+                    self._drop_link(peer)
+            case Frame(peer, epoch, payload):
+                if self._epochs.get(peer) != epoch:
+                    self._observer.count(Signal.FRAMES_DROPPED, cause="superseded")  # fault 12
+                    return None
+                try:
+                    self._dispatch(peer, decode(payload))
+                except Malformed as problem:
+                    self._observer.count(Signal.FRAMES_DROPPED, cause="malformed")
+                    self._drop_link(peer)
+                    return peer, epoch, str(problem)
+        return None
+
+    def _drop_link(self, peer: NodeId) -> None:
+        del self._epochs[peer]
+        self.graft.link_down(peer)
+        self.pump.link_down(peer)
+        self.forwards.link_down(peer)
+
+    def _dispatch(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
+        match message.WhichOneof("body"):
+            case "append_entries":
+                self._guard.append_entries(peer, message.append_entries)
+            case "append_reply":
+                self._guard.append_reply(peer, message.append_reply)
+            case "forward":
+                self.forwards.serve_write(peer, message.forward)
+            case "forward_reply":
+                self.forwards.write_reply(peer, message.forward_reply)
+            case "read_index":
+                self.forwards.serve_read(peer, message.read_index)
+            case "read_index_reply":
+                self.forwards.read_reply(peer, message.read_index_reply)
+            case "request_vote":
+                self._guard.request_vote(peer, message.request_vote)
+            case "vote_reply":
+                self._guard.vote_reply(peer, message.vote_reply)
+            case "pre_vote":
+                self._ballots.answer(peer, message.pre_vote)
+            case "pre_vote_reply":
+                self._guard.pre_vote_reply(peer, message.pre_vote_reply)
+            case "stale_term":
+                self._guard.stale_term(peer, message.stale_term)
+            case "timeout_now":
+                self._guard.timeout_now(peer, message.timeout_now)
+            case kind:
+                raise Malformed(f"message of kind {kind} has no handler")
+
+    def _note_role(self) -> None:
+        """Follows SyncObj's role; losing leadership settles what waits for it."""
+        role = self.graft.role
+        if role == self._role:
+            return
+        before, self._role = self._role, role
+        if role == "leader":
+            self.pump.became_leader()
+        if before == "leader":
+            self.proposals.lost_leadership()
+            self.reads.lost_leadership()
+        self._observer.count(Signal.ROLE_CHANGES, role=role)
+        self.on_role(role)

@@ -1,0 +1,55 @@
+"""What the engine is told, and the stock configuration that follows from it.
+
+A misspelt option of SyncObjConf is accepted in silence and its `validate` is bare asserts: the names are checked here.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pysyncobj import SyncObjConf
+
+from replicator.config.timing import RaftTiming
+from replicator.model.ids import NodeId
+
+_NEVER: Final = 10**9  # for stock machinery that must not run: the store is its own snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """One node's place in its group. `peers` are the other voters.
+
+    proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
+    uncommitted_bytes_max: what a leader may append before a majority holds it; beyond it proposals wait in the queue.
+    """
+
+    cluster_id: str
+    node_id: NodeId
+    peers: tuple[NodeId, ...]
+    timing: RaftTiming
+    proposals_queued_max: int = 8192
+    proposals_queued_bytes_max: int = 64 << 20
+    uncommitted_bytes_max: int = 64 << 20
+
+
+def stock_conf(settings: EngineSettings, **hooks: Any) -> SyncObjConf:
+    """SyncObjConf for `settings`: driven by us, no stock snapshots, no pickled membership, no TCP."""
+    timing = settings.timing
+    options: dict[str, Any] = {
+        "autoTick": False,
+        "raftMinTimeout": timing.election_timeout_min_s,
+        "raftMaxTimeout": timing.election_timeout_max_s,
+        "appendEntriesPeriod": timing.heartbeat_s,
+        "connectionTimeout": timing.election_timeout_max_s,
+        "leaderFallbackTimeout": timing.election_timeout_max_s,
+        "appendEntriesUseBatch": False,  # with True, entries and commit notices wait for the next heartbeat
+        "commandsWaitLeader": False,
+        "logCompactionMinEntries": _NEVER,
+        "logCompactionMinTime": _NEVER,
+        "dynamicMembershipChange": False,
+        "useFork": False,
+        **hooks,
+    }
+    known = vars(SyncObjConf())
+    unknown = [name for name in options if name not in known]
+    assert not unknown, f"pysyncobj has no option {unknown}"
+    return SyncObjConf(**options)

@@ -1,0 +1,184 @@
+"""The loop that takes turns: events in, one durable commit, frames out. Only caller of `Replica.turn` in a node.
+
+Promise: nothing that a turn decided leaves the node, as a frame or as an answer, before its write is durable.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
+from replicator.model.clock import Clock
+from replicator.model.ids import NodeId
+from replicator.model.log import TurnWrite
+from replicator.model.observe import Observer, Signal
+from replicator.storage.failures import DiskFull
+from replicator.v1 import store_pb2
+
+_LOG = logging.getLogger(__name__)
+
+INBOX_BYTES_MAX: Final = 32 << 20  # beyond it links are not read: back-pressure reaches the sender
+INBOX_FRAMES_MAX: Final = 8192
+DISK_FULL_RETRY_S: Final = 0.5
+
+
+class FrameSender(Protocol):
+    """The transport as the engine uses it."""
+
+    def send(self, peer: NodeId, payload: bytes) -> bool: ...
+
+    def drop(self, peer: NodeId, epoch: int, why: str) -> None: ...
+
+
+class Committer(Protocol):
+    """Durable commits off the loop: storage.StorageWriter."""
+
+    async def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]: ...
+
+
+class Turns:
+    """Inbox, turn loop, outbox of one node."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        committer: Committer,
+        *,
+        clock: Clock,
+        observer: Observer,
+        after_turn: Callable[[Turn, Sequence[Sequence[store_pb2.Outcome]]], None],
+    ) -> None:
+        self._replica, self._committer, self._clock, self._observer = replica, committer, clock, observer
+        self._after_turn = after_turn
+        self._inbox: list[Event] = []
+        self._inbox_bytes = 0
+        self._room = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._transport: FrameSender | None = None
+        self.read_only_reason = ""
+
+    def connect(self, transport: FrameSender) -> None:
+        """Where frames go."""
+        self._transport = transport
+
+    def post(self, event: Event) -> None:
+        """Queues an event for the next turn."""
+        self._inbox.append(event)
+        if isinstance(event, Frame):
+            self._inbox_bytes += len(event.payload)
+        self._wake.set()
+
+    async def room(self) -> None:
+        """Waits while the inbox is full; the link that waits here is not read meanwhile."""
+        while self._is_full() and not self._stopping.is_set():
+            self._room.clear()
+            await self._room.wait()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """The loop ends after the turn in hand."""
+        self._stopping.set()
+        self._wake.set()
+        self._room.set()
+
+    async def run(self) -> None:
+        """Takes turns until stopped. Raises StorageFailed, or whatever a bug raises: the node must then stop."""
+        while not self._stopping.is_set():
+            await self._wait_for_work()
+            turn = self._replica.turn(self._take_inbox())
+            outcomes = await self._make_durable(turn.write)
+            if outcomes is None:
+                return  # stopped while the disk was full: the turn never happened
+            late_frames = self._replica.complete(outcomes)
+            self._after_turn(turn, outcomes)
+            self._send((*turn.frames, *late_frames))
+            for peer, epoch, why in turn.bad_links:
+                _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
+                if self._transport is not None:
+                    self._transport.drop(peer, epoch, why)
+
+    async def _wait_for_work(self) -> None:
+        loop = asyncio.get_running_loop()
+        wait_s = self._replica.next_due_s() - self._clock.monotonic_s()
+        if not self._wake.is_set() and wait_s > 0:
+            timer = loop.call_later(wait_s, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+        else:
+            await asyncio.sleep(0)  # callers that are ready join this turn
+        self._wake.clear()
+
+    def _is_full(self) -> bool:
+        return self._inbox_bytes >= INBOX_BYTES_MAX or len(self._inbox) >= INBOX_FRAMES_MAX
+
+    def _take_inbox(self) -> list[Event]:
+        inbox, self._inbox, self._inbox_bytes = self._inbox, [], 0
+        self._room.set()
+        return inbox
+
+    async def _make_durable(self, write: TurnWrite) -> Sequence[Sequence[store_pb2.Outcome]] | None:
+        """One durable commit. On a full disk the same write is tried again until there is room, or None if stopped."""
+        if write.is_empty:
+            return ()
+        while True:
+            started_s = self._clock.monotonic_s()
+            try:
+                outcomes = await self._commit_with_heartbeats(write)
+            except DiskFull as error:
+                self._enter_read_only(str(error))
+                if not await self._wait_for_space():
+                    return None
+                continue
+            self._observer.record(Signal.COMMIT_S, self._clock.monotonic_s() - started_s)
+            if self.read_only_reason:
+                _LOG.warning("there is room on the disk again: taking writes")
+                self.read_only_reason = ""
+            return outcomes
+
+    async def _commit_with_heartbeats(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
+        """Waits for the disk; a leader keeps its followers calm meanwhile, but no longer than one election timeout."""
+        timing = self._replica.settings.timing
+        commit = asyncio.ensure_future(self._committer.commit(write))
+        give_up_s = self._clock.monotonic_s() + timing.election_timeout_max_s
+        done, _ = await asyncio.wait({commit}, timeout=timing.heartbeat_s)
+        while not done:
+            if self._clock.monotonic_s() < give_up_s:
+                self._send(self._replica.heartbeat_while_committing())
+            done, _ = await asyncio.wait({commit}, timeout=timing.heartbeat_s)
+        return commit.result()
+
+    def _enter_read_only(self, why: str) -> None:
+        if not self.read_only_reason:
+            self.read_only_reason = why
+            _LOG.error(
+                "read-only: %s; reads go on, writes are refused, the node takes part again once there is room", why
+            )
+        self._replica.refuse_queued(why)
+
+    async def _wait_for_space(self) -> bool:
+        """False if stopped. What peers send meanwhile is lost, as on a link that fell; forwarded calls are refused."""
+        try:
+            async with asyncio.timeout(DISK_FULL_RETRY_S):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+        frames = [event for event in self._inbox if isinstance(event, Frame)]
+        self._inbox = [event for event in self._inbox if not isinstance(event, Frame)]
+        self._inbox_bytes = 0
+        self._room.set()
+        self._send(self._replica.refuse_forwards(frames))
+        return not self._stopping.is_set()
+
+    def _send(self, frames: Iterable[Outgoing]) -> None:
+        for peer, epoch, payload in frames:
+            if self._replica.link_epoch(peer) != epoch or self._transport is None:
+                self._observer.count(Signal.FRAMES_DROPPED, cause="link_down")
+            elif not self._transport.send(peer, payload):
+                self._observer.count(Signal.FRAMES_DROPPED, cause="queue_full")
