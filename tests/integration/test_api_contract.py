@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,7 @@ async def test_an_unexpected_exception_is_logged_once_here_and_not_shown_there(
 
 
 async def test_bad_input_names_field_and_limit(client: replicator.Client) -> None:
-    calls = {
+    calls: dict[str, list[Awaitable[object]]] = {
         "key": [
             client.put(b"", b"v"),
             client.put(b"k" * (KEY_BYTES_MAX + 1), b"v"),

@@ -29,8 +29,9 @@ def free_address() -> str:
 class Disturbance(UnaryInterceptor):
     """Sits next to the servicer and does what a test says, before or after the real handler."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrived: asyncio.Event) -> None:
         super().__init__()
+        self.arrived = arrived  # set by the first call that is no Status, on whichever node
         self.before: Callable[[str, Any, Any], Awaitable[None]] | None = None
         self.after: Callable[[str, Any, Any], Awaitable[None]] | None = None
         self.requests: list[tuple[str, Any]] = []
@@ -39,6 +40,7 @@ class Disturbance(UnaryInterceptor):
         name = method.rpartition("/")[2]
         if name != "Status":
             self.requests.append((name, request))
+            self.arrived.set()
         if self.before is not None:
             await self.before(name, request, context)
         answer = await call(request, context)
@@ -86,11 +88,11 @@ def an_api_server(
 async def serving(cluster: MemoryCluster, *, calls_in_flight_max: int = 1024) -> AsyncIterator[list[ApiNode]]:
     """All nodes of the cluster, each on its own port and known to the others by it."""
     addresses = {node.node_id: free_address() for node in cluster.nodes}
-    nodes = []
+    nodes, arrived = [], asyncio.Event()
     for node in cluster.nodes:
         listen = addresses[node.node_id]
         server = an_api_server(node, addresses, listen=listen, calls_in_flight_max=calls_in_flight_max)
-        disturbance = Disturbance()
+        disturbance = Disturbance(arrived)
         await server.start(interceptors_inside=(disturbance,))
         nodes.append(ApiNode(node, listen, server, disturbance))
     try:
