@@ -232,6 +232,27 @@ async def test_stop_is_bounded_idempotent_and_leaves_no_task(links: Links) -> No
     await until(lambda: asyncio.all_tasks() == before)
 
 
+async def test_a_dialled_stream_that_is_cut_with_unread_frames_leaves_nothing_behind(links: Links) -> None:
+    """gRPC keeps such a call, and all its bytes, until somebody reads them."""
+    before = asyncio.all_tasks()
+    one, _, two, sink_2 = await links.pair(queue_bytes_max=1 << 20, window_bytes=1 << 20)
+    for _ in range(5):
+        sink_2.gate.clear()
+        for _ in range(20):
+            assert one.send(N2, bytes(1 << 15))
+        await until(lambda: one.links()[N2].queued_bytes == 0)
+        epoch = two.links()[N1].epoch
+        async with HandDriven(one.bound_port) as rival:
+            await rival.shake_hands()  # the acceptor ends the older stream
+            await until(lambda: two.send(N1, b"x") and two.links()[N1].epoch > epoch)  # noqa: B023
+        sink_2.gate.set()
+        await until(lambda: is_linked(one, "n2") and is_linked(two, "n1"))
+
+    await two.stop(0.2)
+    await one.stop(0.2)
+    await until(lambda: asyncio.all_tasks() == before)
+
+
 async def test_a_transport_that_was_never_started_can_be_stopped() -> None:
     async with Links() as running:
         one = await running.start(a_setting("n1", {"n2": 1}), RecordingSink())
