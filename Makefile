@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/replicator/v1/*.proto)
 
-.PHONY: demo test check fix proto clean
+.PHONY: demo test check fix proto simulate bench clean
+SEEDS ?= 0:10000
 
 demo: $(STAMP)
 	$(BIN)/replicator demo
@@ -21,6 +22,12 @@ check: $(STAMP)  ## reads only: format, lint, types
 fix: $(STAMP)  ## rewrites: format and lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+simulate: $(STAMP)  ## the shipped engine in virtual time, under faults: make simulate SEEDS=0:200
+	$(BIN)/python -m chaos simulate --seeds $(SEEDS)
+
+bench: $(STAMP)  ## the figures of docs/benchmarks.md, beside etcd where it is installed
+	$(BIN)/python -m benchmarks
 
 proto: $(STAMP)  ## regenerates replicator/v1
 	$(BIN)/python -m grpc_tools.protoc -I proto --plugin=$(BIN)/protoc-gen-mypy --plugin=$(BIN)/protoc-gen-mypy_grpc \
