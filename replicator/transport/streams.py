@@ -47,8 +47,8 @@ class ByteStream(Protocol):
 def breaking_is_loss() -> Iterator[None]:
     """Turns every way in which gRPC reports a broken stream into LinkLost.
 
-    One of them is CancelledError, raised in our task when the *other* side ends a stream with status CANCELLED: it must
-    not pass for a cancellation of the task, which nobody asked for.
+    One of them is CancelledError, raised in every task that uses a call which another task has cancelled: it must not
+    pass for a cancellation of this task, which nobody asked for, and which would end the dialling in silence.
     """
     try:
         yield
@@ -58,7 +58,7 @@ def breaking_is_loss() -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling() > 0:
             raise
-        raise LinkLost("CANCELLED: by the other side") from None
+        raise LinkLost("CANCELLED: the call was given up") from None
 
 
 class DialledStream:

@@ -138,7 +138,7 @@ async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
 
 @pytest.mark.parametrize("after_hello", [False, True])
 async def test_a_dialler_outlives_streams_that_the_other_side_cancels(links: Links, after_hello: bool) -> None:
-    """gRPC raises CancelledError in the reading task then, which must not end the dialling."""
+    """Status CANCELLED from afar is a lost link, never a cancelled task."""
     tries = 0
 
     async def cancelling(_: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
