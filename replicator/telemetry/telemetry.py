@@ -9,6 +9,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
+from opentelemetry import trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
@@ -54,6 +55,7 @@ class Telemetry:
                 "region": settings.region,
             }
         )
+        self._is_pushing = settings.otlp_endpoint is not None
         self._registry = CollectorRegistry()
         readers: list[MetricReader] = [PrometheusMetricReader(registry=self._registry, scope_info_enabled=False)]
         if settings.otlp_endpoint is not None:
@@ -70,6 +72,14 @@ class Telemetry:
         register_gauges(meter, self._vitals)
         self.tracer: Tracer = self._tracers.get_tracer(_SCOPE, settings.version)
         self._stopped = False
+
+    def become_global(self) -> None:
+        """Rooms that trace through the OpenTelemetry API record into this instance; one per process, or none.
+
+        Without a collector nothing is installed, so that those rooms see at a glance that nobody listens.
+        """
+        if self._is_pushing:
+            trace.set_tracer_provider(self._tracers)
 
     def count(self, signal: Signal, amount: int = 1, **labels: str) -> None:
         """Adds to the counter of `signal`."""

@@ -36,7 +36,6 @@ class Vitals:
     live_keys: int
     data_bytes: int
     proposals_queued: int
-    calls_in_flight: int
     staleness_ms: float | None
     read_only: bool
     peers: tuple[PeerVitals, ...]
@@ -80,7 +79,6 @@ GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
     ("replicator.engine.applied_index", "Highest index applied to the store", _one(lambda v: v.applied_index)),
     ("replicator.engine.last_index", "Last index in the log", _one(lambda v: v.last_index)),
     ("replicator.engine.proposals_queued", "Proposals that wait for the log", _one(lambda v: v.proposals_queued)),
-    ("replicator.api.calls_in_flight", "API calls being served", _one(lambda v: v.calls_in_flight)),
     ("replicator.replication.lag_entries", "Entries that a peer trails this leader by", _lags),
     ("replicator.replication.peer_connected", "1 if the link to the peer is up", _connections),
     ("replicator.replication.staleness_ms", "Upper bound of the age of local state", _one(lambda v: v.staleness_ms)),

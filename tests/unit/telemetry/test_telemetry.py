@@ -30,7 +30,6 @@ def vitals_of_a_leader() -> Vitals:
         live_keys=3,
         data_bytes=4096,
         proposals_queued=2,
-        calls_in_flight=5,
         staleness_ms=1.5,
         read_only=False,
         peers=(PeerVitals("us-1", "us", True, 4), PeerVitals("ap-1", "ap", False, None)),

@@ -1,0 +1,30 @@
+"""`serve`: one node, in this process."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command
+@click.option(
+    "--config",
+    "config_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The node's TOML file; `replicator dev` writes examples.",
+)
+def serve(config_file: Path) -> int:
+    """Run one node until SIGTERM or Ctrl-C; then drain and exit.
+
+    Exit codes: 0 drained, 2 cannot start (one line says why), 70 the node failed.
+    """
+    # gRPC writes its own view of a refused port or a lost peer to stderr, past our log; ours says it better.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from replicator.config.load import load_config
+
+    config = load_config(config_file)
+    from replicator.node.main import run_node
+
+    return run_node(config)

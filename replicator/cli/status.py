@@ -1,0 +1,160 @@
+"""`status`: one node, or all that the first one knows of."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from replicator.cli.online import Online, call, online_options
+from replicator.cli.outcome import CommandFailed, ExitCode, one_line
+from replicator.cli.output import print_json
+from replicator.model.errors import ReplicatorError
+from replicator.model.values import NodeStatus
+
+if TYPE_CHECKING:
+    from replicator.client import Client
+
+_TABLE_COLUMNS_PIPED: Final = 200  # wide enough that nothing wraps when nobody looks
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A member that did not answer for itself. node_id and region: as another node knows them."""
+
+    node_id: str
+    region: str
+    endpoint: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Who answered and who did not, each by node id."""
+
+    nodes: tuple[NodeStatus, ...]
+    unreachable: tuple[Unreachable, ...]
+
+
+@click.command
+@click.option("--all", "ask_all", is_flag=True, help="Ask every member, not just the first that answers.")
+@click.option("--state-hash", is_flag=True, help="Also hash the whole state; reads every key of each node asked.")
+@online_options
+def status(ask_all: bool, state_hash: bool, online: Online) -> None:
+    """Show nodes, roles, lag and staleness. The leader is marked with *.
+
+    With --all, exits with 3 if a member does not answer.
+    """
+
+    async def use(client: "Client") -> Answers:
+        first = await client.status(state_hash=state_hash and not ask_all, timeout_s=online.timeout_s)
+        if not ask_all:
+            return Answers((first,), ())
+        return await _ask_members(client, first, state_hash, online.timeout_s)
+
+    answers = call(online, use)
+    if online.wants_json:
+        _print_json(answers)
+    else:
+        _print_table(answers, hashes=state_hash)
+    if answers.unreachable:
+        names = ", ".join(f"{node.node_id} ({node.reason})" for node in answers.unreachable)
+        raise CommandFailed(ExitCode.UNAVAILABLE, "UNAVAILABLE", f"no answer from {names}")
+
+
+async def _ask_members(client: "Client", first: NodeStatus, state_hash: bool, timeout_s: float) -> Answers:
+    async def ask(endpoint: str) -> NodeStatus | ReplicatorError:
+        try:
+            return await client.status(endpoint, state_hash=state_hash, timeout_s=timeout_s)
+        except ReplicatorError as error:
+            return error
+
+    members = sorted(first.members, key=lambda member: member.node_id)
+    answers = await asyncio.gather(*(ask(member.api_address) for member in members))
+    return Answers(
+        nodes=tuple(answer for answer in answers if isinstance(answer, NodeStatus)),
+        unreachable=tuple(
+            Unreachable(member.node_id, member.region, member.api_address, answer.reason, answer.message)
+            for member, answer in zip(members, answers, strict=True)
+            if isinstance(answer, ReplicatorError)
+        ),
+    )
+
+
+def leader_of(nodes: Sequence[NodeStatus]) -> str:
+    """Whom the nodes name in the newest term that any of them knows; empty if nobody knows one."""
+    named = [node for node in nodes if node.leader_id]
+    return max(named, key=lambda node: node.term).leader_id if named else ""
+
+
+def lag_of(node: NodeStatus, nodes: Sequence[NodeStatus]) -> int | None:
+    """Entries that `node` trails its leader by, if the leader is among `nodes`."""
+    leader = leader_of(nodes)
+    for other in nodes:
+        if other.node_id == leader:
+            return max(0, other.commit_index - node.applied_index)
+    return None
+
+
+def _print_json(answers: Answers) -> None:
+    print_json(
+        {
+            "leader": leader_of(answers.nodes),
+            "nodes": [asdict(node) | {"lag_entries": lag_of(node, answers.nodes)} for node in answers.nodes],
+            "unreachable": [asdict(node) for node in answers.unreachable],
+        }
+    )
+
+
+def _print_table(answers: Answers, *, hashes: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    # No markup: texts of other nodes are shown as they are. Rich itself honours NO_COLOR.
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=_TABLE_COLUMNS_PIPED)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("", "node", "region", "role"):
+        table.add_column(title, no_wrap=True)
+    for title in ("term", "applied/commit", "lag", "staleness", "keys", "size"):
+        table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("state hash" if hashes else "notes")
+    leader = leader_of(answers.nodes)
+    for node in answers.nodes:
+        table.add_row(*_row(node, answers.nodes, leader, hashes=hashes))
+    for lost in answers.unreachable:
+        table.add_row("", lost.node_id, lost.region, "?", "", "", "", "", "", "", f"no answer: {lost.reason}")
+    console.print(table)
+    for lost in answers.unreachable:
+        click.echo(f"replicator: {lost.endpoint}: {one_line(lost.message)}", err=True)
+
+
+def _row(node: NodeStatus, nodes: Sequence[NodeStatus], leader: str, *, hashes: bool) -> tuple[str, ...]:
+    lag = lag_of(node, nodes)
+    notes = f"read-only: {node.read_only_reason}" if node.read_only_reason else ""
+    return (
+        "*" if node.node_id == leader else "",
+        node.node_id,
+        node.region,
+        node.role,
+        str(node.term),
+        f"{node.applied_index}/{node.commit_index}",
+        "-" if lag is None else str(lag),
+        "-" if node.staleness_ms is None else f"{node.staleness_ms:.0f} ms",
+        str(node.live_keys),
+        _bytes(node.data_bytes),
+        f"{node.state_hash} @{node.state_hash_index}" if hashes else notes,
+    )
+
+
+def _bytes(count: int) -> str:
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"

@@ -1,0 +1,88 @@
+"""Where a node is in its life, and what it tells those who ask whether to send it traffic."""
+
+from enum import Enum
+from typing import Protocol
+
+from replicator.console.pages import ProbeAnswer
+from replicator.model.ids import LogIndex
+from replicator.model.status import EngineStatus
+
+
+class Phase(Enum):
+    """Only ever moves forward."""
+
+    STARTING = 1
+    SERVING = 2
+    DRAINING = 3
+    FAILED = 4
+
+
+class Replica(Protocol):
+    """What health needs of the engine."""
+
+    @property
+    def is_caught_up(self) -> bool: ...
+
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+    def status(self) -> EngineStatus: ...
+
+
+class NodeHealth:
+    """Answers probes from memory. Implements `console.Probes`.
+
+    Catching up is a gate at start only: a node that later loses its leader still serves the reads that callers may
+    want, and says in the answer what is missing.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._phase = Phase.STARTING
+        self._failure = ""
+        self._was_caught_up = False
+
+    @property
+    def phase(self) -> Phase:
+        """Where the node is in its life."""
+        return self._phase
+
+    def enter(self, phase: Phase, *, failure: str = "") -> None:
+        """Moves on. failure: why, for FAILED."""
+        assert phase.value > self._phase.value, f"{self._phase} cannot become {phase}"
+        self._phase = phase
+        self._failure = failure
+
+    def live(self) -> ProbeAnswer:
+        """See Probes."""
+        if self._phase is Phase.FAILED:
+            return ProbeAnswer(False, f"failed: {self._failure}")
+        return ProbeAnswer(True, "live")
+
+    def started(self) -> ProbeAnswer:
+        """See Probes."""
+        if self._phase is Phase.STARTING:
+            return ProbeAnswer(False, "starting")
+        return ProbeAnswer(True, "started")
+
+    def ready(self) -> ProbeAnswer:
+        """See Probes."""
+        match self._phase:
+            case Phase.STARTING:
+                return ProbeAnswer(False, "starting")
+            case Phase.DRAINING:
+                return ProbeAnswer(False, "draining: other nodes answer")
+            case Phase.FAILED:
+                return ProbeAnswer(False, f"failed: {self._failure}")
+            case Phase.SERVING:
+                return self._ready_while_serving()
+
+    def _ready_while_serving(self) -> ProbeAnswer:
+        status = self._replica.status()
+        leader = f"leader {status.leader_id}" if status.leader_id else "no leader known"
+        if not self._was_caught_up:
+            if not self._replica.is_caught_up:
+                return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}")
+            self._was_caught_up = True
+        limits = f"; read-only: {status.read_only_reason}" if status.read_only_reason else ""
+        return ProbeAnswer(True, f"ready: {leader}{limits}")

@@ -1,0 +1,196 @@
+"""One node from start to stop: opens, binds, serves, drains, closes, in an order that loses nothing.
+
+Start: data directory, then engine, peer port, API port, admin port. Readiness follows once a leader has been heard.
+Drain: callers are told to go elsewhere, leadership moves away, calls in flight end, then everything closes backwards.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from enum import Enum
+from typing import Final
+
+from replicator.config.schema import NodeConfig
+from replicator.console import Console
+from replicator.console.pages import admin_app
+from replicator.model.errors import CorruptData, StorageFailed
+from replicator.node import settings
+from replicator.node.health import NodeHealth, Phase
+from replicator.node.preflight import check_environment
+from replicator.node.pulse import Pulse
+from replicator.node.teardown import Teardown
+from replicator.node.wiring import Rooms, build_rooms, look_at, open_storage
+from replicator.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+TRANSFER_S_MAX: Final = 3.0
+CALLS_GRACE_S: Final = 2.0
+LINKS_GRACE_S: Final = 0.5
+TELEMETRY_GRACE_S: Final = 1.0
+FAILED_CALLS_GRACE_S: Final = 0.3
+
+
+class Ending(Enum):
+    """Why a node stopped serving."""
+
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Node:
+    """One node. `start`, then `run`, then `stop`; `stop` also cleans up after a `start` that failed."""
+
+    def __init__(self, config: NodeConfig, telemetry: Telemetry, dice: random.Random) -> None:
+        self._config = config
+        self._telemetry = telemetry
+        self._dice = dice
+        self._teardown = Teardown()
+        self._rooms: Rooms | None = None
+        self._health: NodeHealth | None = None
+        self._pulse_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serves once it returns. Raises StartupError or StorageFailed; call `stop` then, too."""
+        self._teardown.add("telemetry", lambda: self._telemetry.stop(TELEMETRY_GRACE_S))
+        rooms = self._open()
+        health = NodeHealth(rooms.engine)
+        self._rooms, self._health = rooms, health
+        await rooms.engine.start()
+        self._teardown.add("engine", rooms.engine.stop)
+        await rooms.transport.start()
+        self._teardown.add("peer links", lambda: rooms.transport.stop(LINKS_GRACE_S))
+        await rooms.api.start()
+        self._teardown.add("api", lambda: rooms.api.stop(0.0))
+        pulse = Pulse(self._telemetry, lambda: look_at(rooms, self._config), self._announce)
+        self._telemetry.show_vitals(pulse.vitals)
+        admin = self._start_console(health, pulse)
+        self._pulse_task = asyncio.create_task(pulse.run(), name="pulse")
+        self._teardown.add("pulse", self._stop_pulse)
+        health.enter(Phase.SERVING)
+        config = self._config
+        _log.info(
+            "serving node=%s region=%s api=%s peer=%s admin=%s",
+            config.node.id, config.node.region, config.api_listen, config.peer_listen, admin,
+        )  # fmt: skip
+
+    async def run(self, stop: asyncio.Event) -> Ending:
+        """Until `stop` is set or the node cannot go on, which is logged with its remedy."""
+        assert self._rooms is not None, "start first"
+        assert self._pulse_task is not None, "start first"
+        engine: asyncio.Task[object] = asyncio.create_task(self._rooms.engine.wait_failed(), name="watch-engine")
+        stopped: asyncio.Task[object] = asyncio.create_task(stop.wait(), name="watch-stop")
+        try:
+            watched: set[asyncio.Task[object]] = {engine, stopped, self._pulse_task}
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for task in (engine, self._pulse_task):
+                failure = task.exception() if task.done() and not task.cancelled() else None
+                if failure is not None:
+                    self._report_failure(failure)
+                    return Ending.FAILED
+            return Ending.STOPPED
+        finally:
+            for task in (engine, stopped):
+                task.cancel()
+            await asyncio.gather(engine, stopped, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Sends callers elsewhere, then leadership; returns once no call is in flight, or its time is over."""
+        assert self._rooms is not None, "start first"
+        assert self._health is not None, "start first"
+        began_s = time.monotonic()
+        rooms = self._rooms
+        self._health.enter(Phase.DRAINING)
+        _log.info("draining node=%s", self._config.node.id)
+        rooms.api.drain()
+        await rooms.api.health.shut_down()
+        if not await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX):
+            _log.warning("leadership could not be handed over; the others will elect a leader by themselves")
+        rooms.engine.refuse_proposals()
+        await rooms.api.stop(CALLS_GRACE_S)
+        _log.info("drained node=%s took_s=%.2f", self._config.node.id, time.monotonic() - began_s)
+
+    async def abandon(self) -> None:
+        """After a failure: callers learn at once what is known of their calls, and do not wait for their deadlines."""
+        assert self._rooms is not None, "start first"
+        await self._rooms.api.health.shut_down()
+        await self._rooms.engine.stop()
+        await self._rooms.api.stop(FAILED_CALLS_GRACE_S)
+
+    async def stop(self, budget_s: float) -> bool:
+        """Closes whatever is open, last opened first. True if all of it closed cleanly and in time. Idempotent."""
+        return await self._teardown.unwind(budget_s)
+
+    def _open(self) -> Rooms:
+        # The data directory goes first: a second process of the same node is told that, not that a port is taken.
+        storage = open_storage(self._config)
+
+        async def close_storage() -> None:
+            storage.close()
+
+        self._teardown.add("storage", close_storage)
+        check_environment(self._config)
+        rooms = build_rooms(self._config, storage, self._telemetry, self._dice)
+        self._teardown.add("storage writer", rooms.writer.close)
+        return rooms
+
+    def _start_console(self, health: NodeHealth, pulse: Pulse) -> str:
+        """The address bound, or '-'."""
+        address = self._config.listen.admin
+        if address is None:
+            return "-"
+
+        def exposition() -> tuple[bytes, str]:
+            pulse.refresh()
+            return self._telemetry.exposition()
+
+        console = Console(admin_app(health, exposition))
+        bound = console.start(address)
+        self._teardown.add("console", console.stop)
+        return bound
+
+    async def _announce(self) -> None:
+        """Tells gRPC callers what /readyz tells HTTP callers."""
+        assert self._rooms is not None
+        assert self._health is not None
+        await self._rooms.api.health.set_serving(self._health.ready().ok)
+
+    async def _stop_pulse(self) -> None:
+        assert self._pulse_task is not None
+        self._pulse_task.cancel()
+        await asyncio.gather(self._pulse_task, return_exceptions=True)
+
+    def _report_failure(self, failure: BaseException) -> None:
+        assert self._health is not None
+        reason = " ".join(str(failure).split()) or type(failure).__name__
+        self._health.enter(Phase.FAILED, failure=reason)
+        report_failure(self._config, failure)
+
+
+def report_failure(config: NodeConfig, failure: BaseException) -> None:
+    """The one line that says why a node gave up, and what to do."""
+    reason = " ".join(str(failure).split()) or type(failure).__name__
+    if isinstance(failure, StorageFailed):
+        _log.critical(
+            "node %s stops: storage failed: %s. Nothing that was acknowledged rests on it. %s",
+            config.node.id, reason, _storage_remedy(failure, config.node.data_dir),
+            exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
+        )  # fmt: skip
+    else:
+        _log.critical("node %s stops: a bug: %s. Please report this", config.node.id, reason, exc_info=failure)
+
+
+def _storage_remedy(failure: StorageFailed, data_dir: str) -> str:
+    if isinstance(failure, CorruptData):
+        return (
+            f"Remedy: while all other nodes are up, move {data_dir} away and start this node again; "
+            "it copies the data from them"
+        )
+    return f"Remedy: check the disk under {data_dir} (kernel log, SMART), then start the node again"
+
+
+def new_node(config: NodeConfig) -> tuple[Node, Telemetry]:
+    """A node with its own telemetry and its own dice."""
+    telemetry = Telemetry(settings.telemetry_settings(config))
+    return Node(config, telemetry, random.Random()), telemetry

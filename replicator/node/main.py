@@ -1,0 +1,108 @@
+"""The process around a node: loop, signals, exit code, and a watchdog, so that it always ends."""
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from typing import Final
+
+import uvloop
+
+from replicator.config.schema import NodeConfig
+from replicator.model.errors import StorageFailed
+from replicator.node.lifecycle import Ending, Node, new_node, report_failure
+from replicator.telemetry import configure_logging
+
+_log = logging.getLogger(__name__)
+
+EXIT_DRAINED: Final = 0
+EXIT_FAILED: Final = 70  # EX_SOFTWARE of sysexits.h
+# From the moment the node is to end. Process managers kill at 10 s, and killed would look like a crash.
+STOP_BUDGET_S: Final = 8.5
+DRAIN_S_MAX: Final = 6.0
+WATCHDOG_S: Final = 9.5
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_node(config: NodeConfig) -> int:
+    """Serves until a signal or a failure; the exit code. Raises StartupError if the node cannot start.
+
+    For a process of its own: it takes over signals, logging and the global tracer, and after it returns a watchdog
+    goes on to see to it that the process ends.
+    """
+    configure_logging(
+        config.telemetry.log_level, config.telemetry.log_format, node_id=config.node.id, region=config.node.region
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(config))
+
+
+async def _serve(config: NodeConfig) -> int:
+    stop = asyncio.Event()
+    watchdog = Watchdog()
+    take_signals(stop, watchdog)
+    node, telemetry = new_node(config)
+    telemetry.become_global()
+    try:
+        await node.start()
+        ending = await node.run(stop)
+        watchdog.arm()
+        if ending is Ending.FAILED:
+            await node.abandon()
+            return EXIT_FAILED
+        await _drain(node)
+        return EXIT_DRAINED
+    except StorageFailed as failure:  # met on start: data that contradicts itself, a disk that does not answer
+        report_failure(config, failure)
+        return EXIT_FAILED
+    finally:
+        watchdog.arm()
+        await node.stop(watchdog.left_s(STOP_BUDGET_S))
+
+
+async def _drain(node: Node) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_S_MAX):
+            await node.drain()
+    except TimeoutError:
+        _log.error("draining took longer than %g s; what is left is cut off", DRAIN_S_MAX)
+
+
+class Watchdog:
+    """Ends the process, whatever hangs: a thread, a library's shutdown hook, a disk."""
+
+    def __init__(self) -> None:
+        self._armed_at_s: float | None = None
+
+    def arm(self) -> None:
+        """The process ends within WATCHDOG_S from the first call on."""
+        if self._armed_at_s is not None:
+            return
+        self._armed_at_s = time.monotonic()
+        threading.Thread(target=self._bite, name="watchdog", daemon=True).start()
+
+    def left_s(self, budget_s: float) -> float:
+        """What is left of a budget that began when the watchdog was armed."""
+        assert self._armed_at_s is not None, "arm first"
+        return max(0.0, self._armed_at_s + budget_s - time.monotonic())
+
+    def _bite(self) -> None:
+        time.sleep(WATCHDOG_S)
+        os.write(2, b"replicator: the node did not end in time and is cut off; what was acknowledged is on disk\n")
+        os._exit(EXIT_FAILED)
+
+
+def take_signals(stop: asyncio.Event, watchdog: Watchdog) -> None:
+    """The first SIGTERM or SIGINT sets `stop`; the second ends the process at once, losing nothing acknowledged."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+        watchdog.arm()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)

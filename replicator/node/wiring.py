@@ -1,0 +1,93 @@
+"""Builds the rooms of one node and hands them to each other. Nothing is started here but what must be open to be built.
+
+storage -> writer -> engine <-> transport; engine and storage -> services -> api; telemetry observes all of them.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from replicator.api.server import ApiServer, ApiSettings, Services
+from replicator.config.schema import NodeConfig
+from replicator.engine.driver import RaftEngine
+from replicator.model.errors import DataDirectoryError, StartupError
+from replicator.model.ids import ClusterId, NodeId
+from replicator.node import settings
+from replicator.node.clock import SystemClock
+from replicator.service.read import ReadService
+from replicator.service.scan import ScanService
+from replicator.service.status import StatusService
+from replicator.service.write import WriteService
+from replicator.storage import Storage, StorageWriter
+from replicator.telemetry import PeerVitals, Telemetry, Vitals
+from replicator.transport.peer_transport import PeerTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """One node, built and not yet started."""
+
+    storage: Storage
+    writer: StorageWriter
+    engine: RaftEngine
+    transport: PeerTransport
+    api: ApiServer
+
+
+def open_storage(config: NodeConfig) -> Storage:
+    """Takes the data directory. Raises DataDirectoryError naming the field, or CorruptData."""
+    directory = config.node.data_dir
+    if "\0" in directory:
+        raise StartupError("node.data_dir: holds a NUL character; name a folder")
+    try:
+        return Storage.open(
+            Path(directory),
+            cluster_id=ClusterId(config.cluster.id),
+            node_id=NodeId(config.node.id),
+            size_max_bytes=settings.storage_bytes_max(config),
+        )
+    except DataDirectoryError as error:
+        raise DataDirectoryError(f"node.data_dir: {error}") from error
+
+
+def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice: random.Random) -> Rooms:
+    """Everything between the store and the API. Within the running loop."""
+    cluster_id = ClusterId(config.cluster.id)
+    writer = StorageWriter(storage)
+    engine = RaftEngine(
+        settings.engine_settings(config), storage, writer, clock=SystemClock(), dice=dice, observer=telemetry
+    )
+    transport = PeerTransport(settings.transport_settings(config), engine, dice)
+    engine.connect(transport)
+    services = Services(
+        write=WriteService(engine, cluster_id),
+        read=ReadService(engine, storage, cluster_id),
+        scan=ScanService(engine, storage, cluster_id),
+        status=StatusService(engine, storage, settings.identity(config)),
+    )
+    api = ApiServer(ApiSettings.from_config(config), services, telemetry)
+    return Rooms(storage, writer, engine, transport, api)
+
+
+def look_at(rooms: Rooms, config: NodeConfig) -> Vitals:
+    """A snapshot for the gauges."""
+    status = rooms.engine.status()
+    position = rooms.storage.position
+    region_of = {member.id: member.region for member in config.cluster.members}
+    return Vitals(
+        role=status.role,
+        term=status.term,
+        has_leader=bool(status.leader_id),
+        commit_index=status.commit_index,
+        applied_index=status.applied_index,
+        last_index=status.last_index,
+        revision=position.revision,
+        live_keys=position.live_keys,
+        data_bytes=rooms.storage.data_bytes(),
+        proposals_queued=rooms.engine.queue_depth,
+        staleness_ms=rooms.engine.staleness_ms(),
+        read_only=bool(status.read_only_reason),
+        peers=tuple(
+            PeerVitals(peer.node_id, region_of[peer.node_id], peer.connected, peer.lag_entries) for peer in status.peers
+        ),
+    )
