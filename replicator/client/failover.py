@@ -21,6 +21,7 @@ from replicator.model.errors import (
     DeadlineExceeded,
     InvalidArgument,
     NoLeader,
+    NotLeader,
     OutcomeUnknown,
     ReplicatorError,
     ShuttingDown,
@@ -122,7 +123,7 @@ class Failover:
         silent = error.metadata.get("endpoint") == address
         if silent or isinstance(error, ShuttingDown):
             self._directory.note_down(address)
-        if silent or isinstance(error, NoLeader | ShuttingDown):
+        if silent or isinstance(error, NoLeader | NotLeader | ShuttingDown):
             self._directory.forget_leader(address)
             self._discovery.hurry()
 
