@@ -105,7 +105,8 @@ class Node:
         _log.info("draining node=%s", self._config.node.id)
         rooms.api.drain()
         await rooms.api.health.shut_down()
-        if not await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX):
+        has_others = len(self._config.cluster.members) > 1
+        if has_others and not await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX):
             _log.warning("leadership could not be handed over; the others will elect a leader by themselves")
         rooms.engine.refuse_proposals()
         await rooms.api.stop(CALLS_GRACE_S)
@@ -173,7 +174,7 @@ def report_failure(config: NodeConfig, failure: BaseException) -> None:
     reason = " ".join(str(failure).split()) or type(failure).__name__
     if isinstance(failure, StorageFailed):
         _log.critical(
-            "node %s stops: storage failed: %s. Nothing that was acknowledged rests on it. %s",
+            "node %s stops: storage failed: %s. %s",
             config.node.id, reason, _storage_remedy(failure, config.node.data_dir),
             exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
         )  # fmt: skip
@@ -187,7 +188,10 @@ def _storage_remedy(failure: StorageFailed, data_dir: str) -> str:
             f"Remedy: while all other nodes are up, move {data_dir} away and start this node again; "
             "it copies the data from them"
         )
-    return f"Remedy: check the disk under {data_dir} (kernel log, SMART), then start the node again"
+    return (
+        f"Nothing of the failed write was acknowledged. Remedy: check the disk under {data_dir} (kernel log, SMART), "
+        "then start the node again"
+    )
 
 
 def new_node(config: NodeConfig) -> tuple[Node, Telemetry]:

@@ -1,0 +1,31 @@
+"""Who leads and who lags, from answers that may contradict each other."""
+
+from dataclasses import replace
+
+from replicator.cli.status import lag_of, leader_of
+from replicator.model.values import NodeStatus
+
+
+def a_node(node_id: str, *, term: int = 1, leader_id: str = "", commit: int = 10, applied: int = 10) -> NodeStatus:
+    return NodeStatus(
+        cluster_id="c", node_id=node_id, region="eu", version="0", role="follower", term=term, leader_id=leader_id,
+        commit_index=commit, applied_index=applied, last_index=commit, revision=0, live_keys=0, data_bytes=0,
+        staleness_ms=None, rolling_hash="", state_hash="", state_hash_index=0, read_only_reason="", members=(),
+        token="", uptime_s=0.0,
+    )  # fmt: skip
+
+
+def test_the_leader_of_the_newest_term_counts_when_an_old_one_has_not_heard_yet() -> None:
+    nodes = [a_node("eu-1", term=3, leader_id="eu-1"), a_node("us-1", term=4, leader_id="us-1"), a_node("ap-1", term=9)]
+
+    assert leader_of(nodes) == "us-1"
+    assert leader_of([a_node("eu-1")]) == ""
+
+
+def test_lag_is_counted_against_the_leaders_commit_and_unknown_without_it() -> None:
+    leader = a_node("us-1", leader_id="us-1", commit=40)
+    behind = a_node("eu-1", leader_id="us-1", commit=38, applied=35)
+
+    assert lag_of(behind, [leader, behind]) == 5
+    assert lag_of(behind, [behind]) is None
+    assert lag_of(replace(behind, applied_index=50), [leader, behind]) == 0, "answers are of different moments"

@@ -1,0 +1,45 @@
+"""The last line of a node that fails names the cause and the remedy, and spares the operator a traceback."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from replicator.config.load import parse_config
+from replicator.model.errors import CorruptData, StorageFailed
+from replicator.node.lifecycle import report_failure
+from tests.unit.config.test_load import a_raw_config
+
+CONFIG = parse_config(a_raw_config(), Path("/base"))
+
+
+def reported(failure: BaseException, caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
+    report_failure(CONFIG, failure)
+    (record,) = caplog.records
+    assert record.levelno == logging.CRITICAL
+    return record
+
+
+def test_a_disk_error_points_at_the_disk(caplog: pytest.LogCaptureFixture) -> None:
+    record = reported(StorageFailed("committing:\nInput/output error"), caplog)
+
+    assert record.getMessage() == (
+        "node eu-1 stops: storage failed: committing: Input/output error. "
+        "Nothing of the failed write was acknowledged. "
+        "Remedy: check the disk under /base/data (kernel log, SMART), then start the node again"
+    )
+    assert not record.exc_info, "a traceback says nothing that an operator could use"
+
+
+def test_corrupt_data_is_replaced_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    message = reported(CorruptData("entry 7: checksum"), caplog).getMessage()
+
+    assert "storage failed: entry 7: checksum" in message
+    assert "while all other nodes are up, move /base/data away and start this node again" in message
+
+
+def test_a_bug_is_called_a_bug_and_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    record = reported(AssertionError(), caplog)
+
+    assert record.getMessage() == "node eu-1 stops: a bug: AssertionError. Please report this"
+    assert record.exc_info
