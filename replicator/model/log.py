@@ -25,20 +25,44 @@ class HardState:
 
 @dataclass(frozen=True, slots=True)
 class TurnWrite:
-    """Everything that one turn makes durable, in one commit, in this order.
+    """Everything that one turn makes durable, in one commit, in this order (compaction last).
 
     truncate_from: first index of a conflicting tail to delete, None if there is none.
     append: new entries, contiguous, after the truncation point.
     hard_state: None if unchanged.
     apply: newly committed entries, contiguous from the store's applied index + 1.
+    compact_to: entries before this index are no longer needed; the entry itself stays, as what later ones follow.
     """
 
     truncate_from: LogIndex | None = None
     append: tuple[Entry, ...] = ()
     hard_state: HardState | None = None
     apply: tuple[Entry, ...] = field(default=())
+    compact_to: LogIndex | None = None
 
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to commit."""
-        return self.truncate_from is None and not self.append and self.hard_state is None and not self.apply
+        return (
+            self.truncate_from is None
+            and not self.append
+            and self.hard_state is None
+            and not self.apply
+            and self.compact_to is None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotManifest:
+    """Names one snapshot file: the whole store at `index`, and how to tell that all of it arrived unchanged.
+
+    term: of the entry at `index`. size_bytes, digest (blake2b, 32 bytes): of the file.
+    """
+
+    snapshot_id: str
+    cluster_id: str
+    index: LogIndex
+    term: Term
+    rolling_hash: bytes
+    size_bytes: int
+    digest: bytes

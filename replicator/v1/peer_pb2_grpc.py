@@ -39,6 +39,11 @@ class PeerServiceStub:
                 request_serializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
                 response_deserializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
                 _registered_method=True)
+        self.FetchSnapshot = channel.unary_stream(
+                '/replicator.v1.PeerService/FetchSnapshot',
+                request_serializer=replicator_dot_v1_dot_peer__pb2.FetchSnapshotRequest.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_peer__pb2.SnapshotChunk.FromString,
+                _registered_method=True)
 
 
 class PeerServiceServicer:
@@ -50,6 +55,13 @@ class PeerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchSnapshot(self, request, context):
+        """A snapshot's bytes travel beside the log, from the node that offered it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +69,11 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.Link,
                     request_deserializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
                     response_serializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
+            ),
+            'FetchSnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchSnapshot,
+                    request_deserializer=replicator_dot_v1_dot_peer__pb2.FetchSnapshotRequest.FromString,
+                    response_serializer=replicator_dot_v1_dot_peer__pb2.SnapshotChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +103,33 @@ class PeerService:
             '/replicator.v1.PeerService/Link',
             replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
             replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/replicator.v1.PeerService/FetchSnapshot',
+            replicator_dot_v1_dot_peer__pb2.FetchSnapshotRequest.SerializeToString,
+            replicator_dot_v1_dot_peer__pb2.SnapshotChunk.FromString,
             options,
             channel_credentials,
             insecure,

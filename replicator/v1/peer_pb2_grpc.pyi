@@ -35,11 +35,15 @@ class PeerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PeerServiceAsyncStub: ...
     Link: _grpc.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]
+    FetchSnapshot: _grpc.UnaryStreamMultiCallable[_peer_pb2.FetchSnapshotRequest, _peer_pb2.SnapshotChunk]
+    """A snapshot's bytes travel beside the log, from the node that offered it."""
 
 @_typing.type_check_only
 class PeerServiceAsyncStub(PeerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Link: _aio.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]  # type: ignore[assignment]
+    FetchSnapshot: _aio.UnaryStreamMultiCallable[_peer_pb2.FetchSnapshotRequest, _peer_pb2.SnapshotChunk]  # type: ignore[assignment]
+    """A snapshot's bytes travel beside the log, from the node that offered it."""
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -48,5 +52,13 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_peer_pb2.LinkMessage],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_peer_pb2.LinkMessage], _abc.AsyncIterator[_peer_pb2.LinkMessage]]: ...
+
+    @_abc_1.abstractmethod
+    def FetchSnapshot(
+        self,
+        request: _peer_pb2.FetchSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.SnapshotChunk], _abc.AsyncIterator[_peer_pb2.SnapshotChunk]]:
+        """A snapshot's bytes travel beside the log, from the node that offered it."""
 
 def add_PeerServiceServicer_to_server(servicer: PeerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

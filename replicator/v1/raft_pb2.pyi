@@ -34,6 +34,7 @@ class RaftMessage(_message.Message):
     FORWARD_REPLY_FIELD_NUMBER: _builtins.int
     READ_INDEX_FIELD_NUMBER: _builtins.int
     READ_INDEX_REPLY_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_OFFER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def append_entries(self) -> Global___AppendEntries: ...
     @_builtins.property
@@ -58,6 +59,8 @@ class RaftMessage(_message.Message):
     def read_index(self) -> Global___ReadIndex: ...
     @_builtins.property
     def read_index_reply(self) -> Global___ReadIndexReply: ...
+    @_builtins.property
+    def snapshot_offer(self) -> Global___SnapshotOffer: ...
     def __init__(
         self,
         *,
@@ -73,12 +76,13 @@ class RaftMessage(_message.Message):
         forward_reply: Global___ForwardReply | None = ...,
         read_index: Global___ReadIndex | None = ...,
         read_index_reply: Global___ReadIndexReply | None = ...,
+        snapshot_offer: Global___SnapshotOffer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_offer", b"snapshot_offer", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_offer", b"snapshot_offer", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append_entries", "append_reply", "request_vote", "vote_reply", "pre_vote", "pre_vote_reply", "stale_term", "timeout_now", "forward", "forward_reply", "read_index", "read_index_reply"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append_entries", "append_reply", "request_vote", "vote_reply", "pre_vote", "pre_vote_reply", "stale_term", "timeout_now", "forward", "forward_reply", "read_index", "read_index_reply", "snapshot_offer"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -325,6 +329,45 @@ class TimeoutNow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TimeoutNow: _TypeAlias = TimeoutNow  # noqa: Y015
+
+@_typing.final
+class SnapshotOffer(_message.Message):
+    """The leader no longer holds the entries that the receiver lacks: fetch this instead, from the sender."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    INDEX_TERM_FIELD_NUMBER: _builtins.int
+    ROLLING_HASH_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    snapshot_id: _builtins.str
+    index: _builtins.int
+    index_term: _builtins.int
+    rolling_hash: _builtins.bytes
+    size_bytes: _builtins.int
+    digest: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        term: _builtins.int = ...,
+        snapshot_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        index_term: _builtins.int = ...,
+        rolling_hash: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "index", b"index", "index_term", b"index_term", "rolling_hash", b"rolling_hash", "size_bytes", b"size_bytes", "snapshot_id", b"snapshot_id", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotOffer: _TypeAlias = SnapshotOffer  # noqa: Y015
 
 @_typing.final
 class Forward(_message.Message):
