@@ -4,7 +4,7 @@ A question is asked once, on one link, and answered on that link or not at all: 
 If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,11 +36,17 @@ class Forwards:
     """Both sides of forwarding, keyed by request ids that are never used twice in a process."""
 
     def __init__(
-        self, *, proposals: Proposals, reads: ReadIndexes, send: Send, link_epoch: Callable[[NodeId], int | None]
+        self,
+        *,
+        proposals: Proposals,
+        reads: ReadIndexes,
+        send: Send,
+        link_epoch: Callable[[NodeId], int | None],
+        request_ids: Iterator[int],
     ) -> None:
         self._proposals, self._reads, self._send, self._link_epoch = proposals, reads, send, link_epoch
         self._questions: dict[int, _Question] = {}
-        self._next_id = 1
+        self._request_ids = request_ids
         self.refusing = False  # draining: this node proposes nothing more for others
 
     # Follower side -------------------------------------------------------------------------------------------------
@@ -139,7 +145,7 @@ class Forwards:
     def _ask(self, question: _Question) -> int:
         if len(self._questions) >= PENDING_MAX:
             raise Overloaded(f"{PENDING_MAX} calls wait for the leader already; slow down", retry_after_s=0.05)
-        request_id, self._next_id = self._next_id, self._next_id + 1
+        request_id = next(self._request_ids)
         self._questions[request_id] = question
         return request_id
 

@@ -77,10 +77,13 @@ class Guard:
         if rewind:  # one correction; rejections of what was sent before it are void
             self._observer.count(Signal.APPENDS_REJECTED)
             progress.void_in_flight()
+            progress.needs_snapshot = max(reply.next_index, match + 1) <= self._journal.first_index
             floor = max(match, self._journal.first_index) + 1  # never below what is acknowledged
             self._graft.set_next_index(peer, LogIndex(min(max(reply.next_index, floor), last + 1)))
-            self._pump.want()
+            if not progress.needs_snapshot:
+                self._pump.want()
         else:  # stock sends again all that is in flight after each acknowledgement
+            progress.needs_snapshot = progress.needs_snapshot and not reply.success
             self._graft.set_next_index(peer, LogIndex(max(sent_up_to, match + 1)))
             if sent_up_to <= last and progress.has_room():
                 self._pump.want()
@@ -175,16 +178,30 @@ class Guard:
 
     # Reduction of appends ------------------------------------------------------------------------------------------
 
+    def _above_compaction(self, prev: Entry, entries: list[Entry]) -> tuple[Entry, list[Entry]]:
+        """An append that begins below our first entry, moved up to it.
+
+        What we compacted, and the first entry itself, were committed: any leader's log is equal up to there.
+        """
+        head = self._journal.entry(self._journal.first_index)
+        if prev.index >= head.index:
+            return prev, entries
+        for entry in entries:
+            if entry.index == head.index:
+                assert entry.term == head.term, "a committed entry differs from the leader's"
+        return head, [entry for entry in entries if entry.index > head.index]
+
     def _normalised(self, append: raft_pb2.AppendEntries, entries: list[Entry]) -> dict[str, Any]:
         """What SyncObj may act on: it deletes everything after prevLogIdx, conflict or not (fault 1).
 
         Entries that we hold already are trimmed, so that only a true conflict deletes. The commit index is bounded by
         what this append proves equal (Raft 2014, figure 2: "index of last new entry").
         """
-        journal, prev_index, prev_term = self._journal, LogIndex(append.prev_index), Term(append.prev_term)
+        journal = self._journal
+        prev, entries = self._above_compaction(Entry(b"", LogIndex(append.prev_index), Term(append.prev_term)), entries)
+        prev_index, prev_term = prev.index, prev.term
         commit_index = min(append.commit_index, self._graft.commit_index)
-        held_prev = journal.first_index <= prev_index <= journal.last_index
-        if held_prev and journal.entry(prev_index).term == prev_term:
+        if prev_index <= journal.last_index and journal.entry(prev_index).term == prev_term:
             verified = entries[-1].index if entries else prev_index
             commit_index = min(append.commit_index, verified)
             held = 0

@@ -40,6 +40,10 @@ class LogReader(Protocol):
 
     def hard_state(self) -> HardState: ...
 
+    def log_bytes(self) -> int:
+        """Bytes that the durable log takes."""
+        ...
+
 
 class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
     """Implements pysyncobj's Journal. Positions in its calls are relative to the first entry held, as it expects."""
@@ -82,6 +86,10 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
         """As of now, durable or not."""
         return self._hard_state
 
+    def durable_bytes(self) -> int:
+        """What the log takes on disk."""
+        return self._log.log_bytes()
+
     def entry(self, index: LogIndex) -> Entry:
         """The entry at `index`, which must be held."""
         assert self._first <= index <= self._last, (self._first, index, self._last)
@@ -116,12 +124,25 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
         changed = self._hard_state != self._durable_hard_state
         return truncate_from, append, self._hard_state if changed else None
 
-    def committed(self, hard_state: HardState | None) -> None:
-        """The last take is on disk; old entries may leave memory."""
+    def committed(self, hard_state: HardState | None, compact_to: LogIndex | None = None) -> None:
+        """The last take is on disk; old entries may leave memory, and compacted ones the log."""
         if hard_state is not None:
             self._durable_hard_state = hard_state
+        if compact_to is not None:
+            self._compact(compact_to)
         if self._tail_bytes > CACHE_BYTES_MAX:
             self._evict()
+
+    def _compact(self, index: LogIndex) -> None:
+        """`index` becomes the first entry. Storage deletes the rest in its own time."""
+        assert self._first < index <= self._hard_state.commit_index, (self._first, index, self._hard_state)
+        self._head = self.entry(index)
+        if index > self._tail_first:
+            dropped = self._tail[: index - self._tail_first]
+            del self._tail[: index - self._tail_first]
+            self._tail_bytes -= sum(len(entry.payload) for entry in dropped)
+            self._tail_first = index
+        self._first = index
 
     def _evict(self) -> None:
         keep, drop = CACHE_BYTES_MAX // 2, 0

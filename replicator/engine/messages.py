@@ -4,6 +4,7 @@ SyncObj speaks in dictionaries; peers speak `raft.proto`. Nothing is ever unpick
 decode, or that no correct peer could send, raises Malformed; the guard drops the link that brought it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -11,11 +12,12 @@ from google.protobuf.message import DecodeError
 
 from replicator.machine.codec import NO_OP, REGULAR
 from replicator.model.ids import LogIndex, NodeId, Term
-from replicator.model.log import Entry
+from replicator.model.log import Entry, SnapshotManifest
 from replicator.v1 import raft_pb2
 
 Send = Callable[[NodeId, raft_pb2.RaftMessage], None]
 
+SNAPSHOT_ID: Final = re.compile(r"\d{1,20}-[0-9a-f]{16}")  # becomes a file name, so nothing else will do
 PAYLOAD_KINDS: Final = frozenset({REGULAR, NO_OP})
 
 
@@ -77,6 +79,35 @@ def pre_vote_reply(asked_term: Term, term: Term, *, granted: bool) -> raft_pb2.R
     """Yes or no, and the term that the answerer is in."""
     reply = raft_pb2.PreVoteReply(asked_term=asked_term, granted=granted, term=term)
     return raft_pb2.RaftMessage(pre_vote_reply=reply)
+
+
+def snapshot_offer(term: Term, manifest: SnapshotManifest) -> raft_pb2.RaftMessage:
+    """What you lack is compacted away: fetch this."""
+    offer = raft_pb2.SnapshotOffer(
+        term=term,
+        snapshot_id=manifest.snapshot_id,
+        index=manifest.index,
+        index_term=manifest.term,
+        rolling_hash=manifest.rolling_hash,
+        size_bytes=manifest.size_bytes,
+        digest=manifest.digest,
+    )
+    return raft_pb2.RaftMessage(snapshot_offer=offer)
+
+
+def offered_manifest(offer: raft_pb2.SnapshotOffer, cluster_id: str) -> SnapshotManifest:
+    """The manifest of an offer, for this node's own cluster. Raises Malformed."""
+    if offer.index < 1 or offer.index_term > offer.term or SNAPSHOT_ID.fullmatch(offer.snapshot_id) is None:
+        raise Malformed(f"snapshot offer {offer.snapshot_id!r} of index {offer.index} in term {offer.term}")
+    return SnapshotManifest(
+        snapshot_id=offer.snapshot_id,
+        cluster_id=cluster_id,
+        index=LogIndex(offer.index),
+        term=Term(offer.index_term),
+        rolling_hash=offer.rolling_hash,
+        size_bytes=offer.size_bytes,
+        digest=offer.digest,
+    )
 
 
 def refusal(question: raft_pb2.RaftMessage, reason: str) -> raft_pb2.RaftMessage | None:

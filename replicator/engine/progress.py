@@ -21,6 +21,7 @@ class Progress:
 
     floor: rejections of appends up to this number are void: what was sent since starts from a corrected position.
     acked: highest sequence answered; acked_sent_s: when that append was sent, by our monotonic clock.
+    needs_snapshot: the peer lacks entries that the log no longer holds.
     peer_clock_ms: the peer's clock as last heard, echoed to it so that it can bound its staleness.
     """
 
@@ -30,6 +31,7 @@ class Progress:
     acked_sent_s: float = float("-inf")
     peer_clock_ms: int | None = None
     in_flight_bytes: int = 0
+    needs_snapshot: bool = False
     _in_flight: deque[_Sent] = field(default_factory=deque)
 
     def has_room(self) -> bool:
@@ -63,4 +65,5 @@ class Progress:
     def restart(self) -> None:
         """A new term of our leadership: contacts of an earlier one prove nothing."""
         self.void_in_flight()
+        self.needs_snapshot = False
         self.acked_sent_s = float("-inf")

@@ -79,8 +79,8 @@ class Pump:
         always accepted, carries nothing, and keeps a slow disk from looking like a dead leader.
         """
         for peer in self.progress:
-            if peer in self.linked and self._graft.match_index(peer) > 0:
-                match = self._graft.match_index(peer)
+            match = self._graft.match_index(peer)
+            if peer in self.linked and match >= self._journal.first_index:
                 self._append(peer, self._journal.entry(match), [], LogIndex(min(match, commit_index)))
 
     def knows_commit_index(self) -> bool:
@@ -99,10 +99,18 @@ class Pump:
         needed = (len(contacts) + 1) // 2  # besides ourselves
         return contacts[needed - 1] if needed else self._clock.monotonic_s()
 
+    def lacking(self) -> frozenset[NodeId]:
+        """Linked peers whose next entry the log no longer holds."""
+        return frozenset(peer for peer in self.linked if self.progress[peer].needs_snapshot)
+
     def _replicate(self, peer: NodeId) -> None:
         progress, last, sent = self.progress[peer], self._journal.last_index, False
         following = self._graft.next_index(peer)
-        while following <= last and progress.has_room():
+        if following <= self._journal.first_index:  # compacted away since
+            progress.needs_snapshot = True
+            following = LogIndex(self._journal.first_index + 1)
+            self._graft.set_next_index(peer, following)
+        while following <= last and progress.has_room() and not progress.needs_snapshot:
             entries = self._journal.batch(following, APPEND_BYTES_MAX)
             self._append(peer, self._journal.entry(LogIndex(following - 1)), entries, self._graft.commit_index)
             following, sent = LogIndex(entries[-1].index + 1), True

@@ -9,8 +9,9 @@ Answers to callers are given by `complete` or by later turns, never before the w
 """
 
 import contextlib
+import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ from replicator.engine.forwards import Forwards
 from replicator.engine.graft import Graft
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
-from replicator.engine.messages import Malformed, decode, refusal
+from replicator.engine.messages import Malformed, decode, offered_manifest, refusal, snapshot_offer, stale_term
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
 from replicator.engine.read_index import ReadIndexes
@@ -29,10 +30,12 @@ from replicator.engine.transfer import Transfers
 from replicator.model.clock import Clock
 from replicator.model.errors import StorageFull
 from replicator.model.ids import LogIndex, NodeId
-from replicator.model.log import Entry, TurnWrite
+from replicator.model.log import Entry, SnapshotManifest, TurnWrite
 from replicator.model.observe import Observer, Signal
 from replicator.v1 import raft_pb2, store_pb2
 
+LOG_BYTES_CHECK_ENTRIES: Final = 256  # how often the size of the log is looked at
+COMPACT_ENTRIES_MIN: Final = 16  # fewer are not worth a deletion
 TIMER_SLACK_S: Final = 0.001  # SyncObj's timers fire strictly after their time
 
 
@@ -90,8 +93,12 @@ class Replica:
         clock: Clock,
         dice: random.Random,
         observer: Observer,
+        request_ids: Iterator[int] | None = None,
     ) -> None:
-        self.settings, self._clock, self._observer = settings, clock, observer
+        self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
+        self._request_ids = request_ids if request_ids is not None else itertools.count(1)
+        self._log_bytes_checked_at = LogIndex(0)
+        self.offered: tuple[NodeId, SnapshotManifest] | None = None
         self.journal = TurnJournal(log)
         self._epochs: dict[NodeId, int] = {}
         self._outbox: list[Outgoing] = []
@@ -123,7 +130,11 @@ class Replica:
         self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
         self.reads = ReadIndexes(graft=self.graft, pump=self.pump)
         self.forwards = Forwards(
-            proposals=self.proposals, reads=self.reads, send=self._send, link_epoch=self.link_epoch
+            proposals=self.proposals,
+            reads=self.reads,
+            send=self._send,
+            link_epoch=self.link_epoch,
+            request_ids=self._request_ids,
         )
         self.transfers = Transfers(
             graft=self.graft, journal=self.journal, pump=self.pump, proposals=self.proposals, clock=clock
@@ -145,7 +156,7 @@ class Replica:
         truncate_from, append, hard_state = self.journal.take()
         to_apply, self._to_apply = tuple(self._to_apply), []
         frames, self._outbox = tuple(self._outbox), []
-        write = TurnWrite(truncate_from, append, hard_state, to_apply)
+        write = TurnWrite(truncate_from, append, hard_state, to_apply, self._compact_to())
         assert self.applied_index <= self.graft.commit_index <= self.journal.last_index
         self._turn = Turn(write, frames, tuple(bad_links))
         return self._turn
@@ -154,7 +165,7 @@ class Replica:
         """The open turn is durable: answers callers, returns frames that answer peers' callers."""
         assert self._turn is not None, "no turn is open"
         write, self._turn = self._turn.write, None
-        self.journal.committed(write.hard_state)
+        self.journal.committed(write.hard_state, write.compact_to)
         for entry, results in zip(write.apply, outcomes, strict=True):
             assert entry.index == self.applied_index + 1, (entry.index, self.applied_index)
             self.applied_index = entry.index
@@ -164,6 +175,39 @@ class Replica:
             self._observer.record(Signal.TURN_ENTRIES_APPLIED, len(write.apply))
         frames, self._outbox = tuple(self._outbox), []
         return frames
+
+    def lacking(self) -> frozenset[NodeId]:
+        """Linked peers that need a snapshot from us, their leader; empty elsewhere."""
+        return self.pump.lacking() if self.graft.is_leader else frozenset()
+
+    def offer_snapshot(self, peer: NodeId, manifest: SnapshotManifest) -> None:
+        """Tells a peer what to fetch. Offers may be lost, so whoever calls this does so again while the peer lacks."""
+        if self.graft.is_leader:
+            self._send(peer, snapshot_offer(self.graft.term, manifest))
+
+    def reborn(self, log: LogReader, applied_index: LogIndex) -> "Replica":
+        """A new replica over a store that was replaced by a snapshot: as after a restart, with the links still up.
+
+        Callers that wait at this one learn that their outcome is unknown. Between turns only.
+        """
+        assert self._turn is None, "a turn is open"
+        assert not self.graft.is_leader, "a leader holds what it needs"
+        self.proposals.lost_leadership()
+        self.reads.lost_leadership()
+        self.forwards.fail_all("this node has taken over a snapshot meanwhile")
+        successor = Replica(
+            self.settings,
+            log=log,
+            applied_index=applied_index,
+            clock=self._clock,
+            dice=self._dice,
+            observer=self._observer,
+            request_ids=self._request_ids,
+        )
+        successor.on_role = self.on_role
+        for peer, epoch in self._epochs.items():
+            successor._take(LinkUp(peer, epoch))
+        return successor
 
     def heartbeat_while_committing(self) -> tuple[Outgoing, ...]:
         """Frames that may leave although the open turn is not durable yet: they claim nothing that it decided."""
@@ -247,6 +291,25 @@ class Replica:
         if epoch is not None:
             self._outbox.append(Outgoing(peer, epoch, message.SerializeToString()))
 
+    def _compact_to(self) -> LogIndex | None:
+        """First entry to keep, once the log is beyond its bounds. Only what is durably applied here may go."""
+        first, last, settings = self.journal.first_index, self.journal.last_index, self.settings
+        keep_from = last - settings.log_entries_max + 1
+        if last - self._log_bytes_checked_at >= LOG_BYTES_CHECK_ENTRIES:
+            self._log_bytes_checked_at = last
+            log_bytes = self.journal.durable_bytes()
+            if log_bytes > settings.log_bytes_max:  # drop what is too much, as if entries were alike, and half as much
+                excess = min(1.0, 1.5 * (log_bytes - settings.log_bytes_max) / log_bytes)
+                keep_from = max(keep_from, first + int((last - first) * excess))
+        keep_from = min(keep_from, self.applied_index)
+        return LogIndex(keep_from) if keep_from - first >= COMPACT_ENTRIES_MIN else None
+
+    def _take_offer(self, peer: NodeId, offer: raft_pb2.SnapshotOffer) -> None:
+        if offer.term < self.graft.term:
+            self._send(peer, stale_term(self.graft.term))
+        elif offer.index > self.applied_index and not self.graft.is_leader:
+            self.offered = peer, offered_manifest(offer, self.settings.cluster_id)
+
     def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
         match event:
             case LinkUp(peer, epoch):
@@ -298,6 +361,8 @@ class Replica:
                 self._guard.pre_vote_reply(peer, message.pre_vote_reply)
             case "stale_term":
                 self._guard.stale_term(peer, message.stale_term)
+            case "snapshot_offer":
+                self._take_offer(peer, message.snapshot_offer)
             case "timeout_now":
                 self._guard.timeout_now(peer, message.timeout_now)
             case kind:
