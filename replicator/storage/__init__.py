@@ -2,13 +2,26 @@
 
 Exists so that nothing is acknowledged before it is on disk, and nothing is applied twice.
 Knows: files, lmdb, threads, the state machine. Must not know: Raft's rules beyond what a turn writes, asyncio (but for
-`writer`), gRPC.
+`writer` and `snapshot`), gRPC.
 """
 
-from replicator.storage.failures import DiskFull, InvariantViolated
+from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotFailed, SnapshotRefused
 from replicator.storage.raft_log import LogBounds
 from replicator.storage.reads import ScanPage
+from replicator.storage.snapshot import (
+    INCOMING_DIR,
+    SNAPSHOTS_DIR,
+    make_snapshot,
+    prepare_snapshot,
+    remove_snapshots,
+    snapshot_file,
+)
 from replicator.storage.storage import Position, Storage
+from replicator.storage.turn import COMPACT_ENTRIES_MAX
 from replicator.storage.writer import StorageWriter
 
-__all__ = ["DiskFull", "InvariantViolated", "LogBounds", "Position", "ScanPage", "Storage", "StorageWriter"]
+__all__ = [
+    "COMPACT_ENTRIES_MAX", "INCOMING_DIR", "SNAPSHOTS_DIR", "DiskFull", "InvariantViolated", "LogBounds", "Position",
+    "ScanPage", "SnapshotFailed", "SnapshotRefused", "Storage", "StorageWriter", "make_snapshot", "prepare_snapshot",
+    "remove_snapshots", "snapshot_file",
+]  # fmt: skip

@@ -15,7 +15,7 @@ class DirectoryLock:
     """Held until `release` or the end of the process, however it ends."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self._fd: int | None = fd
 
     @classmethod
     def acquire(cls, directory: Path) -> "DirectoryLock":
@@ -33,7 +33,10 @@ class DirectoryLock:
         return cls(fd)
 
     def release(self) -> None:
-        os.close(self._fd)
+        """Releasing twice is fine."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
 
 def _note_pid(fd: int) -> None:

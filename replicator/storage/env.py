@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import lmdb
 
-from replicator.model.errors import StorageFailed
+from replicator.model.errors import DataDirectoryError, StorageFailed
 from replicator.storage import directory
 from replicator.storage.failures import FULL_ERRNOS, DiskFull, failure_of
 from replicator.storage.gate import ReaderGate
@@ -24,27 +24,46 @@ MAP_BYTES_INITIAL: Final = 16 << 20
 MAP_STEP_BYTES_MAX: Final = 1 << 30  # the map doubles, but by no more than this
 MAP_STEP_BYTES_MIN: Final = 1 << 20  # on an almost full disk, steps shrink down to this
 READERS_MAX: Final = 256
+DATA_FILE: Final = "data.mdb"
+READER_TABLE_FILE: Final = "lock.mdb"
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenData:
+    """The data file, open: what `Environment` lets go of and gets anew when a snapshot is installed."""
+
+    env: lmdb.Environment
+    databases: Databases
+    data_fd: int
+    map_bytes: int
+
+    def close(self) -> None:
+        self.env.close()
+        os.close(self.data_fd)
 
 
 class ReadTransaction:
     """A short read: `with environment.read() as txn`. Errors of lmdb leave it as StorageFailed or CorruptData."""
 
-    __slots__ = ("_env", "_gate", "_txn")
+    __slots__ = ("_environment", "_gate", "_txn")
 
-    def __init__(self, env: lmdb.Environment, gate: ReaderGate) -> None:
-        self._env = env
-        self._gate = gate
+    def __init__(self, environment: "Environment") -> None:
+        self._environment = environment
+        self._gate = environment.gate
         self._txn: Transaction | None = None
 
     def __enter__(self) -> Transaction:
         self._gate.enter()
-        try:
-            self._txn = self._env.begin()
+        try:  # only in here is it certain which data are open
+            self._txn = self._environment.opened().env.begin()
         except lmdb.Error as error:
             self._gate.leave()
             raise failure_of(error, "beginning a read") from error
+        except BaseException:
+            self._gate.leave()
+            raise
         return self._txn
 
     def __exit__(
@@ -59,23 +78,25 @@ class ReadTransaction:
 
 @dataclass(slots=True)
 class Environment:
-    """One open environment. Reads from any thread; `write` from one thread at a time."""
+    """One open environment. Reads from any thread; `write` and `install` from one thread at a time."""
 
     path: Path
-    databases: Databases
     gate: ReaderGate
-    _env: lmdb.Environment
+    _data: OpenData | None
+    _open_anew: Callable[[], OpenData]
     _lock: directory.DirectoryLock
-    _data_fd: int
     _map_bytes: int
     _size_max_bytes: int
-    _is_open: bool = True
+
+    def opened(self) -> OpenData:
+        """The data as they are open now; may change unless the gate is entered. Raises StorageFailed if closed."""
+        if self._data is None:
+            raise StorageFailed(f"{self.path}: is closed")
+        return self._data
 
     def read(self) -> ReadTransaction:
         """A consistent read, to be kept short: a resize waits for it."""
-        if not self._is_open:
-            raise StorageFailed(f"{self.path}: is closed")
-        return ReadTransaction(self._env, self.gate)
+        return ReadTransaction(self)
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` in one write transaction and commits it durably.
@@ -83,45 +104,51 @@ class Environment:
         work: may run several times, each time from the same state, so it must keep nothing from a run that raised.
         Raises DiskFull (nothing was changed) or StorageFailed.
         """
-        if not self._is_open:
-            raise StorageFailed(f"{self.path}: is closed")
+        data = self.opened()
         while True:
             try:
-                return self._attempt(work)
+                return _attempt(data.env, work)
             except lmdb.MapFullError:
-                self._grow()
+                if data.env.reader_check() == 0:  # else pages that a killed reader held may do
+                    self._grow(data)
             except lmdb.Error as error:
                 raise failure_of(error, "committing") from error
+
+    def install(self, prepared_file: Path) -> None:
+        """Puts `prepared_file` (durable already, same file system) in the data file's place and opens it.
+
+        Killed at any point, the directory holds the old data or the new. Raises StorageFailed: then all is closed.
+        """
+        with self.gate.exclusive():
+            self.opened().close()
+            self._data = None
+            try:
+                # First the reader table: another process may still hold it, and its newest transaction is the old one.
+                (self.path / READER_TABLE_FILE).unlink(missing_ok=True)
+                prepared_file.replace(self.path / DATA_FILE)
+                directory.sync_directory(self.path)
+                self._data = self._open_anew()
+            except (OSError, DataDirectoryError) as error:
+                raise StorageFailed(f"installing {prepared_file}: {error}") from error
+            self._map_bytes = self._data.map_bytes
 
     def used_bytes(self) -> int:
         """Bytes of pages in use or free for reuse; the file itself is longer."""
         self.gate.enter()
         try:
-            return used_bytes(self._env) if self._is_open else 0
+            return 0 if self._data is None else used_bytes(self._data.env)
         finally:
             self.gate.leave()
 
     def close(self) -> None:
         """Waits for readers, then lets go of file and directory. Closing twice is fine."""
-        if not self._is_open:
-            return
         with self.gate.exclusive():
-            self._is_open = False
-            self._env.close()
-        os.close(self._data_fd)
+            if self._data is not None:
+                self._data.close()
+                self._data = None
         self._lock.release()
 
-    def _attempt(self, work: Callable[[Transaction], T]) -> T:
-        txn = self._env.begin(write=True)
-        try:
-            result = work(txn)
-        except BaseException:
-            txn.abort()
-            raise
-        txn.commit()
-        return result
-
-    def _grow(self) -> None:
+    def _grow(self, data: OpenData) -> None:
         """Doubles the map, or adds what the disk still has; raises DiskFull if that is nothing."""
         step_bytes = min(self._map_bytes, MAP_STEP_BYTES_MAX)
         while True:
@@ -129,7 +156,7 @@ class Environment:
             if target_bytes <= self._map_bytes:
                 raise DiskFull(f"the data has reached its configured size of {self._size_max_bytes} bytes")
             try:
-                directory.reserve(self._data_fd, target_bytes, from_bytes=self._map_bytes)
+                directory.reserve(data.data_fd, target_bytes, from_bytes=self._map_bytes)
                 break
             except OSError as error:
                 if error.errno not in FULL_ERRNOS or step_bytes <= MAP_STEP_BYTES_MIN:
@@ -137,10 +164,21 @@ class Environment:
                 step_bytes = max(step_bytes // 2, MAP_STEP_BYTES_MIN)
         with self.gate.exclusive():
             try:
-                self._env.set_mapsize(target_bytes)
+                data.env.set_mapsize(target_bytes)
             except lmdb.Error as error:
                 raise failure_of(error, f"growing the map to {target_bytes} bytes") from error
         self._map_bytes = target_bytes
+
+
+def _attempt(env: lmdb.Environment, work: Callable[[Transaction], T]) -> T:
+    txn = env.begin(write=True)
+    try:
+        result = work(txn)
+    except BaseException:
+        txn.abort()
+        raise
+    txn.commit()
+    return result
 
 
 def used_bytes(env: lmdb.Environment) -> int:

@@ -24,6 +24,14 @@ class DiskFull(Exception):
     """No room for this write: disk, quota or configured size. Nothing was changed; the same write may be retried."""
 
 
+class SnapshotFailed(Exception):
+    """No snapshot could be made now. Nothing of the node's data was touched; a later attempt may do."""
+
+
+class SnapshotRefused(Exception):
+    """A snapshot is not what it claims to be, or not for this store. Nothing of the node's data was touched."""
+
+
 class InvariantViolated(StorageFailed):
     """A write contradicts what is stored. A bug above; nothing was changed."""
 

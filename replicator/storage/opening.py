@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +11,19 @@ import lmdb
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.storage import directory
-from replicator.storage.env import MAP_BYTES_INITIAL, READERS_MAX, Environment, page_bytes, used_bytes
+from replicator.storage.env import (
+    DATA_FILE,
+    MAP_BYTES_INITIAL,
+    READER_TABLE_FILE,
+    READERS_MAX,
+    Environment,
+    OpenData,
+    page_bytes,
+    used_bytes,
+)
 from replicator.storage.gate import ReaderGate
 from replicator.storage.layout import DATABASE_COUNT, FORMAT_VERSION, Databases, Transaction
 
-DATA_FILE: Final = "data.mdb"
-READER_TABLE_FILE: Final = "lock.mdb"
 READER_TABLE_BYTES: Final = 32 << 10
 ENGINE: Final = "lmdb-0.9"  # 0.9 and 1.0 cannot read each other's files
 
@@ -36,7 +44,17 @@ def open_environment(path: Path, size_max_bytes: int, identity: Identity) -> Env
     except OSError as error:
         raise DataDirectoryError(f"{path}: cannot be locked ({error.strerror}); check its permissions") from error
     try:
-        return _open_locked(path, size_max_bytes, identity, lock)
+        open_anew = partial(_open_data, path, size_max_bytes, identity)
+        data = open_anew()
+        return Environment(
+            path=path,
+            gate=ReaderGate(),
+            _data=data,
+            _open_anew=open_anew,
+            _lock=lock,
+            _map_bytes=data.map_bytes,
+            _size_max_bytes=size_max_bytes,
+        )
     except OSError as error:
         lock.release()
         raise DataDirectoryError(f"{path}: cannot be used ({error.strerror}); check space and permissions") from error
@@ -45,7 +63,8 @@ def open_environment(path: Path, size_max_bytes: int, identity: Identity) -> Env
         raise
 
 
-def _open_locked(path: Path, size_max_bytes: int, identity: Identity, lock: directory.DirectoryLock) -> Environment:
+def _open_data(path: Path, size_max_bytes: int, identity: Identity) -> OpenData:
+    """Under the directory's lock."""
     # LMDB maps this file and would die of SIGBUS if a page of it found no block. Only before lmdb opens it: closing any
     # descriptor of it later would drop LMDB's own record locks.
     reader_table_fd = os.open(path / READER_TABLE_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -71,16 +90,7 @@ def _open_locked(path: Path, size_max_bytes: int, identity: Identity, lock: dire
             env.close()
         os.close(data_fd)
         raise
-    return Environment(
-        path=path,
-        databases=databases,
-        gate=ReaderGate(),
-        _env=env,
-        _lock=lock,
-        _data_fd=data_fd,
-        _map_bytes=map_bytes,
-        _size_max_bytes=size_max_bytes,
-    )
+    return OpenData(env, databases, data_fd, map_bytes)
 
 
 def _open_lmdb(path: Path, map_bytes: int) -> lmdb.Environment:

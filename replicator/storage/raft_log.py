@@ -69,8 +69,25 @@ class RaftLog:
                 deleted += 1
         return deleted
 
+    def compact_to(self, index: LogIndex, *, count_max: int) -> LogIndex:
+        """Deletes entries before `index`, oldest first, at most count_max, and the digests that go with them.
+
+        The first index that is held then. `index` must be held.
+        """
+        first_index = self.bounds().first_index
+        first_kept = min(index, LogIndex(first_index + count_max))
+        for database in (self._databases.log, self._databases.digests):
+            with self._txn.cursor(db=database) as cursor:
+                found = cursor.first()
+                while found and unpack_number(cursor.key()) < first_kept:
+                    found = cursor.delete() and bool(cursor.key())
+        return LogIndex(first_kept)
+
     def read(self, first: LogIndex, *, count_max: int, bytes_max: int) -> list[Entry]:
-        """Entries from `first` on: at most count_max, ending with the one that reaches bytes_max of payload."""
+        """Entries from `first` on: at most count_max, ending with the one that reaches bytes_max of payload.
+
+        None if `first` is not held: beyond the end, or compacted away.
+        """
         assert count_max >= 1
         entries: list[Entry] = []
         payload_bytes = 0
@@ -79,6 +96,8 @@ class RaftLog:
             while found and len(entries) < count_max and (not entries or payload_bytes < bytes_max):
                 index = LogIndex(unpack_number(cursor.key()))
                 if index != first + len(entries):
+                    if not entries and not cursor.prev():
+                        return []
                     raise CorruptData(f"log: entry {first + len(entries)} is missing before {index}")
                 entries.append(_decode_entry(index, cursor.value()))
                 payload_bytes += len(entries[-1].payload)

@@ -17,7 +17,8 @@ from replicator.model.values import KeyValue
 from replicator.storage import reads
 from replicator.storage.env import Environment
 from replicator.storage.failures import DiskFull, InvariantViolated
-from replicator.storage.layout import Header, Transaction, pack_number
+from replicator.storage.installing import Held, seal
+from replicator.storage.layout import Databases, Header, Transaction, pack_number
 from replicator.storage.opening import Identity, damaged, open_environment
 from replicator.storage.raft_log import LogBounds, RaftLog
 from replicator.storage.reads import ScanPage, ScanRange
@@ -48,13 +49,11 @@ class Storage:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._databases = environment.databases
         self._committing = threading.Lock()
         self._failure: StorageFailed | None = None
         with environment.read() as txn:
             self._position = _position_of(Header.load(txn, self._databases))
-            log = RaftLog(txn, self._databases)
-            _assert_ordered(self._position, log.bounds(), log.hard_state())
+            _assert_ordered(self._position, RaftLog(txn, self._databases))
 
     @classmethod
     def open(cls, path: Path, *, cluster_id: ClusterId, node_id: NodeId, size_max_bytes: int) -> "Storage":
@@ -101,6 +100,35 @@ class Storage:
             self._failure = StorageFailed(f"a turn met an impossible state: {type(error).__name__}: {error}")
             raise self._failure from error
 
+    def install(self, prepared_dir: Path) -> None:
+        """Goes on with the data that `prepare_snapshot` left in `prepared_dir`, under the term and vote held here.
+
+        For the thread that commits. Reads wait meanwhile, and work before and after. Killed at any point, the directory
+        holds the old data or the new. Raises SnapshotRefused or DiskFull: nothing was changed; StorageFailed as
+        `commit` does, and reads raise it too.
+        """
+        if not self._committing.acquire(blocking=False):
+            raise InvariantViolated("an install during a commit")
+        try:
+            if self._failure is not None:
+                raise self._failure
+            prepared_file = seal(prepared_dir, Held(self.hard_state(), self._position.applied_index, self.term_at))
+            self._environment.install(prepared_file)
+            with self._environment.read() as txn:
+                position = _position_of(Header.load(txn, self._databases))
+                _assert_ordered(position, RaftLog(txn, self._databases))
+            self._position = position
+        except StorageFailed as failure:
+            self._failure = failure
+            raise
+        finally:
+            self._committing.release()
+
+    @property
+    def _databases(self) -> Databases:
+        """Of the data that are open now, so to be asked for within a transaction."""
+        return self._environment.opened().databases
+
     @property
     def position(self) -> Position:
         """As of the last commit."""
@@ -114,7 +142,7 @@ class Storage:
             return RaftLog(txn, self._databases).bounds()
 
     def read_entries(self, first: LogIndex, *, count_max: int, bytes_max: int) -> list[Entry]:
-        """Entries from `first` on; at least one if it is held. Raises CorruptData."""
+        """Entries from `first` on; at least one if it is held, none if it is compacted away. Raises CorruptData."""
         with self._environment.read() as txn:
             return RaftLog(txn, self._databases).read(first, count_max=count_max, bytes_max=bytes_max)
 
@@ -153,7 +181,7 @@ class Storage:
             return reads.scan(txn, self._databases, wanted)
 
     def digest_at(self, index: LogIndex) -> bytes | None:
-        """Rolling hash after `index`; None if it is not applied here."""
+        """Rolling hash after `index`; None if it is not applied here, or compacted away."""
         with self._environment.read() as txn:
             return txn.get(pack_number(index), db=self._databases.digests)
 
@@ -195,8 +223,11 @@ def _position_of(header: Header) -> Position:
     return Position(header.applied_index, header.revision, header.live_keys, header.time_ms, header.rolling_hash)
 
 
-def _assert_ordered(position: Position, bounds: LogBounds, hard_state: HardState) -> None:
-    """Applied and committed may trail the log, never pass it."""
+def _assert_ordered(position: Position, log: RaftLog) -> None:
+    """Applied and committed may trail the log, never pass it; and nothing that is still to be applied is gone."""
+    bounds, hard_state = log.bounds(), log.hard_state()
+    marks = f"applied {position.applied_index}, committed {hard_state.commit_index}"
     if position.applied_index > bounds.last_index or hard_state.commit_index > bounds.last_index:
-        marks = f"applied {position.applied_index}, committed {hard_state.commit_index}"
         raise InvariantViolated(f"{marks}: beyond the last entry {bounds.last_index}")
+    if bounds.first_index > max(1, min(position.applied_index, hard_state.commit_index)):
+        raise InvariantViolated(f"{marks}: before the first entry {bounds.first_index}")

@@ -1,6 +1,7 @@
 """What one turn of the node does to the disk, within one write transaction, and what it must never do."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from replicator.machine.apply import apply_entry
 from replicator.model.ids import LogIndex
@@ -10,6 +11,8 @@ from replicator.storage.layout import Databases, Header, Transaction
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.store import LmdbStore
 from replicator.v1 import store_pb2
+
+COMPACT_ENTRIES_MAX: Final = 4096  # entries deleted in one turn, so that a commit takes no longer for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,20 @@ def perform_turn(txn: Transaction, databases: Databases, write: TurnWrite) -> Tu
         log.save_hard_state(write.hard_state)
     _check_apply(write, log, store.applied_index)
     outcomes = [apply_entry(store, entry) for entry in write.apply]
-    return TurnResult(outcomes, store.flush())
+    header = store.flush()
+    if write.compact_to is not None:
+        _compact(log, write.compact_to, header.applied_index)
+    return TurnResult(outcomes, header)
+
+
+def _compact(log: RaftLog, compact_to: LogIndex, applied_index: LogIndex) -> None:
+    """Only what is applied and committed is no longer needed. A point already passed asks for nothing."""
+    if compact_to <= log.bounds().first_index:
+        return
+    kept = min(applied_index, log.hard_state().commit_index)
+    if compact_to > kept:
+        raise InvariantViolated(f"compaction to {compact_to} beyond {kept}, up to where all is committed and applied")
+    log.compact_to(compact_to, count_max=COMPACT_ENTRIES_MAX)
 
 
 def _check_truncation(truncate_from: LogIndex, hard_state: HardState, applied_index: LogIndex) -> None:

@@ -6,6 +6,7 @@ Two threads: commits on one, so that nothing queues before them; long reads on t
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, TypeVar
 
 from replicator.model.errors import Overloaded
@@ -31,6 +32,11 @@ class StorageWriter:
         """`Storage.commit` on its thread. If the waiting task is cancelled, the commit still happens."""
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._commits, self._storage.commit, write))
+
+    async def install(self, prepared_dir: Path) -> None:
+        """`Storage.install` on the thread of commits. If the waiting task is cancelled, it still happens."""
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(self._commits, self._storage.install, prepared_dir))
 
     async def run(self, work: Callable[[], T]) -> T:
         """Any other blocking call (state hash, large scan). Raises Overloaded if READS_PENDING_MAX wait already."""

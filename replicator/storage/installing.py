@@ -1,0 +1,65 @@
+"""The last look at prepared data before they take the place of a node's own.
+
+Two things may have changed since they were prepared: the node may have voted (which must not be forgotten: it could
+vote twice), and its log may have come to hold what the snapshot holds (then entries behind it may count as
+acknowledged, and installing would lose them: Ongaro & Ousterhout 2014, figure 13, rule 6).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+
+from replicator.model.ids import LogIndex, Term
+from replicator.model.log import HardState
+from replicator.storage.env import DATA_FILE, used_bytes
+from replicator.storage.failures import DiskFull, SnapshotRefused, failure_of
+from replicator.storage.layout import Databases
+from replicator.storage.raft_log import RaftLog
+from replicator.storage.snapshot_files import opened_file, read_content, sync_file
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the node holds now. term_at: of an entry of its log, None if it is not held."""
+
+    hard_state: HardState
+    applied_index: LogIndex
+    term_at: Callable[[LogIndex], Term | None]
+
+
+def seal(prepared_dir: Path, held: Held) -> Path:
+    """The prepared file, durable and under the node's term and vote. Raises SnapshotRefused or DiskFull."""
+    file = prepared_dir / DATA_FILE
+    try:
+        _seal(file, held)
+        sync_file(file)
+    except (OSError, lmdb.Error) as error:
+        failure = failure_of(error, f"sealing {file}")
+        raise failure if isinstance(failure, DiskFull) else SnapshotRefused(str(failure)) from error
+    return file
+
+
+def _seal(file: Path, held: Held) -> None:
+    file_bytes = file.stat().st_size
+    with opened_file(file, file_bytes) as env, env.begin(write=True) as txn:
+        if used_bytes(env) > file_bytes:
+            raise SnapshotRefused(f"{file}: is truncated")
+        databases = Databases.open(env, txn, create=False)
+        content = read_content(txn, databases)
+        _check_needed(content.header.applied_index, content.term, held)
+        state = HardState(held.hard_state.term, held.hard_state.voted_for, content.header.applied_index)
+        log = RaftLog(txn, databases)
+        if log.hard_state() != state:
+            log.save_hard_state(state)
+
+
+def _check_needed(index: LogIndex, term: Term, held: Held) -> None:
+    known = max(held.applied_index, held.hard_state.commit_index)
+    if index <= known:
+        raise SnapshotRefused(f"snapshot of {index}: this node has committed up to {known}")
+    if held.term_at(index) == term:
+        raise SnapshotRefused(f"snapshot of {index}: this node's log holds that entry, and maybe later ones")
+    if term > held.hard_state.term:
+        raise SnapshotRefused(f"snapshot of {index}: term {term} is ahead of this node's {held.hard_state.term}")
