@@ -88,9 +88,14 @@ class TlsSection(Section):
 
 
 class StorageSection(Section):
-    """size_max_mib: the store refuses writes beyond this size (a sparse map that grows towards it)."""
+    """size_max_mib: the store refuses writes beyond this size; the data file grows towards it.
+
+    log_entries_max, log_mib_max: the log is compacted beyond either; a node that lacks more gets a snapshot.
+    """
 
     size_max_mib: int = Field(default=64 * 1024, ge=16, le=16 * 1024 * 1024)
+    log_entries_max: int = Field(default=100_000, ge=64, le=100_000_000)
+    log_mib_max: int = Field(default=512, ge=16, le=1024 * 1024)
 
 
 class LimitsSection(Section):

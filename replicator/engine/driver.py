@@ -50,20 +50,34 @@ class RaftEngine:
     ) -> None:
         self._settings, self._clock, self._observer = settings, clock, observer
         applied = storage.position.applied_index
-        self._replica = Replica(settings, log=storage, applied_index=applied, clock=clock, dice=dice, observer=observer)
-        self._turns = Turns(self._replica, writer, clock=clock, observer=observer, after_turn=self._after_turn)
+        replica = Replica(settings, log=storage, applied_index=applied, clock=clock, dice=dice, observer=observer)
+        self._turns = Turns(replica, writer, clock=clock, observer=observer, after_turn=self._after_turn)
+        self._storage, self._writer = storage, writer
+        self._snapshots = Snapshots(
+            SnapshotFiles(storage), replica=lambda: self._turns.replica, wake=self._turns.wake, install=self._install
+        )
         self._waits = AppliedWaits(applied)
         self._leader_waits: set[asyncio.Future[None]] = set()
         self._role_callbacks: list[Callable[[str], None]] = []
-        self._replica.on_role = self._on_role
+        replica.on_role = self._on_role
         self._refusing = False
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def _replica(self) -> Replica:
+        """The present one: installing a snapshot replaces it."""
+        return self._turns.replica
+
     # Lifecycle -----------------------------------------------------------------------------------------------------
 
-    def connect(self, transport: FrameSender) -> None:
-        """Where frames go. Before `start`."""
+    def connect(self, transport: EngineTransport) -> None:
+        """Where frames go and snapshots come from. Before `start`."""
         self._turns.connect(transport)
+        self._snapshots.connect(transport)
+
+    def snapshot_file(self, snapshot_id: str) -> Path | None:
+        """A snapshot that this node has made and still holds: transport.SnapshotSource."""
+        return self._snapshots.file(snapshot_id)
 
     async def start(self) -> None:
         """Begins to take turns."""
@@ -78,6 +92,7 @@ class RaftEngine:
     async def stop(self) -> None:
         """Ends after the turn in hand; callers still waiting learn that their outcome is unknown."""
         self._refusing = True
+        await self._snapshots.stop()
         self._turns.stop()
         if self._task is not None:
             await asyncio.wait({self._task})
@@ -311,10 +326,25 @@ class RaftEngine:
             duplicates = sum(outcome.duplicate for results in outcomes for outcome in results)
             if duplicates:
                 self._observer.count(Signal.DUPLICATES_SUPPRESSED, duplicates)
+        self._snapshots.after_turn()
         if self._leader_waits and self._reaches_leader():
             for waiter in self._leader_waits:
                 if not waiter.done():
                     waiter.set_result(None)
+
+    async def _install(self, prepared: Path, manifest: SnapshotManifest) -> bool:
+        """Takes a verified snapshot over, unless the log has caught up meanwhile. True if it did."""
+
+        async def swap() -> bool:
+            replica = self._turns.replica
+            if replica.graft.is_leader or manifest.index <= replica.applied_index:
+                return False
+            await self._writer.install(prepared, hard_state_over(replica, manifest))
+            self._turns.replica = replica.reborn(self._storage, self._storage.position.applied_index)
+            self._waits.applied(self._turns.replica.applied_index)
+            return True
+
+        return await self._turns.between_turns(swap)
 
     def _on_role(self, role: str) -> None:
         for callback in self._role_callbacks:

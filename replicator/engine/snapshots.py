@@ -36,7 +36,15 @@ class SnapshotStore(Protocol):
     def incoming_file(self, snapshot_id: str) -> Path: ...
 
     def keep_only(self, snapshot_id: str | None) -> None:
-        """Removes all other snapshots, and what was fetched or prepared before."""
+        """Removes all other snapshots that this node has made."""
+        ...
+
+    def forget_incoming(self) -> None:
+        """Removes what was fetched and prepared."""
+        ...
+
+    def file(self, snapshot_id: str) -> Path | None:
+        """A snapshot that this node has made and still holds."""
         ...
 
 
@@ -85,6 +93,10 @@ class Snapshots:
                 self._taking = asyncio.create_task(self._take(self._fetcher, peer, manifest), name="snapshot-take")
                 self._taking.add_done_callback(self._taken)
 
+    def file(self, snapshot_id: str) -> Path | None:
+        """A snapshot to send to a peer that asks for it."""
+        return self._store.file(snapshot_id)
+
     async def stop(self) -> None:
         """Ends what runs; it begins anew after a restart."""
         tasks = [task for task in (self._serving, self._taking) if task is not None]
@@ -131,7 +143,7 @@ class Snapshots:
         except self._failures as error:
             _LOG.warning("snapshot %s from %s was not taken over: %s", manifest.snapshot_id, peer, error)
         else:
-            self._store.keep_only(None)
+            self._store.forget_incoming()
 
     def _served(self, task: "asyncio.Task[None]") -> None:
         self._serving = None

@@ -5,7 +5,7 @@ Promise: nothing that a turn decided leaves the node, as a frame or as an answer
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
@@ -49,7 +49,9 @@ class Turns:
         observer: Observer,
         after_turn: Callable[[Turn, Sequence[Sequence[store_pb2.Outcome]]], None],
     ) -> None:
-        self._replica, self._committer, self._clock, self._observer = replica, committer, clock, observer
+        self.replica = replica
+        self._committer, self._clock, self._observer = committer, clock, observer
+        self._between: tuple[Callable[[], Awaitable[bool]], asyncio.Future[bool]] | None = None
         self._after_turn = after_turn
         self._inbox: list[Event] = []
         self._inbox_bytes = 0
@@ -76,6 +78,14 @@ class Turns:
             self._room.clear()
             await self._room.wait()
 
+    async def between_turns(self, action: Callable[[], Awaitable[bool]]) -> bool:
+        """Runs `action` while no turn is open, and returns what it returns. What it raises ends the node."""
+        assert self._between is None, "one at a time"
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._between = action, done
+        self._wake.set()
+        return await done
+
     def wake(self) -> None:
         """There is something to do."""
         self._wake.set()
@@ -90,21 +100,29 @@ class Turns:
         """Takes turns until stopped. Raises StorageFailed, or whatever a bug raises: the node must then stop."""
         while not self._stopping.is_set():
             await self._wait_for_work()
-            turn = self._replica.turn(self._take_inbox())
+            turn = self.replica.turn(self._take_inbox())
             outcomes = await self._make_durable(turn.write)
             if outcomes is None:
                 return  # stopped while the disk was full: the turn never happened
-            late_frames = self._replica.complete(outcomes)
+            late_frames = self.replica.complete(outcomes)
             self._after_turn(turn, outcomes)
             self._send((*turn.frames, *late_frames))
+            await self._run_between()
             for peer, epoch, why in turn.bad_links:
                 _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
                 if self._transport is not None:
                     self._transport.drop(peer, epoch, why)
 
+    async def _run_between(self) -> None:
+        if self._between is not None:
+            (action, done), self._between = self._between, None
+            result = await action()
+            if not done.done():
+                done.set_result(result)
+
     async def _wait_for_work(self) -> None:
         loop = asyncio.get_running_loop()
-        wait_s = self._replica.next_due_s() - self._clock.monotonic_s()
+        wait_s = self.replica.next_due_s() - self._clock.monotonic_s()
         if not self._wake.is_set() and wait_s > 0:
             timer = loop.call_later(wait_s, self._wake.set)
             try:
@@ -144,13 +162,13 @@ class Turns:
 
     async def _commit_with_heartbeats(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
         """Waits for the disk; a leader keeps its followers calm meanwhile, but no longer than one election timeout."""
-        timing = self._replica.settings.timing
+        timing = self.replica.settings.timing
         commit = asyncio.ensure_future(self._committer.commit(write))
         give_up_s = self._clock.monotonic_s() + timing.election_timeout_max_s
         done, _ = await asyncio.wait({commit}, timeout=timing.heartbeat_s)
         while not done:
             if self._clock.monotonic_s() < give_up_s:
-                self._send(self._replica.heartbeat_while_committing())
+                self._send(self.replica.heartbeat_while_committing())
             done, _ = await asyncio.wait({commit}, timeout=timing.heartbeat_s)
         return commit.result()
 
@@ -160,7 +178,7 @@ class Turns:
             _LOG.error(
                 "read-only: %s; reads go on, writes are refused, the node takes part again once there is room", why
             )
-        self._replica.refuse_queued(why)
+        self.replica.refuse_queued(why)
 
     async def _wait_for_space(self) -> bool:
         """False if stopped. What peers send meanwhile is lost, as on a link that fell; forwarded calls are refused."""
@@ -173,12 +191,12 @@ class Turns:
         self._inbox = [event for event in self._inbox if not isinstance(event, Frame)]
         self._inbox_bytes = 0
         self._room.set()
-        self._send(self._replica.refuse_forwards(frames))
+        self._send(self.replica.refuse_forwards(frames))
         return not self._stopping.is_set()
 
     def _send(self, frames: Iterable[Outgoing]) -> None:
         for peer, epoch, payload in frames:
-            if self._replica.link_epoch(peer) != epoch or self._transport is None:
+            if self.replica.link_epoch(peer) != epoch or self._transport is None:
                 self._observer.count(Signal.FRAMES_DROPPED, cause="link_down")
             elif not self._transport.send(peer, payload):
                 self._observer.count(Signal.FRAMES_DROPPED, cause="queue_full")

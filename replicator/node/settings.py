@@ -42,6 +42,8 @@ def engine_settings(config: NodeConfig) -> EngineSettings:
         timing=resolve_timing(config.raft),
         proposals_queued_max=config.limits.proposals_queued_max,
         proposals_queued_bytes_max=config.limits.proposals_queued_mib_max * _MIB,
+        log_entries_max=config.storage.log_entries_max,
+        log_bytes_max=config.storage.log_mib_max * _MIB,
     )
 
 
