@@ -191,6 +191,8 @@ class Replica:
     def next_due_s(self) -> float:
         """When a turn is due even if nothing arrives, by the monotonic clock."""
         if self.graft.is_leader:
+            if not self.settings.peers and self.graft.commit_index < self.journal.last_index:
+                return self._clock.monotonic_s()  # alone, what is durable is committed: no answer will wake us
             return self.graft.heartbeat_due_s + TIMER_SLACK_S
         due_s = self.graft.election_deadline_s
         now_s = self._clock.monotonic_s()
