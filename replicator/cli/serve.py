@@ -22,8 +22,8 @@ def serve(config_file: Path) -> int:
     """
     from replicator.config.load import load_config
 
-    # gRPC's core prints lines of its own to stderr (a failed TLS handshake, a GOAWAY) that break one-line errors and JSON
-    # logs; what matters of them reaches us as statuses. Read when gRPC is imported, hence here.
+    # gRPC's core prints lines of its own to stderr (a failed TLS handshake, a GOAWAY) that break one-line errors and
+    # JSON logs; what matters of them reaches us as statuses. Read when gRPC is imported, hence here.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     config = load_config(config_file)  # before the heavy imports: a mistake in the file is told at once
     from replicator.node.main import run_node
