@@ -210,11 +210,11 @@ class Replica:
         return frozenset(self._epochs)
 
     def staleness_s(self) -> float | None:
-        """Upper bound of the age of the applied state, seconds."""
-        now_s = self._clock.monotonic_s()
-        if self.graft.is_leader:
-            self.freshness.covers(self.graft.commit_index, self.pump.quorum_contact_s())
-        return self.freshness.staleness_s(now_s)
+        """Upper bound of the age of the applied state, seconds; None as long as nothing is known."""
+        contact_s = self.pump.quorum_contact_s()  # None at a follower
+        if contact_s is not None:
+            self.freshness.covers(self.graft.commit_index, contact_s)
+        return self.freshness.staleness_s(self._clock.monotonic_s())
 
     # graft.EngineHooks ---------------------------------------------------------------------------------------------
 

@@ -13,12 +13,13 @@ from replicator.engine.messages import decode
 from replicator.engine.replica import Event, Frame, LinkDown, LinkUp, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.machine.apply import apply_entry
-from replicator.model.errors import CorruptData
+from replicator.model.errors import CorruptData, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.observe import SilentObserver
 from replicator.storage.raft_log import INITIAL_HARD_STATE, LogBounds
 from replicator.v1 import raft_pb2, store_pb2
+from tests.support.commands import put
 from tests.support.memory_store import MemoryStore
 
 LAN = RaftTiming(heartbeat_s=0.05, election_timeout_min_s=0.3, election_timeout_max_s=0.6)
@@ -160,7 +161,10 @@ def bodies(frames: Sequence[Outgoing], kind: str, to: NodeId | None = None) -> l
 
 
 class HandCluster:
-    """Nodes on one clock. Frames wait in `wire` until `deliver`; a pair in `cut` loses what it is sent."""
+    """Nodes on one clock. Frames wait in `wire` until `deliver`.
+
+    cut: (sender, receiver) pairs whose frames are lost. hold: pairs whose frames are put aside, in `late`, in order.
+    """
 
     def __init__(self, count: int = 3, **settings: int) -> None:
         self.clock = HandClock()
@@ -179,6 +183,8 @@ class HandCluster:
         }
         self.wire: deque[tuple[NodeId, Outgoing]] = deque()
         self.cut: frozenset[tuple[NodeId, NodeId]] = NO_LOSS
+        self.hold: frozenset[tuple[NodeId, NodeId]] = NO_LOSS
+        self.late: list[tuple[NodeId, Outgoing]] = []
         self._epoch = 0
         for name in names:
             for peer in names:
@@ -212,9 +218,16 @@ class HandCluster:
             if not self.wire:
                 return
             sender, out = self.wire.popleft()
-            if (sender, out.peer) not in self.cut and self[out.peer].replica.link_epoch(sender) == out.epoch:
-                self.take(out.peer, Frame(sender, out.epoch, out.payload))
+            if (sender, out.peer) in self.hold:
+                self.late.append((sender, out))
+            elif (sender, out.peer) not in self.cut:
+                self.hand_over(sender, out)
         raise AssertionError("the nodes never stop talking")
+
+    def hand_over(self, sender: NodeId, out: Outgoing) -> None:
+        """One frame arrives, if the link that it was sent on is still there."""
+        if self[out.peer].replica.link_epoch(sender) == out.epoch:
+            self.take(out.peer, Frame(sender, out.epoch, out.payload))
 
     def wait(self, seconds: float, step_s: float = 0.02) -> None:
         """Lets time pass for all, carrying what they say."""
@@ -225,16 +238,31 @@ class HandCluster:
             self.deliver()
 
     def elect(self, name: NodeId) -> HandNode:
-        """Time passes for one node only until it leads; the others vote."""
+        """Time passes for one node only until it leads, and all have heard so; the others vote."""
+        node = self.elect_unheard(name)
+        self.deliver()
+        return node
+
+    def elect_unheard(self, name: NodeId) -> HandNode:
+        """As `elect`, but what the new leader says first is still on the wire."""
         node = self[name]
         for _ in range(100):
+            while self.wire and not node.replica.graft.is_leader:
+                self.hand_over(*self.wire.popleft())
             if node.replica.graft.is_leader:
-                self.deliver()
                 return node
             self.clock.forward(0.1)
             self.take(name)
-            self.deliver()
         raise AssertionError(f"{name} was not elected")
+
+    def write(self, key: bytes) -> LogIndex:
+        """A write at the leader, acknowledged before this returns; its index."""
+        leader, answers = self.leader(), list[store_pb2.Outcome | ReplicatorError]()
+        leader.replica.proposals.offer(put(key), answers.append)
+        self.take(leader.node_id)
+        self.deliver()
+        assert isinstance(answers[0], store_pb2.Outcome), answers
+        return LogIndex(answers[0].index)
 
     def leader(self) -> HandNode:
         (leader,) = (node for node in self.nodes.values() if node.replica.graft.is_leader)
