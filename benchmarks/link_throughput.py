@@ -1,25 +1,33 @@
-"""How many MB/s one peer link carries over a long path: two transports, a delay proxy between them, one process.
+"""How many MB/s does one peer link carry over a long path?
 
+Two transports and a delay proxy between them, in one process.
 Shows that the windows are large enough: with the 64 KiB that HTTP/2 begins with, 100 ms allow 0.6 MB/s.
-Run: python -m benchmarks.link_throughput
 """
 
-import argparse
 import asyncio
 import random
 import time
 from dataclasses import dataclass
 from typing import Final
 
-import uvloop
-
 from benchmarks.delay_proxy import DelayProxy
+from benchmarks.effort import Effort, Say
+from benchmarks.figures import Collector, Result
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.settings import PeerAddress, TransportSettings
 
 NEAR, FAR = NodeId("n1"), NodeId("n2")
-TARGET_MB_S: Final = 10.0
+TOTAL_MIB: Final = 128
+SHORT_TOTAL_BYTES: Final = 4 << 20  # of the paths that are slow by nature
+PATHS: Final = (  # round trip ms, frame KiB, window KiB
+    (0, 64, 16 << 10),
+    (0, 1, 16 << 10),
+    (100, 64, 64),
+    (100, 64, 16 << 10),
+    (100, 1024, 16 << 10),
+    (220, 64, 16 << 10),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +103,20 @@ async def _send_all(sender: PeerTransport, plan: Plan) -> None:
             await asyncio.sleep(0.002)  # the queue is full: the engine would wait for its next turn
 
 
-async def main(total_mib: int) -> None:
-    print(f"{'round trip':>10} {'frame':>9} {'window':>9} {'MB/s':>8}")
-    for round_trip_ms, frame_kib, window_kib in (
-        (0, 64, 16 << 10),
-        (0, 1, 16 << 10),
-        (100, 64, 64),
-        (100, 64, 16 << 10),
-        (100, 1024, 16 << 10),
-        (220, 64, 16 << 10),
-    ):
-        total_bytes = total_mib << 20 if window_kib > 64 and frame_kib > 1 else 4 << 20
-        plan = Plan(round_trip_ms / 2000, frame_kib << 10, total_bytes, window_kib << 10)
-        print(f"{round_trip_ms:>7} ms {frame_kib:>5} KiB {window_kib:>5} KiB {await measure(plan):>8.1f}", flush=True)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, default=128, help="bytes to send in each run, MiB")
-    uvloop.run(main(parser.parse_args().mib))
+async def run(effort: Effort, say: Say) -> Result:
+    """Sender, proxy and receiver share one process, so short paths show what one core can do, not what a link can."""
+    found = Collector()
+    full_bytes = max(SHORT_TOTAL_BYTES, effort.count(TOTAL_MIB << 20))
+    for number in range(effort.rounds):
+        for round_trip_ms, frame_kib, window_kib in PATHS:
+            say(f"link_throughput: round {number + 1} of {effort.rounds}, {round_trip_ms} ms, window {window_kib} KiB")
+            total_bytes = full_bytes if window_kib > 64 and frame_kib > 1 else SHORT_TOTAL_BYTES
+            plan = Plan(round_trip_ms / 2000, frame_kib << 10, total_bytes, window_kib << 10)
+            name = f"round trip {round_trip_ms} ms, frames of {frame_kib} KiB, window {window_kib} KiB"
+            found.add(name, "MB/s", await measure(plan))
+    return Result(
+        benchmark="link_throughput",
+        question=(__doc__ or "").splitlines()[0],
+        configuration={"bytes_a_run": full_bytes, "rounds": effort.rounds},
+        figures=found.figures(),
+    )

@@ -1,9 +1,11 @@
 """Multi-region replication middleware: one Raft log, local reads, causal tokens.
 
-What is re-exported here is the public face: the client, the read levels, what calls return, the errors.
+What is re-exported here is the public face: the client, the read levels, what calls return, the errors. The client is
+imported when it is first asked for: it brings gRPC, which the offline tools and `replicator --help` can do without.
 """
 
-from replicator.client import Client, ClientTls, connect
+from typing import TYPE_CHECKING, Any
+
 from replicator.model.errors import (
     DeadlineExceeded,
     Forbidden,
@@ -32,6 +34,9 @@ from replicator.model.values import (
     NodeStatus,
     PutResult,
 )
+
+if TYPE_CHECKING:
+    from replicator.client import Client, ClientTls, connect
 
 LINEARIZABLE = Consistency.LINEARIZABLE
 CAUSAL = Consistency.CAUSAL
@@ -71,3 +76,13 @@ __all__ = [
     "Unavailable",
     "connect",
 ]
+
+_OF_THE_CLIENT = frozenset({"Client", "ClientTls", "connect"})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_THE_CLIENT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from replicator import client
+
+    return getattr(client, name)

@@ -7,6 +7,7 @@ Real TCP never loses a part of a stream, so a proxy that did would test for some
 
 from chaos.wire.bandwidth import Bandwidth
 from chaos.wire.cut import CutMode, Direction
+from chaos.wire.dead_end import DeadEnd
 from chaos.wire.latency import Latency
 from chaos.wire.link import Link
 from chaos.wire.loss import Loss
@@ -16,6 +17,7 @@ from chaos.wire.settings import LineSettings, LinkCounters, LinkSettings
 __all__ = [
     "Bandwidth",
     "CutMode",
+    "DeadEnd",
     "Direction",
     "Latency",
     "LineSettings",

@@ -20,11 +20,12 @@ def serve(config_file: Path) -> int:
 
     Exit codes: 0 drained, 2 cannot start (one line says why), 70 the node failed.
     """
-    # gRPC writes its own view of a refused port or a lost peer to stderr, past our log; ours says it better.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from replicator.config.load import load_config
 
-    config = load_config(config_file)
+    # gRPC's core prints lines of its own to stderr (a failed TLS handshake, a GOAWAY) that break one-line errors and
+    # JSON logs; what matters of them reaches us as statuses. Read when gRPC is imported, hence here.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    config = load_config(config_file)  # before the heavy imports: a mistake in the file is told at once
     from replicator.node.main import run_node
 
     return run_node(config)

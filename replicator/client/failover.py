@@ -66,6 +66,7 @@ class Failover:
         tried: set[str] = set()
         may_have_happened = False
         last: ReplicatorError | None = None
+        told: ReplicatorError | None = None  # by a node, of its own accord: says more than a connection that failed
         attempts = 0
         while (left_s := deadline.left_s()) > 0.0 and not self._closed:
             address = self._choose(tried, is_write=call.is_write)
@@ -74,6 +75,7 @@ class Failover:
             except ReplicatorError as error:
                 last = error
             may_have_happened |= call.is_write and last.applied == "unknown"
+            told = told if last.metadata.get("endpoint") == address else last
             self._learn(address, last)
             if not _is_worth_a_retry(last):
                 break
@@ -83,7 +85,7 @@ class Failover:
             if pause_s >= deadline.left_s():
                 break
             await asyncio.sleep(pause_s)
-        raise _verdict(last, may_have_happened=may_have_happened, attempts=attempts)
+        raise _verdict(told or last, may_have_happened=may_have_happened, attempts=attempts)
 
     def _choose(self, tried: set[str], *, is_write: bool) -> str:
         """The best endpoint not tried yet in this pass; a new pass begins when all were."""

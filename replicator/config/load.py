@@ -1,4 +1,4 @@
-"""The only reader of configuration files: TOML in, a frozen and checked NodeConfig out, or one line that says why not."""
+"""The only reader of configuration files: TOML in, a checked NodeConfig out, or one line that says why not."""
 
 import difflib
 import tomllib

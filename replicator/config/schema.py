@@ -35,7 +35,7 @@ class Section(BaseModel):
 
 
 class NodeSection(Section):
-    """This node. data_dir: where its one LMDB environment lives; relative paths are relative to the file."""
+    """The node itself. data_dir: where its one LMDB environment lives; relative paths are relative to the file."""
 
     id: Name
     region: Name
@@ -130,7 +130,7 @@ class NodeConfig(Section):
 
     @property
     def me(self) -> MemberSection:
-        """This node's own row in `cluster.members`. Present once `relations` has passed."""
+        """The node's own row in `cluster.members`. Present once `relations` has passed."""
         return next(member for member in self.cluster.members if member.id == self.node.id)
 
     @property

@@ -6,11 +6,14 @@ Decides nothing about Raft. Holds the loop, the deadlines and the callers' futur
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
 
 from replicator.engine.proposals import Proposal
 from replicator.engine.replica import Frame, LinkDown, LinkUp, Replica, Turn
 from replicator.engine.settings import EngineSettings
+from replicator.engine.snapshot_files import SnapshotFiles
+from replicator.engine.snapshots import SnapshotFetcher, Snapshots
 from replicator.engine.turns import FrameSender, Turns
 from replicator.engine.waits import AppliedWaits
 from replicator.model.clock import Clock
@@ -25,6 +28,7 @@ from replicator.model.errors import (
     StorageFull,
 )
 from replicator.model.ids import EntryCount, LogIndex, NodeId
+from replicator.model.log import SnapshotManifest
 from replicator.model.observe import Observer, Signal
 from replicator.model.status import EngineStatus, PeerProgress
 from replicator.storage.storage import Storage
@@ -33,6 +37,10 @@ from replicator.v1 import store_pb2
 
 T = TypeVar("T")
 NOT_LEADER_PAUSE_S: Final = 0.02  # between asking a node that says it leads no more and asking again
+
+
+class EngineTransport(FrameSender, SnapshotFetcher, Protocol):
+    """transport.PeerTransport, as far as the engine uses it."""
 
 
 class RaftEngine:
@@ -54,7 +62,10 @@ class RaftEngine:
         self._turns = Turns(replica, writer, clock=clock, observer=observer, after_turn=self._after_turn)
         self._storage, self._writer = storage, writer
         self._snapshots = Snapshots(
-            SnapshotFiles(storage), replica=lambda: self._turns.replica, wake=self._turns.wake, install=self._install
+            SnapshotFiles(storage, settings),
+            replica=lambda: self._turns.replica,
+            wake=self._turns.wake,
+            install=self._install,
         )
         self._waits = AppliedWaits(applied)
         self._leader_waits: set[asyncio.Future[None]] = set()
@@ -339,7 +350,7 @@ class RaftEngine:
             replica = self._turns.replica
             if replica.graft.is_leader or manifest.index <= replica.applied_index:
                 return False
-            await self._writer.install(prepared, hard_state_over(replica, manifest))
+            await self._writer.install(prepared)
             self._turns.replica = replica.reborn(self._storage, self._storage.position.applied_index)
             self._waits.applied(self._turns.replica.applied_index)
             return True

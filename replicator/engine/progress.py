@@ -20,7 +20,7 @@ class Progress:
     """Sequences number the appends to one peer for the life of this process, so a reply can name what it answers.
 
     floor: rejections of appends up to this number are void: what was sent since starts from a corrected position.
-    acked: highest sequence answered; acked_sent_s: when that append was sent, by our monotonic clock.
+    acked: highest sequence answered; acked_sent_s: when that append or an earlier one was sent, by our own clock.
     needs_snapshot: the peer lacks entries that the log no longer holds.
     peer_clock_ms: the peer's clock as last heard, echoed to it so that it can bound its staleness.
     """
@@ -33,18 +33,20 @@ class Progress:
     in_flight_bytes: int = 0
     needs_snapshot: bool = False
     _in_flight: deque[_Sent] = field(default_factory=deque)
+    _carrying: int = 0  # how many of those in flight carry entries
 
     def has_room(self) -> bool:
-        """May entries be sent, or must answers arrive first?"""
-        return self.in_flight_bytes < IN_FLIGHT_BYTES_MAX and len(self._in_flight) < IN_FLIGHT_APPENDS_MAX
+        """May entries be sent, or must answers arrive first? Empty appends take no room: reads must not stop writes."""
+        return self.in_flight_bytes < IN_FLIGHT_BYTES_MAX and self._carrying < IN_FLIGHT_APPENDS_MAX
 
     def next_sequence(self, payload_bytes: int, now_s: float) -> int:
-        """Numbers an append that is about to be sent."""
+        """Numbers an append that is about to be sent. payload_bytes: 0 if it carries no entries."""
         self.sent += 1
-        if len(self._in_flight) >= 2 * IN_FLIGHT_APPENDS_MAX:  # heartbeats to a silent peer: forget the oldest
-            self.in_flight_bytes -= self._in_flight.popleft().payload_bytes
-        self._in_flight.append(_Sent(self.sent, payload_bytes, now_s))
-        self.in_flight_bytes += payload_bytes
+        if payload_bytes or len(self._in_flight) < IN_FLIGHT_APPENDS_MAX:  # of many empty ones, not each is remembered
+            self._in_flight.append(_Sent(self.sent, payload_bytes, now_s))
+            self.in_flight_bytes += payload_bytes
+            self._carrying += payload_bytes > 0
+        assert len(self._in_flight) <= 2 * IN_FLIGHT_APPENDS_MAX, "senders ask for room first"
         return self.sent
 
     def answered(self, sequence: int) -> None:
@@ -52,15 +54,15 @@ class Progress:
         while self._in_flight and self._in_flight[0].sequence <= sequence:
             sent = self._in_flight.popleft()
             self.in_flight_bytes -= sent.payload_bytes
-            if sent.sequence == sequence:
-                self.acked_sent_s = max(self.acked_sent_s, sent.sent_s)
+            self._carrying -= sent.payload_bytes > 0
+            self.acked_sent_s = max(self.acked_sent_s, sent.sent_s)  # no later than what is answered was sent
         self.acked = max(self.acked, sequence)
 
     def void_in_flight(self) -> None:
         """A rewind, a new link or a new term: what is under way no longer counts, nor does its rejection."""
         self.floor = self.sent
         self._in_flight.clear()
-        self.in_flight_bytes = 0
+        self.in_flight_bytes = self._carrying = 0
 
     def restart(self) -> None:
         """A new term of our leadership: contacts of an earlier one prove nothing."""

@@ -5,8 +5,6 @@ and 14 (followers in name order); the numbers are those of docs/raft.md. Decides
 the guard decides what an answer means.
 """
 
-from typing import Final
-
 from replicator.config.timing import RaftTiming
 from replicator.engine.graft import Graft
 from replicator.engine.journal import TurnJournal
@@ -16,8 +14,6 @@ from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.log import Entry
 from replicator.v1 import raft_pb2
-
-QUORUM_AGE_MS_MAX: Final = 1 << 40  # "never": longer than any uptime
 
 
 class Pump:
@@ -76,28 +72,36 @@ class Pump:
         """Heartbeats while a commit is still under way: they claim only what was durable before it.
 
         commit_index: of the last committed turn. Each append ends at what the follower has acknowledged, so it is
-        always accepted, carries nothing, and keeps a slow disk from looking like a dead leader.
+        always accepted, carries nothing, and keeps a slow disk from looking like a dead leader. It says nothing about
+        freshness: its commit index may lie below what was acknowledged to callers.
         """
         for peer in self.progress:
             match = self._graft.match_index(peer)
             if peer in self.linked and match >= self._journal.first_index:
-                self._append(peer, self._journal.entry(match), [], LogIndex(min(match, commit_index)))
+                append = self._append(peer, self._journal.entry(match), [], LogIndex(min(match, commit_index)))
+                self._send(peer, raft_pb2.RaftMessage(append_entries=append))
 
     def knows_commit_index(self) -> bool:
         """Until an entry of its own term is committed, a leader does not know how far its predecessors came."""
         commit = self._graft.commit_index
-        return self._graft.is_leader and commit >= 1 and self._journal.entry(commit).term == self._graft.term
+        return (
+            self._graft.is_leader
+            and commit >= self._journal.first_index
+            and self._journal.entry(commit).term == self._graft.term
+        )
 
-    def quorum_contact_s(self) -> float:
-        """All that was acknowledged before this time lies at or below our commit index; minus infinity if unknown.
+    def quorum_contact_s(self) -> float | None:
+        """All that was acknowledged before this time lies at or below our commit index; None if that is unknown.
 
         It is the send time of an append that a majority has answered since: at that time nobody else led.
         """
         if not self.knows_commit_index():
-            return float("-inf")
+            return None
         contacts = sorted([progress.acked_sent_s for progress in self.progress.values()], reverse=True)
         needed = (len(contacts) + 1) // 2  # besides ourselves
-        return contacts[needed - 1] if needed else self._clock.monotonic_s()
+        if needed == 0:
+            return self._clock.monotonic_s()
+        return contacts[needed - 1] if contacts[needed - 1] > float("-inf") else None
 
     def lacking(self) -> frozenset[NodeId]:
         """Linked peers whose next entry the log no longer holds."""
@@ -112,25 +116,30 @@ class Pump:
             self._graft.set_next_index(peer, following)
         while following <= last and progress.has_room() and not progress.needs_snapshot:
             entries = self._journal.batch(following, APPEND_BYTES_MAX)
-            self._append(peer, self._journal.entry(LogIndex(following - 1)), entries, self._graft.commit_index)
+            self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), entries)
             following, sent = LogIndex(entries[-1].index + 1), True
         if sent:
             self._graft.set_next_index(peer, following)
         else:
-            self._append(peer, self._journal.entry(LogIndex(following - 1)), [], self._graft.commit_index)
+            self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), [])
 
-    def _append(self, peer: NodeId, prev: Entry, entries: list[Entry], commit_index: LogIndex) -> None:
-        progress, now_s = self.progress[peer], self._clock.monotonic_s()
-        size = sum(len(entry.payload) for entry in entries)
-        message = append_entries(
+    def _send_fresh(self, peer: NodeId, prev: Entry, entries: list[Entry]) -> None:
+        """An append with our commit index, and how fresh a follower is that has applied it."""
+        append = self._append(peer, prev, entries, self._graft.commit_index)
+        peer_clock_ms, contact_s = self.progress[peer].peer_clock_ms, self.quorum_contact_s()
+        if peer_clock_ms is not None and contact_s is not None:
+            append.echo_clock_ms = peer_clock_ms
+            append.quorum_age_ms = int(max(0.0, self._clock.monotonic_s() - contact_s) * 1000) + 1
+        self._send(peer, raft_pb2.RaftMessage(append_entries=append))
+
+    def _append(
+        self, peer: NodeId, prev: Entry, entries: list[Entry], commit_index: LogIndex
+    ) -> raft_pb2.AppendEntries:
+        payload_bytes = sum(len(entry.payload) for entry in entries)
+        return append_entries(
             term=self._graft.term,
-            sequence=progress.next_sequence(size, now_s),
+            sequence=self.progress[peer].next_sequence(payload_bytes, self._clock.monotonic_s()),
             prev=prev,
             commit_index=commit_index,
             entries=entries,
         )
-        if progress.peer_clock_ms is not None:
-            message.echo_clock_ms = progress.peer_clock_ms
-        age_ms = (now_s - self.quorum_contact_s()) * 1000
-        message.quorum_age_ms = int(min(age_ms, QUORUM_AGE_MS_MAX)) + 1 if age_ms > 0 else 1
-        self._send(peer, raft_pb2.RaftMessage(append_entries=message))

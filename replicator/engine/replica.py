@@ -235,6 +235,8 @@ class Replica:
     def next_due_s(self) -> float:
         """When a turn is due even if nothing arrives, by the monotonic clock."""
         if self.graft.is_leader:
+            if not self.settings.peers and self.graft.commit_index < self.journal.last_index:
+                return self._clock.monotonic_s()  # alone, what is durable is committed: no answer will wake us
             return self.graft.heartbeat_due_s + TIMER_SLACK_S
         due_s = self.graft.election_deadline_s
         now_s = self._clock.monotonic_s()
@@ -252,11 +254,11 @@ class Replica:
         return frozenset(self._epochs)
 
     def staleness_s(self) -> float | None:
-        """Upper bound of the age of the applied state, seconds."""
-        now_s = self._clock.monotonic_s()
-        if self.graft.is_leader:
-            self.freshness.covers(self.graft.commit_index, self.pump.quorum_contact_s())
-        return self.freshness.staleness_s(now_s)
+        """Upper bound of the age of the applied state, seconds; None as long as nothing is known."""
+        contact_s = self.pump.quorum_contact_s()  # None at a follower
+        if contact_s is not None:
+            self.freshness.covers(self.graft.commit_index, contact_s)
+        return self.freshness.staleness_s(self._clock.monotonic_s())
 
     # graft.EngineHooks ---------------------------------------------------------------------------------------------
 

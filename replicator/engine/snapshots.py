@@ -1,8 +1,8 @@
 """Who makes, offers, fetches and installs snapshots, and when. The manifest goes through Raft, the bytes beside it.
 
-Leader: once some follower lacks what the log no longer holds, one snapshot is made for all of them, off the loop and out
-of the process, and offered until nobody lacks. Follower: fetches what it is offered, has it verified, and takes it over
-between two turns. Nothing of a node's own data is touched before the last step, and that step is atomic.
+Leader: once some follower lacks what the log no longer holds, one snapshot is made for all of them, off the loop and
+out of the process, and offered until nobody lacks. Follower: fetches what it is offered, has it verified, and takes it
+over between two turns. Nothing of a node's own data is touched before the last step, and that step is atomic.
 """
 
 import asyncio
@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from replicator.engine.replica import Replica
-from replicator.model.errors import ReplicatorError, StorageFailed
+from replicator.model.errors import StorageFailed
 from replicator.model.ids import NodeId
 from replicator.model.log import HardState, SnapshotManifest
-from replicator.storage.failures import DiskFull
+from replicator.storage.failures import DiskFull, SnapshotFailed, SnapshotRefused
+from replicator.transport.ports import SnapshotUnavailable
 
 _LOG = logging.getLogger(__name__)
 
 OFFER_EVERY_S: Final = 2.0  # offers may be lost
 FETCH_TIMEOUT_S: Final = 3600.0
+_TRY_AGAIN: Final = (SnapshotFailed, SnapshotRefused, SnapshotUnavailable, DiskFull, OSError)
 KEEP_S: Final = 60.0  # a snapshot that nobody lacks any more is kept this long, for the one that restarts meanwhile
 
 
@@ -29,7 +31,7 @@ class SnapshotStore(Protocol):
 
     async def make(self) -> SnapshotManifest: ...
 
-    async def prepare(self, file: Path, manifest: SnapshotManifest) -> Path:
+    async def prepare(self, file: Path, manifest: SnapshotManifest, hard_state: HardState) -> Path:
         """Verifies a fetched file and makes it ready to be installed. Raises SnapshotRefused."""
         ...
 
@@ -69,10 +71,8 @@ class Snapshots:
         replica: Callable[[], Replica],
         wake: Callable[[], None],
         install: Install,
-        failures: tuple[type[Exception], ...],
     ) -> None:
         self._store, self._replica, self._wake, self._install = store, replica, wake, install
-        self._failures = (*failures, DiskFull, ReplicatorError, OSError)
         self._fetcher: SnapshotFetcher | None = None
         self._serving: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
@@ -124,7 +124,7 @@ class Snapshots:
     async def _make(self) -> SnapshotManifest | None:
         try:
             manifest = await self._store.make()
-        except self._failures as error:
+        except _TRY_AGAIN as error:
             _LOG.warning("a snapshot could not be made, will try again: %s", error)
             return None
         _LOG.info("snapshot made id=%s bytes=%d", manifest.snapshot_id, manifest.size_bytes)
@@ -137,10 +137,10 @@ class Snapshots:
             await fetcher.fetch_snapshot(
                 peer, manifest.snapshot_id, target=file, size_bytes=manifest.size_bytes, timeout_s=FETCH_TIMEOUT_S
             )
-            prepared = await self._store.prepare(file, manifest)
+            prepared = await self._store.prepare(file, manifest, self._replica().journal.durable_hard_state)
             if await self._install(prepared, manifest):
                 _LOG.info("snapshot installed id=%s from=%s", manifest.snapshot_id, peer)
-        except self._failures as error:
+        except _TRY_AGAIN as error:
             _LOG.warning("snapshot %s from %s was not taken over: %s", manifest.snapshot_id, peer, error)
         else:
             self._store.forget_incoming()
@@ -158,9 +158,3 @@ def _tell_of_bug(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         level = logging.CRITICAL if isinstance(error, StorageFailed) else logging.ERROR
         _LOG.log(level, "snapshot task failed: %s", error, exc_info=error)
-
-
-def hard_state_over(replica: Replica, manifest: SnapshotManifest) -> HardState:
-    """What the node must remember over an installed snapshot: its own term and vote, and what is committed by it."""
-    own = replica.journal.hard_state
-    return HardState(own.term, own.voted_for, manifest.index)

@@ -8,12 +8,12 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
+from replicator.engine.replica import Event, Frame, LinkDown, LinkUp, Outgoing, Replica, Turn
 from replicator.model.clock import Clock
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import Observer, Signal
-from replicator.storage.failures import DiskFull
+from replicator.storage.failures import DiskFull, SnapshotRefused
 from replicator.v1 import store_pb2
 
 _LOG = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Turns:
         self._after_turn = after_turn
         self._inbox: list[Event] = []
         self._inbox_bytes = 0
+        self._live_epochs: dict[NodeId, int] = {}  # as of now: a turn under way does not know them yet
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -68,8 +69,13 @@ class Turns:
     def post(self, event: Event) -> None:
         """Queues an event for the next turn."""
         self._inbox.append(event)
-        if isinstance(event, Frame):
-            self._inbox_bytes += len(event.payload)
+        match event:
+            case Frame(_peer, _epoch, payload):
+                self._inbox_bytes += len(payload)
+            case LinkUp(peer, epoch):
+                self._live_epochs[peer] = epoch
+            case LinkDown(peer, epoch) if self._live_epochs.get(peer) == epoch:
+                del self._live_epochs[peer]
         self._wake.set()
 
     async def room(self) -> None:
@@ -79,7 +85,7 @@ class Turns:
             await self._room.wait()
 
     async def between_turns(self, action: Callable[[], Awaitable[bool]]) -> bool:
-        """Runs `action` while no turn is open, and returns what it returns. What it raises ends the node."""
+        """Runs `action` while no turn is open, and returns what it returns. What it cannot take back ends the node."""
         assert self._between is None, "one at a time"
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._between = action, done
@@ -116,9 +122,14 @@ class Turns:
     async def _run_between(self) -> None:
         if self._between is not None:
             (action, done), self._between = self._between, None
-            result = await action()
-            if not done.done():
-                done.set_result(result)
+            try:
+                result = await action()
+            except (SnapshotRefused, DiskFull) as error:  # nothing was changed
+                if not done.done():
+                    done.set_exception(error)
+            else:
+                if not done.done():
+                    done.set_result(result)
 
     async def _wait_for_work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -195,8 +206,13 @@ class Turns:
         return not self._stopping.is_set()
 
     def _send(self, frames: Iterable[Outgoing]) -> None:
+        """A frame leaves on the link that it was meant for, or not at all.
+
+        The transport sends on whatever link is up. A peer that restarted during a long commit would take an answer to
+        its predecessor for one to itself, since request ids start anew with a process.
+        """
         for peer, epoch, payload in frames:
-            if self.replica.link_epoch(peer) != epoch or self._transport is None:
+            if not self._live_epochs.get(peer) == self.replica.link_epoch(peer) == epoch or self._transport is None:
                 self._observer.count(Signal.FRAMES_DROPPED, cause="link_down")
             elif not self._transport.send(peer, payload):
                 self._observer.count(Signal.FRAMES_DROPPED, cause="queue_full")

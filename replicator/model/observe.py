@@ -1,4 +1,4 @@
-"""Signals as a port: rooms say what happened, `telemetry/` turns it into metrics. Names are in `Signal`, nowhere else."""
+"""Signals as a port: rooms say what happened, `telemetry/` makes metrics of it. Names are in `Signal`, nowhere else."""
 
 from enum import Enum
 from typing import Protocol

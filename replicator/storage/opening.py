@@ -120,7 +120,7 @@ def _refuse_truncated(path: Path, env: lmdb.Environment, data_fd: int) -> None:
 def damaged(path: Path, problem: str) -> str:
     """The one line for a directory whose content cannot be trusted."""
     return (
-        f"{path}: damaged or not written by replicator ({problem}); move it away and let the node copy from the others"
+        f"{path}: damaged or not written by replicator ({problem}); move it away only as docs/operating.md says"
     )
 
 

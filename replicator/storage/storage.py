@@ -134,7 +134,18 @@ class Storage:
         """As of the last commit."""
         return self._position
 
+    @property
+    def path(self) -> Path:
+        """The data directory."""
+        return self._environment.path
+
     # Log
+
+    def log_bytes(self) -> int:
+        """Bytes of the pages that the log takes."""
+        with self._environment.read() as txn:
+            pages = txn.stat(self._databases.log)
+            return int((pages["branch_pages"] + pages["leaf_pages"] + pages["overflow_pages"]) * pages["psize"])
 
     def load_log(self) -> LogBounds:
         """First and last entry held; all 0 if the log is empty."""

@@ -13,7 +13,7 @@ RANK = {
 CLIENT_MAY_IMPORT = {"model", "v1", "client"}
 CHAOS_MAY_IMPORT = {"client", "model", "dev"}
 SIMULATION_MAY_IMPORT = {"engine", "machine", "storage", "config", "core", "model", "v1"}
-BENCHMARKS_MAY_IMPORT = {"client", "model", "dev", "machine", "storage", "transport", "config"}
+BENCHMARKS_MAY_IMPORT = {"client", "model", "v1", "dev", "machine", "storage", "transport", "config"}
 ONLY_ROOM = {
     "pysyncobj": {"engine"},
     "lmdb": {"storage"},

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import uvloop
 
-from chaos.wire import CutMode, Direction, Latency, LineSettings, Link, LinkSettings, Loss, Network, Route
+from chaos.wire import CutMode, DeadEnd, Direction, Latency, LineSettings, Link, LinkSettings, Loss, Network, Route
 from replicator.dev import free_ports
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -349,3 +349,10 @@ async def test_a_region_that_is_cut_off_takes_no_part_while_the_others_talk() ->
         assert network.bytes_delivered("ap") > before
         for stream in streams.values():
             stream[1].close()
+
+
+async def test_a_dead_end_refuses_and_is_given_to_nobody_else() -> None:
+    with DeadEnd() as one, DeadEnd() as other:
+        assert one.address != other.address
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*one.address.split(":"))

@@ -122,10 +122,10 @@ def test_an_interrupted_command_ends_without_a_traceback(
 
 
 def test_the_command_line_starts_without_the_heavy_modules() -> None:
-    """What `--version` imports is what every command waits for first. (grpc comes with the package's public face.)"""
+    """What `--version` imports is what every command waits for first."""
     program = (
         "import json, sys\nfrom replicator.cli.main import run\nrun(['--version'])\n"
-        "heavy = ['rich', 'pydantic', 'lmdb', 'uvicorn', 'opentelemetry', 'pysyncobj']\n"
+        "heavy = ['grpc', 'rich', 'pydantic', 'lmdb', 'uvicorn', 'opentelemetry', 'pysyncobj']\n"
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=True)

@@ -1,0 +1,125 @@
+"""What does one put cost the state machine and LMDB, disk aside, and what does the disk add to a commit?"""
+
+import random
+import tempfile
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from benchmarks.effort import Effort, Say, Stopwatch
+from benchmarks.figures import Collector, Result
+from benchmarks.offline_load import SIZE_MAX_BYTES, an_entry, applied_at_once, key_of, put_command
+from replicator.model.ids import ClusterId, NodeId
+from replicator.model.limits import CLIENT_ID_BYTES
+from replicator.model.log import Entry
+from replicator.storage import Storage
+from replicator.v1 import kv_pb2, store_pb2
+
+PUTS_PER_TURN: Final = (1, 16, 256)
+KEYS: Final = 50_000
+VALUE_BYTES: Final = 100
+PUTS_PER_ROUND: Final = 20_000
+COMMITS_TIMED: Final = 300
+SEED: Final = 4
+_MEMORY_FOLDER: Final = Path("/dev/shm")
+
+
+@dataclass(slots=True)
+class Bench:
+    """One store, and where its log has come to."""
+
+    storage: Storage
+    dice: random.Random
+    keys: int
+    next_index: int = 1
+    next_sequence: int = 1
+
+    def turn(self, puts: int, *, named: bool) -> Entry:
+        """One entry of `puts` puts on random keys. named: each under a write id of one client, next in sequence."""
+        commands = []
+        for _ in range(puts):
+            command = put_command(key_of(self.dice.randrange(self.keys)), self.dice.randbytes(VALUE_BYTES))
+            commands.append(self._under_id(command) if named else command)
+        entry = an_entry(self.next_index, commands)
+        self.next_index += 1
+        return entry
+
+    def _under_id(self, command: bytes) -> bytes:
+        named = store_pb2.Command.FromString(command)
+        named.write_id.CopyFrom(
+            kv_pb2.WriteId(
+                client_id=bytes(CLIENT_ID_BYTES), sequence=self.next_sequence, oldest_pending=self.next_sequence
+            )
+        )
+        self.next_sequence += 1
+        return named.SerializeToString()
+
+
+async def run(effort: Effort, say: Say) -> Result:
+    """In memory (tmpfs, where a sync is free) for the cost per put; then on the disk for the cost of a commit."""
+    found = Collector()
+    notes = []
+    in_memory = _MEMORY_FOLDER.is_dir()
+    if not in_memory:
+        notes.append("no /dev/shm here: the cost per put includes the disk")
+    with tempfile.TemporaryDirectory(dir=_MEMORY_FOLDER if in_memory else None) as folder:
+        bench = _open(Path(folder), effort)
+        try:
+            for number in range(effort.rounds):
+                say(f"apply_rate: round {number + 1} of {effort.rounds}")
+                for puts in PUTS_PER_TURN:
+                    for named in (False, True):
+                        _measure(bench, puts, effort, found, named=named)
+        finally:
+            bench.storage.close()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = _open(Path(folder), effort)
+        try:
+            for _ in range(effort.rounds):
+                _measure_commits(bench, effort, found)
+        finally:
+            bench.storage.close()
+    return Result(
+        benchmark="apply_rate",
+        question=__doc__ or "",
+        configuration={
+            "keys": bench.keys, "value_bytes": VALUE_BYTES, "puts_per_round": effort.count(PUTS_PER_ROUND),
+            "rounds": effort.rounds,
+        },
+        figures=found.figures(),
+        notes=("each turn appends and applies one entry; building the entry is not counted", *notes),
+    )  # fmt: skip
+
+
+def _open(folder: Path, effort: Effort) -> Bench:
+    storage = Storage.open(folder, cluster_id=ClusterId("bench"), node_id=NodeId("n1"), size_max_bytes=SIZE_MAX_BYTES)
+    bench = Bench(storage, random.Random(SEED), keys=effort.count(KEYS))
+    numbers = iter(range(bench.keys))
+    for index in count(1):
+        batch = [put_command(key_of(n), bytes(VALUE_BYTES)) for n, _ in zip(numbers, range(1000), strict=False)]
+        if not batch:
+            break
+        storage.commit(applied_at_once((an_entry(index, batch),)))
+        bench.next_index = index + 1
+    return bench
+
+
+def _measure(bench: Bench, puts: int, effort: Effort, found: Collector, *, named: bool) -> None:
+    turns = max(1, effort.count(PUTS_PER_ROUND) // puts)
+    entries = [bench.turn(puts, named=named) for _ in range(turns)]
+    watch = Stopwatch()
+    for entry in entries:
+        bench.storage.commit(applied_at_once((entry,)))
+    cost_us = watch.elapsed_s() / (turns * puts) * 1e6
+    kind = "with write id" if named else "without write id"
+    found.add(f"{puts} put{'s' if puts > 1 else ''} a turn, {kind}, no disk", "us/put", cost_us)
+
+
+def _measure_commits(bench: Bench, effort: Effort, found: Collector) -> None:
+    commits = effort.count(COMMITS_TIMED)
+    entries = [bench.turn(1, named=True) for _ in range(commits)]
+    watch = Stopwatch()
+    for entry in entries:
+        bench.storage.commit(applied_at_once((entry,)))
+    found.add("1 put a turn, with write id, durable on disk", "ms/commit", watch.elapsed_ms() / commits)
