@@ -103,6 +103,10 @@ class Network:
             if node in (a, b):
                 self._timeline.after(self._dice.random() * 0.2, partial(self._redial, a, b))
 
+    def linked(self, a: NodeId, b: NodeId) -> bool:
+        """Is there a live stream between the two?"""
+        return (min(a, b), max(a, b)) in self._stream
+
     def send(self, sender: NodeId, receiver: NodeId, epoch: int, payload: bytes) -> None:
         """Queues a frame on the sender's link of that epoch; it is lost if that link is no longer the live one."""
         stream = self._stream.get((min(sender, receiver), max(sender, receiver)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.simulation.network import Network
+from chaos.simulation.snapshots import SnapshotExchange
 from chaos.simulation.timeline import NodeClock, Timeline
 from replicator.engine.replica import Event, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
@@ -35,6 +36,7 @@ class SimNode:
     replica: Replica | None = None
     paused_until_s: float = 0.0
     clock: NodeClock | None = None
+    exchange: SnapshotExchange | None = None
     _inbox: list[Event] = field(default_factory=list)
     _turn_open: bool = False
     _turn_planned: bool = False
@@ -45,6 +47,11 @@ class SimNode:
     def node_id(self) -> NodeId:
         """Name."""
         return self.settings.node_id
+
+    @property
+    def turn_open(self) -> bool:
+        """Between `turn` and `complete`."""
+        return self._turn_open
 
     def start(self) -> None:
         """The process starts on what its disk holds."""
@@ -65,6 +72,8 @@ class SimNode:
             observer=SilentObserver(),
         )
         self._inbox, self._turn_open, self._turn_planned, self._open_turn = [], False, False, None
+        if self.exchange is not None:
+            self.exchange.restarted()
         self.network.start(self.node_id)
         self.wake()
 
@@ -114,6 +123,8 @@ class SimNode:
         assert not turn.bad_links, turn.bad_links
         self.send((*turn.frames, *late))
         self._turn_open = False
+        if self.exchange is not None:
+            self.exchange.after_turn()
         if self._inbox:
             self.wake()
         else:

@@ -9,12 +9,14 @@ import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from chaos.simulation.clients import Client
 from chaos.simulation.network import Network
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Promises, Violation
+from chaos.simulation.snapshots import SnapshotExchange, held_by
 from chaos.simulation.timeline import Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import resolve_timing
@@ -75,10 +77,15 @@ class World:
             names, self._timeline, random.Random(dice.random()), self._deliver, latency_s=scenario.latency_s
         )
         timing = resolve_timing(RaftSection.model_validate({"profile": scenario.profile}))
+        log_entries_max = dice.choice((4, 40, 100_000))  # from constant compaction to none
         self._nodes = [
             SimNode(
                 settings=EngineSettings(
-                    cluster_id="simulated", node_id=name, peers=tuple(n for n in names if n != name), timing=timing
+                    cluster_id="simulated",
+                    node_id=name,
+                    peers=tuple(n for n in names if n != name),
+                    timing=timing,
+                    log_entries_max=log_entries_max,
                 ),
                 directory=directory / name,
                 timeline=self._timeline,
@@ -89,6 +96,10 @@ class World:
             )
             for name in names
         ]
+        for node in self._nodes:
+            node.exchange = SnapshotExchange(
+                node, random.Random(dice.random()), partial(self._snapshot_of, node), transfer_s=5 * scenario.latency_s
+            )
         self._clients = [
             Client(
                 client_id=dice.randbytes(16),
@@ -145,6 +156,11 @@ class World:
 
     def _deliver(self, node: NodeId, event: object) -> None:
         next(n for n in self._nodes if n.node_id == node).deliver(event)  # type: ignore[arg-type]
+
+    def _snapshot_of(self, asker: SimNode, peer: NodeId, snapshot_id: str) -> Path | None:
+        """What a fetch from `peer` brings: nothing, if it is down or cut off."""
+        source = next(node for node in self._nodes if node.node_id == peer)
+        return held_by(source, snapshot_id) if self._network.linked(asker.node_id, peer) else None
 
     def _after_turn(self, node: SimNode, turn: Turn) -> None:
         self._promises.after_turn(node, turn)
