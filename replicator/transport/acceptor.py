@@ -1,51 +1,58 @@
 """Accept links from the peers with greater ids: bind, check who comes, carry."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Collection
+from collections.abc import Iterator
 from typing import Any, Final
 
 import grpc
 
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
-from replicator.transport.handshake import (
-    Refused,
-    hello_to,
-    judge_dialler,
-    judge_identity,
-    region_contradiction,
-    shown,
-)
+from replicator.transport.door import Door, end, origin
+from replicator.transport.handshake import hello_to, judge_dialler, region_contradiction, shown
 from replicator.transport.options import server_options
+from replicator.transport.ports import SnapshotSource
 from replicator.transport.roster import Roster
 from replicator.transport.settings import TransportSettings
-from replicator.transport.streams import METHOD, SERVICE, AcceptedStream, LinkLost, parse
-from replicator.v1 import peer_pb2
+from replicator.transport.snapshot_server import SnapshotServer
+from replicator.transport.streams import FETCH_METHOD, METHOD, SERVICE, AcceptedStream, LinkLost, parse
 
 _GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
 
-UNSHAKEN_STREAMS_MAX: Final = 32  # streams that have not said who they are, at once
 FLUSH_S: Final = 0.5  # for the status of ended streams to leave before connections are cut
 
 
 class Acceptor:
-    """The peer port. One handler a stream."""
+    """The peer port: links and, if there is a source, snapshots. One handler a stream."""
 
-    def __init__(self, settings: TransportSettings, roster: Roster, credentials: grpc.ServerCredentials | None) -> None:
+    def __init__(
+        self,
+        settings: TransportSettings,
+        roster: Roster,
+        credentials: grpc.ServerCredentials | None,
+        source: SnapshotSource | None,
+    ) -> None:
         self._settings = settings
         self._roster = roster
         self._credentials = credentials
         self._server = grpc.aio.server(options=server_options(settings))
         self._handlers: set[asyncio.Task[Any]] = set()
-        self._unshaken = 0
+        self._door = Door(settings, roster.notices, certificates=credentials is not None)
+        self._snapshots = SnapshotServer(settings, self._door, source) if source is not None else None
 
     async def start(self) -> int:
         """Binds and listens; returns the port. Raises StartupError."""
-        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._link)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            METHOD: grpc.stream_stream_rpc_method_handler(self._link)
+        }
+        if self._snapshots is not None:
+            # On the wire one request is a stream of one; taken as a stream, the wait for it is ours to bound.
+            methods[FETCH_METHOD] = grpc.stream_stream_rpc_method_handler(self._fetch)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
         listen = self._settings.listen
         try:
             if self._credentials is None:
@@ -59,6 +66,11 @@ class Acceptor:
         await self._server.start()
         return port
 
+    def end_snapshots(self) -> None:
+        """Ends the streams of snapshots, and takes no more."""
+        if self._snapshots is not None:
+            self._snapshots.close()
+
     async def stop(self) -> None:
         """Ends every stream and connection. Returns within FLUSH_S and a moment; leaves no handler behind."""
         await self._server.stop(FLUSH_S)
@@ -67,49 +79,38 @@ class Acceptor:
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
     async def _link(self, _requests: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        with self._as_handler():
+            await self._serve(context)
+
+    async def _fetch(self, _requests: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        assert self._snapshots is not None, "registered only with a server behind it"
+        with self._as_handler():
+            await self._snapshots.serve(context)
+
+    @contextlib.contextmanager
+    def _as_handler(self) -> Iterator[None]:
+        """So that `stop` leaves none behind."""
         task = asyncio.current_task()
         assert task is not None, "gRPC runs a handler as a task"
         self._handlers.add(task)
         try:
-            await self._serve(context)
+            yield
         finally:
             self._handlers.discard(task)
 
     async def _serve(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         stream = AcceptedStream(context)
-        peer = await self._welcome(stream, context)
+        peer = await self._door.welcome(context, lambda: self._shake_hands(stream, context))
         if peer is None:
             return
         link = self._roster.install(peer, stream)
         if link is None:
-            _end(context, grpc.StatusCode.UNAVAILABLE, "this node stops")
+            end(context, grpc.StatusCode.UNAVAILABLE, "this node stops")
             return
         await self._roster.carry(link)
 
-    async def _welcome(
-        self, stream: AcceptedStream, context: "grpc.aio.ServicerContext[bytes, bytes]"
-    ) -> NodeId | None:
-        """The peer behind `stream` once it has said Hello and been answered; None if it was turned away."""
-        origin = context.peer().rpartition(":")[0]  # without the port, which differs with each try
-        if self._unshaken >= UNSHAKEN_STREAMS_MAX:
-            why = f"{UNSHAKEN_STREAMS_MAX} streams have not said Hello yet; try again"
-            self._turn_away(context, origin, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
-            return None
-        self._unshaken += 1
-        try:
-            async with asyncio.timeout(self._settings.timers.hello_s):
-                return await self._shake_hands(stream, context, origin)
-        except TimeoutError:
-            why = f"no Hello within {self._settings.timers.hello_s:g} s"
-            self._turn_away(context, origin, grpc.StatusCode.DEADLINE_EXCEEDED, why)
-        except LinkLost as error:
-            self._turn_away(context, origin, grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        finally:
-            self._unshaken -= 1
-        return None
-
     async def _shake_hands(
-        self, stream: AcceptedStream, context: "grpc.aio.ServicerContext[bytes, bytes]", origin: str
+        self, stream: AcceptedStream, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> NodeId | None:
         first = await stream.read()
         if first is None:
@@ -118,12 +119,12 @@ class Acceptor:
         if message.WhichOneof("body") != "hello":
             raise LinkLost(f"the first message must be Hello, got {message.WhichOneof('body')}")
         hello = message.hello
-        verdict = self._judge(hello, context)
+        verdict = self._door.judge(hello, context, judge_dialler)
         if verdict is not None:
             who = shown(hello.node_id)
             self._roster.refused(
                 hello.node_id if hello.node_id in self._roster.status() else f"unknown:{who}",
-                f"refusing peer={who} from={origin}: {verdict.reason}: {verdict.message}",
+                f"refusing peer={who} from={origin(context)}: {verdict.reason}: {verdict.message}",
             )
             await stream.write(verdict.to_message().SerializeToString())
             return None
@@ -133,18 +134,6 @@ class Acceptor:
         peer = NodeId(hello.node_id)
         await stream.write(hello_to(self._settings, peer).SerializeToString())
         return peer
-
-    def _judge(self, hello: peer_pb2.Hello, context: "grpc.aio.ServicerContext[bytes, bytes]") -> Refused | None:
-        verdict = judge_dialler(self._settings, hello)
-        if verdict is None and self._credentials is not None:
-            verdict = judge_identity(hello, certified_names(context))
-        return verdict
-
-    def _turn_away(
-        self, context: "grpc.aio.ServicerContext[bytes, bytes]", origin: str, code: grpc.StatusCode, why: str
-    ) -> None:
-        self._roster.notices.say(f"stranger:{origin}", f"turned away a stream from={origin}: {why}")
-        _end(context, code, why)
 
 
 class _GoneBeforeStatus(logging.Filter):
@@ -156,11 +145,6 @@ class _GoneBeforeStatus(logging.Filter):
 
 
 _GRPC_LOG.addFilter(_GoneBeforeStatus())
-
-
-def certified_names(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Collection[str]:
-    """DNS names in the client's verified certificate; empty without one."""
-    return {name.decode("utf-8", "replace") for name in context.auth_context().get("peer_dns", ())}
 
 
 def why_unbindable(listen: str) -> str:
@@ -177,9 +161,3 @@ def why_unbindable(listen: str) -> str:
             return "is in use: stop the process that holds it, or choose another port"
         return f"cannot be bound ({error.strerror}): choose an address of this machine and a port it may use"
     return "could not be bound a moment ago: start again, or choose another port"
-
-
-def _end(context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:
-    """Sets the status that the handler's return will send. Not `abort`: aborted handlers upset a graceful stop."""
-    context.set_code(code)
-    context.set_details(why)

@@ -8,7 +8,7 @@ import grpc
 
 from replicator.core.backoff import Backoff
 from replicator.transport.handshake import Refused, hello_to, judge_acceptor, region_contradiction
-from replicator.transport.options import channel_options
+from replicator.transport.options import open_channel
 from replicator.transport.roster import Roster
 from replicator.transport.settings import PeerAddress, TransportSettings
 from replicator.transport.streams import METHOD, SERVICE, DialledStream, LinkLost, parse
@@ -48,7 +48,7 @@ class Dialler:
 
     async def _attempt(self) -> float:
         """One channel from dial to end. Returns the seconds to wait before the next."""
-        channel = self._open_channel()
+        channel = open_channel(self._settings, self._peer, self._credentials)
         stream = DialledStream(channel.stream_stream(f"/{SERVICE}/{METHOD}")())
         try:
             await self._shake_hands(stream)
@@ -75,13 +75,6 @@ class Dialler:
             if loop.time() - up_at_s >= self._settings.timers.stable_after_s:
                 self._failures.reset()
         return self._failures.next_s()
-
-    def _open_channel(self) -> grpc.aio.Channel:
-        if self._credentials is None:
-            options = channel_options(self._settings, target_name=None)
-            return grpc.aio.insecure_channel(self._peer.address, options=options)
-        options = channel_options(self._settings, target_name=self._peer.node_id)
-        return grpc.aio.secure_channel(self._peer.address, self._credentials, options=options)
 
     async def _shake_hands(self, stream: DialledStream) -> None:
         """Raises _HandshakeRefused or LinkLost."""

@@ -29,14 +29,18 @@ class Refused:
     @classmethod
     def from_message(cls, refusal: peer_pb2.Refusal) -> "Refused":
         """What the other side sent, made safe to log."""
-        printable = "".join(c if c.isprintable() else "?" for c in refusal.message[:MESSAGE_CHARS_MAX])
-        return cls(shown(refusal.reason).strip("'\""), printable)
+        return cls(shown(refusal.reason).strip("'\""), printable(refusal.message))
 
 
 def shown(text: str) -> str:
     """Quoted and escaped; cut, with dots, at SHOWN_CHARS_MAX."""
     quoted = repr(text[: SHOWN_CHARS_MAX + 1])
     return quoted if len(quoted) <= SHOWN_CHARS_MAX else f"{quoted[:SHOWN_CHARS_MAX]}..."
+
+
+def printable(text: str) -> str:
+    """One line, cut at MESSAGE_CHARS_MAX."""
+    return "".join(c if c.isprintable() else "?" for c in text[:MESSAGE_CHARS_MAX])
 
 
 def hello_to(settings: TransportSettings, peer: NodeId) -> peer_pb2.LinkMessage:
@@ -59,7 +63,18 @@ def judge_dialler(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused
         _judge_version(hello)
         or _judge_cluster(settings, hello)
         or _judge_addressee(settings, hello)
-        or _judge_dialler_id(settings, hello)
+        or _judge_member(settings, hello)
+        or _judge_direction(settings, hello)
+    )
+
+
+def judge_fetcher(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
+    """None if the node may fetch snapshots from us: any peer may, whichever of the two dials the link."""
+    return (
+        _judge_version(hello)
+        or _judge_cluster(settings, hello)
+        or _judge_addressee(settings, hello)
+        or _judge_member(settings, hello)
     )
 
 
@@ -129,7 +144,7 @@ def _judge_addressee(settings: TransportSettings, hello: peer_pb2.Hello) -> Refu
     )
 
 
-def _judge_dialler_id(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
+def _judge_member(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
     if hello.node_id == settings.node_id:
         return Refused(
             "DUPLICATE",
@@ -142,6 +157,10 @@ def _judge_dialler_id(settings: TransportSettings, hello: peer_pb2.Hello) -> Ref
             f"node {shown(hello.node_id)} is not in cluster.members of node {shown(settings.node_id)}, "
             f"which knows {known}: make cluster.members the same on every node",
         )
+    return None
+
+
+def _judge_direction(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
     if hello.node_id < settings.node_id:
         return Refused(
             "WRONG_NODE",

@@ -6,8 +6,10 @@ C-core ignores an unknown option in silence; `tests/unit/transport/test_options.
 from collections.abc import Sequence
 from typing import Final
 
+import grpc
+
 from replicator.transport.ports import FRAME_BYTES_MAX
-from replicator.transport.settings import TransportSettings
+from replicator.transport.settings import PeerAddress, TransportSettings
 
 Options = Sequence[tuple[str, int | str]]
 
@@ -16,6 +18,16 @@ WRITE_BUFFER_BYTES: Final = 1 << 20
 HTTP2_FRAME_BYTES: Final = 1 << 20
 SERVER_STREAMS_MAX: Final = 4  # a peer uses one; the rest lets a replacement overlap the old one
 IDLE_CONNECTION_MS: Final = 30_000
+
+
+def open_channel(
+    settings: TransportSettings, peer: PeerAddress, credentials: grpc.ChannelCredentials | None
+) -> grpc.aio.Channel:
+    """A channel to `peer` with a connection of its own, which must present the peer's certificate if there is TLS."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(peer.address, options=channel_options(settings, target_name=None))
+    options = channel_options(settings, target_name=peer.node_id)
+    return grpc.aio.secure_channel(peer.address, credentials, options=options)
 
 
 def channel_options(settings: TransportSettings, *, target_name: str | None) -> Options:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -13,9 +14,10 @@ from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
 from replicator.transport.acceptor import Acceptor
 from replicator.transport.dialler import Dialler
-from replicator.transport.ports import FRAME_BYTES_MAX, LinkSink, LinkStatus
+from replicator.transport.ports import FRAME_BYTES_MAX, LinkSink, LinkStatus, SnapshotSource
 from replicator.transport.roster import Roster
 from replicator.transport.settings import TlsPems, TransportSettings
+from replicator.transport.snapshot_client import SnapshotFetches, Wanted
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,12 +35,19 @@ class PeerTransport:
         self._dialling: list[asyncio.Task[None]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._bound_port: int | None = None
+        self._source: SnapshotSource | None = None
+        self._fetches: SnapshotFetches | None = None
 
     @property
     def bound_port(self) -> int:
         """The port of this node's peer address, as bound."""
         assert self._bound_port is not None, "start first"
         return self._bound_port
+
+    def serve_snapshots(self, source: SnapshotSource) -> None:
+        """Lets peers fetch what `source` holds. Before `start`. Without it, nobody can ask."""
+        assert self._acceptor is None, "the peer port opens with all its methods"
+        self._source = source
 
     async def start(self) -> None:
         """Binds, then dials. Raises StartupError, one line naming the field, and leaves nothing behind."""
@@ -50,13 +59,14 @@ class PeerTransport:
                 "configure [tls], or bind 127.0.0.1"
             )
         pems = settings.tls.read() if settings.tls is not None else None
-        self._acceptor = Acceptor(settings, self._roster, _server_credentials(pems))
+        self._acceptor = Acceptor(settings, self._roster, _server_credentials(pems), self._source)
         try:
             self._bound_port = await self._acceptor.start()
         except BaseException:
             await self._acceptor.stop()
             raise
         credentials = _channel_credentials(pems)
+        self._fetches = SnapshotFetches(settings, credentials, self._dice)
         for peer in settings.peers:
             if settings.node_id > peer.node_id:  # the greater id dials, so a pair never has two streams
                 dialler = Dialler(settings, peer, self._roster, credentials, self._dice)
@@ -80,6 +90,18 @@ class PeerTransport:
             self._roster.retire(link, why)
             link.cut(why)
 
+    async def fetch_snapshot(
+        self, peer: NodeId, snapshot_id: str, *, target: Path, size_bytes: int, timeout_s: float
+    ) -> None:
+        """Brings a snapshot's file of `size_bytes` from `peer` into `target`, resuming what is there already.
+
+        Tries again until it is whole, `timeout_s` is over, or no byte has come for snapshot_silence_s. Any peer may be
+        asked. The caller checks the digest and makes the file durable; no two fetches may share a target.
+        Raises SnapshotUnavailable, KeyError for a node that is not a peer.
+        """
+        assert self._fetches is not None, "start first"
+        await self._fetches.fetch(peer, Wanted(snapshot_id, target, size_bytes), timeout_s)
+
     def links(self) -> Mapping[NodeId, LinkStatus]:
         """Every peer, linked or not."""
         return self._roster.status()
@@ -91,6 +113,10 @@ class PeerTransport:
         await asyncio.shield(self._stopping)
 
     async def _stop(self, grace_s: float) -> None:
+        if self._acceptor is not None:
+            self._acceptor.end_snapshots()
+        if self._fetches is not None:
+            self._fetches.close()
         links = self._roster.close()
         endings = [asyncio.create_task(link.ended()) for link in links]
         if endings:
@@ -101,6 +127,8 @@ class PeerTransport:
             task.cancel()
         if self._dialling or endings:
             await asyncio.wait((*self._dialling, *endings), timeout=STOP_SPARE_S)
+        if self._fetches is not None:
+            await self._fetches.ended(STOP_SPARE_S)
         if self._acceptor is not None:
             try:
                 async with asyncio.timeout(STOP_SPARE_S):

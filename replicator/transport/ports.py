@@ -1,13 +1,17 @@
 """What the transport offers to, and asks of, the room above it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Protocol
 
 from replicator.model.ids import NodeId
 
 PROTOCOL_VERSION = 1
 PROTOCOL_VERSION_MIN = 1
 FRAME_BYTES_MAX = 8 << 20
+SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
+SNAPSHOT_STREAMS_MAX: Final = 2  # snapshots that one node sends at once
 
 
 class LinkSink(Protocol):
@@ -30,6 +34,43 @@ class LinkSink(Protocol):
         Cancelled if the link goes down meanwhile, after link_down was called.
         """
         ...
+
+
+class SnapshotSource(Protocol):
+    """Who holds snapshots, above the transport."""
+
+    def snapshot_file(self, snapshot_id: str) -> Path | None:
+        """The file of a snapshot; None if it is not, or no longer, held. Called on the loop, so it must not block.
+
+        The id has the form of one and names no other folder. A file must not change while it can be found here; it may
+        be deleted at any time, and a stream that has begun still sends all of it.
+        """
+        ...
+
+
+class FetchFailure(StrEnum):
+    """Why a snapshot did not come.
+
+    GONE: the peer does not, or no longer, hold it. TIMED_OUT: in all, or without a byte. REFUSED: the peer sends us
+    nothing. WRONG_SIZE: its file is longer or shorter than announced; what was fetched is deleted. DISK: of this node.
+    STOPPING: this node stops. What was fetched stays for a later try, except after WRONG_SIZE.
+    """
+
+    GONE = "GONE"
+    TIMED_OUT = "TIMED_OUT"
+    REFUSED = "REFUSED"
+    WRONG_SIZE = "WRONG_SIZE"
+    DISK = "DISK"
+    STOPPING = "STOPPING"
+
+
+class SnapshotUnavailable(Exception):
+    """A snapshot could not be fetched. `detail` is one line for the log."""
+
+    def __init__(self, reason: FetchFailure, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ class LinkTimers:
 
     connect: TCP, TLS and HTTP/2 set-up. hello: from there (or from the accepted stream) to a valid Hello.
     keepalive_time: silence before a ping; keepalive_timeout: silence after it that kills the link; so a blackholed link
-    is dead after their sum. stable_after: a link that lived this long resets the backoff.
+    is dead after their sum. stable_after: a link that lived this long resets the backoff. snapshot_silence: without a
+    byte of a snapshot, after which either side gives its stream up.
     """
 
     connect_s: float = 2.0
@@ -78,6 +79,7 @@ class LinkTimers:
     backoff_max_s: float = 1.0
     refused_backoff_max_s: float = 15.0
     stable_after_s: float = 5.0
+    snapshot_silence_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class TransportSettings:
     """listen: HOST:PORT to bind, port 0 for any. peers: all other nodes; a row with the own id is left out.
 
     queue_bytes_max: payload bytes that may wait for one peer. window_bytes: what one stream may have under way unread:
-    a link carries at most window_bytes per round trip.
+    a link carries at most window_bytes per round trip. snapshot_bytes_per_s: of all snapshots that this node sends
+    together, so that links keep their share of the network and the loop; None for no bound.
     """
 
     cluster_id: ClusterId
@@ -96,6 +99,7 @@ class TransportSettings:
     tls: TlsFiles | None = None
     queue_bytes_max: int = 32 << 20
     window_bytes: int = 16 << 20
+    snapshot_bytes_per_s: int | None = 64 << 20
     timers: LinkTimers = LinkTimers()
 
     def __post_init__(self) -> None:
@@ -104,6 +108,8 @@ class TransportSettings:
         assert len({peer.node_id for peer in others}) == len(others), "peer ids are unique"
         assert self.queue_bytes_max > 0, "a queue needs room"
         assert 1 << 16 <= self.window_bytes < 1 << 31, "HTTP/2 windows are 64 KiB to 2 GiB (RFC 9113, 6.9.2)"
+        rate = self.snapshot_bytes_per_s
+        assert rate is None or rate >= 1 << 20, "below 1 MiB/s, chunks are so rare that a stream seems broken"
         assert FRAME_BYTES_MAX < 1 << 31, "gRPC counts message bytes in an int32"
 
 

@@ -6,7 +6,7 @@ Serializers are None on purpose: gRPC hands over raw bytes, and only `LinkMessag
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -15,11 +15,18 @@ from replicator.v1 import peer_pb2
 
 SERVICE: Final = "replicator.v1.PeerService"
 METHOD: Final = "Link"
+FETCH_METHOD: Final = "FetchSnapshot"
 ABANDON_S: Final = 1.0
+
+StreamingCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes] | grpc.aio.UnaryStreamCall[bytes, bytes]"
 
 
 class LinkLost(Exception):
-    """The stream ended or broke. The text says how, for the log."""
+    """The stream ended or broke. The text says how, for the log. code: status of the RPC, if it has one."""
+
+    def __init__(self, why: str, code: grpc.StatusCode | None = None) -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class ByteStream(Protocol):
@@ -53,7 +60,7 @@ def breaking_is_loss() -> Iterator[None]:
     try:
         yield
     except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
-        raise LinkLost(describe(error)) from None
+        raise LinkLost(describe(error), error.code() if isinstance(error, grpc.aio.AioRpcError) else None) from None
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling() > 0:
@@ -61,13 +68,11 @@ def breaking_is_loss() -> Iterator[None]:
         raise LinkLost("CANCELLED: the call was given up") from None
 
 
-class DialledStream:
-    """The client's end."""
+class FetchedStream:
+    """The client's end of a stream that only the server writes."""
 
-    half_closes = True
-
-    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
-        self._call = call
+    def __init__(self, call: "StreamingCall") -> None:
+        self._call: StreamingCall = call
 
     async def connected(self) -> None:
         """Returns once the connection is up. Raises LinkLost."""
@@ -78,14 +83,6 @@ class DialledStream:
         with breaking_is_loss():
             message: Any = await self._call.read()
         return None if message is grpc.aio.EOF else message
-
-    async def write(self, message: bytes) -> None:
-        with breaking_is_loss():
-            await self._call.write(message)
-
-    async def end(self) -> None:
-        with breaking_is_loss():
-            await self._call.done_writing()
 
     async def abandon(self) -> None:
         """Cancels, and discards what has arrived but was never read; returns within ABANDON_S.
@@ -102,10 +99,28 @@ class DialledStream:
             discarding.cancel()
 
     async def _discard(self) -> None:
-        core: Any = self._call._cython_call  # type: ignore[attr-defined]
+        core: Any = self._call._cython_call  # type: ignore[union-attr]
         with contextlib.suppress(LinkLost), breaking_is_loss():
             while await core.receive_serialized_message() is not grpc.aio.EOF:
                 pass
+
+
+class DialledStream(FetchedStream):
+    """The client's end of a stream in both directions."""
+
+    half_closes = True
+
+    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
+        super().__init__(call)
+        self._out = call
+
+    async def write(self, message: bytes) -> None:
+        with breaking_is_loss():
+            await self._out.write(message)
+
+    async def end(self) -> None:
+        with breaking_is_loss():
+            await self._out.done_writing()
 
 
 class AcceptedStream:
@@ -115,6 +130,11 @@ class AcceptedStream:
 
     def __init__(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         self._context = context
+
+    async def accept(self) -> None:
+        """Tells the client that the call is taken, before there is anything to send. Raises LinkLost."""
+        with breaking_is_loss():
+            await self._context.send_initial_metadata(())
 
     async def read(self) -> bytes | None:
         with breaking_is_loss():

@@ -14,7 +14,7 @@ import trustme
 
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
-from replicator.transport.acceptor import UNSHAKEN_STREAMS_MAX
+from replicator.transport.door import UNSHAKEN_STREAMS_MAX
 from replicator.transport.settings import LinkTimers, TlsFiles
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2

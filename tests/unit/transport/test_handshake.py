@@ -8,6 +8,7 @@ from replicator.transport.handshake import (
     hello_to,
     judge_acceptor,
     judge_dialler,
+    judge_fetcher,
     judge_identity,
     region_contradiction,
 )
@@ -92,3 +93,25 @@ def test_text_from_the_wire_can_neither_forge_nor_flood_log_lines() -> None:
     assert "\x1b" not in echoed.message
     assert len(echoed.reason) < 100
     assert len(echoed.message) <= 400
+
+
+def test_any_peer_may_fetch_whichever_of_the_two_dials() -> None:
+    assert judge_fetcher(N1, a_hello().hello) is None
+    assert judge_fetcher(N2, a_hello(node_id="n1", peer_id="n2", region="eu").hello) is None
+    assert judge_dialler(N2, a_hello(node_id="n1", peer_id="n2", region="eu").hello) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"cluster_id": "warehouse"}, "CLUSTER_MISMATCH"),
+        ({"node_id": "n7"}, "UNKNOWN_NODE"),
+        ({"node_id": "n1"}, "DUPLICATE"),
+        ({"peer_id": "n3"}, "WRONG_NODE"),
+        ({"protocol_version": 0, "protocol_version_min": 0}, "PROTOCOL_VERSION"),
+    ],
+)
+def test_a_stranger_may_not_fetch(changes: dict[str, object], reason: str) -> None:
+    verdict = judge_fetcher(N1, a_hello(**changes).hello)
+    assert verdict is not None
+    assert verdict.reason == reason

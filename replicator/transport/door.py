@@ -1,0 +1,84 @@
+"""Who comes in through the peer port, whichever method they call: nobody stays without saying who they are."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final, TypeVar
+
+import grpc
+
+from replicator.transport.handshake import Refused, judge_identity
+from replicator.transport.notices import Notices
+from replicator.transport.settings import TransportSettings
+from replicator.transport.streams import LinkLost
+from replicator.v1 import peer_pb2
+
+T = TypeVar("T")
+
+UNSHAKEN_STREAMS_MAX: Final = 32  # streams that have not said who they are, at once
+
+
+class Door:
+    """One for the port, so that its bound holds for links and snapshots together."""
+
+    def __init__(self, settings: TransportSettings, notices: Notices, *, certificates: bool) -> None:
+        self._settings = settings
+        self._notices = notices
+        self._certificates = certificates
+        self._unshaken = 0
+
+    async def welcome(
+        self, context: "grpc.aio.ServicerContext[bytes, bytes]", shake_hands: Callable[[], Awaitable[T | None]]
+    ) -> T | None:
+        """What `shake_hands` returns, which has a bounded time for it; None if it raises LinkLost, too."""
+        if self._unshaken >= UNSHAKEN_STREAMS_MAX:
+            why = f"{UNSHAKEN_STREAMS_MAX} streams have not said Hello yet; try again"
+            self._turn_away(context, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
+            return None
+        self._unshaken += 1
+        try:
+            async with asyncio.timeout(self._settings.timers.hello_s):
+                return await shake_hands()
+        except TimeoutError:
+            why = f"no Hello within {self._settings.timers.hello_s:g} s"
+            self._turn_away(context, grpc.StatusCode.DEADLINE_EXCEEDED, why)
+        except LinkLost as error:
+            self._turn_away(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            self._unshaken -= 1
+        return None
+
+    def judge(
+        self,
+        hello: peer_pb2.Hello,
+        context: "grpc.aio.ServicerContext[bytes, bytes]",
+        judge_words: Callable[[TransportSettings, peer_pb2.Hello], Refused | None],
+    ) -> Refused | None:
+        """None if both what it says and, with TLS, its certificate are in order."""
+        verdict = judge_words(self._settings, hello)
+        if verdict is None and self._certificates:
+            verdict = judge_identity(hello, certified_names(context))
+        return verdict
+
+    def say(self, key: str, text: str) -> None:
+        """One warning about `key`, once."""
+        self._notices.say(key, text)
+
+    def _turn_away(self, context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:
+        self.say(f"stranger:{origin(context)}", f"turned away a stream from={origin(context)}: {why}")
+        end(context, code, why)
+
+
+def origin(context: "grpc.aio.ServicerContext[bytes, bytes]") -> str:
+    """Where a stream comes from, without the port, which differs with each try."""
+    return context.peer().rpartition(":")[0]
+
+
+def certified_names(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Collection[str]:
+    """DNS names in the client's verified certificate; empty without one."""
+    return {name.decode("utf-8", "replace") for name in context.auth_context().get("peer_dns", ())}
+
+
+def end(context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:
+    """Sets the status that the handler's return will send. Not `abort`: aborted handlers upset a graceful stop."""
+    context.set_code(code)
+    context.set_details(why)
