@@ -72,12 +72,14 @@ class ClusterPlan:
     """A whole cluster. seen_from: (who looks, whom it looks for) -> the address written into the first one's file.
 
     Of two nodes the one with the greater id dials, so one peer address a pair is enough to route all their traffic.
+    more_toml: further sections for every node's file, as text.
     """
 
     cluster_id: ClusterId
     profile: str
     nodes: tuple[NodePlan, ...]
     seen_from: Mapping[tuple[NodeId, NodeId], SeenAt] = field(default_factory=dict)
+    more_toml: str = ""
 
     def toml_of(self, viewer: NodePlan) -> str:
         """The configuration file of one node."""
@@ -108,7 +110,7 @@ class ClusterPlan:
                 f"peer = {_quoted(seen.peer or member.peer)}",
                 f"api = {_quoted(seen.api or member.api)}",
             ]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, "", self.more_toml]).rstrip("\n") + "\n"
 
     def write(self) -> None:
         """Writes every node's file. Raises ConfigError if the folder cannot be written."""

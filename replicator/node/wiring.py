@@ -59,6 +59,7 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     )
     transport = PeerTransport(settings.transport_settings(config), engine, dice)
     engine.connect(transport)
+    transport.serve_snapshots(engine)
     services = Services(
         write=WriteService(engine, cluster_id),
         read=ReadService(engine, storage, cluster_id),
