@@ -220,6 +220,10 @@ class Graft:
         """The leader has asked this node to campaign."""
         return bool(self._engine._SyncObj__transferInProgress)
 
+    def forget_transfer(self) -> None:
+        """The term in which the leader asked is over. Stock keeps the wish, and ignores later heartbeats."""
+        self._engine._SyncObj__transferInProgress = False
+
     @property
     def election_deadline_s(self) -> float:
         """When this node will want to campaign, by its monotonic clock."""

@@ -93,6 +93,8 @@ class Guard:
         if request.term < self._graft.term:
             self._send(peer, stale_term(self._graft.term))
             return
+        if request.term > self._graft.term:
+            self._graft.forget_transfer()
         self._graft.receive(
             peer,
             {
@@ -230,6 +232,7 @@ class Guard:
 
     def _adopt(self, peer: NodeId, term: Term) -> None:
         """Takes a higher term through SyncObj's own door: a vote request that cannot be granted."""
+        self._graft.forget_transfer()
         self._graft.receive(peer, {"type": "request_vote", "term": term, "last_log_term": -1, "last_log_index": -1})
         assert self._graft.term == term
         assert not self._graft.is_leader

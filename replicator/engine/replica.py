@@ -145,8 +145,12 @@ class Replica:
     def turn(self, events: Sequence[Event]) -> Turn:
         """Takes what arrived, ticks SyncObj, and says what must be durable and what may be sent after that."""
         assert self._turn is None, "a turn is open: complete it first"
-        bad_links = [problem for event in events if (problem := self._take(event)) is not None]
-        self._note_role()
+        bad_links = []
+        for event in events:
+            problem = self._take(event)
+            self._note_role()  # one event may make us leader and the next one depose us: what waits must hear of both
+            if problem is not None:
+                bad_links.append(problem)
         self.reads.close_rounds()
         self.graft.tick()
         self._note_role()
@@ -218,9 +222,14 @@ class Replica:
         frames, self._outbox = tuple(self._outbox), []
         return frames
 
-    def refuse_queued(self, why: str) -> None:
-        """The disk is full: writes that wait for a turn surely did not happen."""
+    def refuse_queued(self, why: str) -> tuple[Outgoing, ...]:
+        """The disk is full: writes that wait for a turn surely did not happen. Frames that say so to peers' callers.
+
+        They may leave although a turn is open, and so may what else was said since it began: it depends on no write.
+        """
         self.proposals.fail_queued(StorageFull(f"this node takes no writes: {why}", retry_after_s=1.0))
+        frames, self._outbox = tuple(self._outbox), []
+        return frames
 
     def refuse_forwards(self, frames: Sequence[Frame]) -> tuple[Outgoing, ...]:
         """Answers to forwarded calls among frames that no turn will take; the rest is lost, as on a link that fell."""
@@ -315,6 +324,8 @@ class Replica:
     def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
         match event:
             case LinkUp(peer, epoch):
+                if peer in self._epochs:
+                    self._drop_link(peer)  # superseded: what was asked on the old link will not be answered
                 self._epochs[peer] = epoch
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)

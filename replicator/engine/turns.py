@@ -189,7 +189,7 @@ class Turns:
             _LOG.error(
                 "read-only: %s; reads go on, writes are refused, the node takes part again once there is room", why
             )
-        self.replica.refuse_queued(why)
+        self._send(self.replica.refuse_queued(why))
 
     async def _wait_for_space(self) -> bool:
         """False if stopped. What peers send meanwhile is lost, as on a link that fell; forwarded calls are refused."""

@@ -119,9 +119,7 @@ def _refuse_truncated(path: Path, env: lmdb.Environment, data_fd: int) -> None:
 
 def damaged(path: Path, problem: str) -> str:
     """The one line for a directory whose content cannot be trusted."""
-    return (
-        f"{path}: damaged or not written by replicator ({problem}); move it away only as docs/operating.md says"
-    )
+    return f"{path}: damaged or not written by replicator ({problem}); move it away only as docs/operating.md says"
 
 
 def _open_databases(path: Path, env: lmdb.Environment, identity: Identity) -> Databases:

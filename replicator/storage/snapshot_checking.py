@@ -17,7 +17,7 @@ from replicator.model.errors import CorruptData
 from replicator.model.ids import ClusterId, NodeId
 from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage import directory
-from replicator.storage.env import DATA_FILE
+from replicator.storage.env import DATA_FILE, used_bytes
 from replicator.storage.failures import SnapshotRefused
 from replicator.storage.layout import FORMAT_VERSION, Database, Databases, Transaction, unpack_number
 from replicator.storage.opening import ENGINE
@@ -79,6 +79,8 @@ def _check_manifest(asked: Preparation) -> None:
     manifest = asked.manifest
     _same("cluster id in the manifest", manifest.cluster_id, asked.cluster_id)
     _same("snapshot id", manifest.snapshot_id, snapshot_id_of(manifest.index, manifest.digest))
+    if manifest.size_bytes < 1:
+        raise SnapshotRefused(f"size in bytes: {manifest.size_bytes}")
     if manifest.term > asked.hard_state.term:
         raise SnapshotRefused(f"term {manifest.term} is ahead of this node's {asked.hard_state.term}")
 
@@ -107,6 +109,8 @@ def _check_and_own(asked: Preparation, copy: Path) -> None:
         directory.reserve(file.fileno(), map_bytes)
     try:
         with opened_file(copy, map_bytes) as env, env.begin(write=True) as txn:
+            if used_bytes(env) > asked.manifest.size_bytes:  # sound to the verifier, if what is missing is free
+                raise SnapshotRefused(f"{used_bytes(env)} bytes in use, of {asked.manifest.size_bytes}")
             _same("engine", "lmdb-{}.{}".format(*env.lib_version()[:2]), ENGINE)
             databases = _open_databases(env, txn)
             _check_content(txn, databases, asked)

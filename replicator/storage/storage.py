@@ -16,7 +16,7 @@ from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.values import KeyValue
 from replicator.storage import reads
 from replicator.storage.env import Environment
-from replicator.storage.failures import DiskFull, InvariantViolated
+from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotRefused
 from replicator.storage.installing import Held, seal
 from replicator.storage.layout import Databases, Header, Transaction, pack_number
 from replicator.storage.opening import Identity, damaged, open_environment
@@ -121,6 +121,11 @@ class Storage:
         except StorageFailed as failure:
             self._failure = failure
             raise
+        except (SnapshotRefused, DiskFull):
+            raise
+        except Exception as error:
+            self._failure = StorageFailed(f"an install met an impossible state: {type(error).__name__}: {error}")
+            raise self._failure from error
         finally:
             self._committing.release()
 

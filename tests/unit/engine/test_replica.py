@@ -1,0 +1,251 @@
+"""The contract of turns: one at a time, durable before it is told, links by epoch, roles followed event by event."""
+
+import pytest
+
+from replicator.engine.replica import Frame, LinkDown, LinkUp
+from replicator.model.errors import NotLeader, OutcomeUnknown, StorageFull
+from replicator.model.log import HardState
+from replicator.v1 import raft_pb2, store_pb2
+from tests.support.commands import put
+from tests.support.replicas import NAMES, HandCluster, HandNode, bodies, frame
+
+A, B, C = NAMES[:3]
+
+
+def a_candidate(cluster: HandCluster) -> HandNode:
+    """A campaigns in earnest: its vote requests are on the wire."""
+    for _ in range(100):
+        cluster.clock.forward(0.1)
+        cluster.take(A)
+        while cluster.wire and cluster[A].replica.graft.role != "candidate":
+            cluster.hand_over(*cluster.wire.popleft())
+        if cluster[A].replica.graft.role == "candidate":
+            return cluster[A]
+    raise AssertionError("A never campaigned")
+
+
+def heard(node: HandNode, peer: str, **body: object) -> Frame:
+    epoch = node.replica.link_epoch(peer)  # type: ignore[arg-type]
+    assert epoch is not None
+    return frame(peer, epoch, **body)  # type: ignore[arg-type]
+
+
+# Turns ------------------------------------------------------------------------------------------------------------
+
+
+def test_only_one_turn_is_open_at_a_time() -> None:
+    node = HandNode(A, [B, C])
+    turn = node.open()
+    with pytest.raises(AssertionError, match="a turn is open"):
+        node.open()
+    node.close(turn)
+    with pytest.raises(AssertionError, match="no turn is open"):
+        node.replica.complete([])
+
+
+def test_a_vote_is_in_the_write_of_the_turn_that_sends_it() -> None:
+    """Whoever drives the replica makes the write durable first; so the vote can never be forgotten once told."""
+    node = HandNode(A, [B, C])
+    node.link(B)
+    request = raft_pb2.RequestVote(term=3, last_index=1, last_term=0)
+    turn = node.open(frame(B, 1, request_vote=request))
+
+    assert turn.write.hard_state == HardState(3, B, 0)  # type: ignore[arg-type]
+    assert [m.vote_reply.term for m in bodies(turn.frames, "vote_reply")] == [3]
+
+
+def test_an_entry_is_in_the_write_of_the_turn_that_acknowledges_it() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    leader.replica.proposals.offer(put(b"k"), lambda _result: None)
+    appends = [out for out in leader.turn() if out.peer == B]
+    turn = cluster[B].open(*(Frame(A, out.epoch, out.payload) for out in appends))
+    replies = bodies(turn.frames, "append_reply")
+
+    assert [reply.append_reply.next_index for reply in replies] == [leader.replica.journal.last_index + 1]
+    assert turn.write.append[-1].index == leader.replica.journal.last_index
+
+
+def test_a_caller_is_answered_only_once_the_write_is_applied_and_durable() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    answers: list[object] = []
+    leader.replica.proposals.offer(put(b"k"), answers.append)
+    cluster.take(A)
+    (append,) = [out for sender, out in cluster.wire if out.peer == B and sender == A]
+    (reply,) = bodies(cluster[B].turn(Frame(A, append.epoch, append.payload)), "append_reply")
+    turn = leader.open(heard(leader, B, append_reply=reply.append_reply))
+    assert [entry.index for entry in turn.write.apply] == [leader.replica.journal.last_index]
+    assert answers == []
+    leader.close(turn)
+
+    assert isinstance(answers[0], store_pb2.Outcome)
+
+
+def test_a_restart_continues_where_the_disk_stands() -> None:
+    """Term, vote, commit index and applied index survive; nothing is applied twice."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.write(b"k")
+    before = (leader.replica.graft.term, leader.replica.graft.commit_index, leader.replica.applied_index, leader.log())
+    leader.restart()
+    turn = leader.open()
+
+    assert turn.write.apply == ()
+    assert before == (
+        leader.replica.graft.term, leader.replica.graft.commit_index, leader.replica.applied_index, leader.log()
+    )  # fmt: skip
+    assert leader.replica.journal.hard_state.voted_for == A
+    leader.close(turn)
+
+
+# Links ------------------------------------------------------------------------------------------------------------
+
+
+def test_frames_of_a_superseded_link_are_dropped() -> None:
+    """Fault 12: what an earlier connection delivers late must not act as fresh."""
+    node = HandNode(A, [B, C])
+    node.link(B, epoch=1)
+    node.turn(LinkDown(B, 1), LinkUp(B, 2))
+    request = raft_pb2.RequestVote(term=9, last_index=9, last_term=9)
+
+    assert node.turn(frame(B, 1, request_vote=request)) == ()
+    assert node.replica.graft.term == 0
+
+
+def test_a_late_farewell_of_an_old_link_does_not_end_the_new_one() -> None:
+    node = HandNode(A, [B, C])
+    node.link(B, epoch=1)
+    node.turn(LinkUp(B, 2), LinkDown(B, 1))
+
+    assert node.replica.link_epoch(B) == 2
+    assert B in node.replica.pump.linked
+
+
+def test_a_newer_link_ends_what_was_asked_on_the_older_one() -> None:
+    """Even if nobody said that the older one is gone."""
+    cluster = HandCluster(3)
+    cluster.elect(A)
+    answers: list[object] = []
+    cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    cluster[B].turn(LinkUp(A, 99))
+
+    assert [type(answer) for answer in answers] == [OutcomeUnknown]
+
+
+def test_a_link_that_brings_nonsense_is_named_and_the_rest_of_it_ignored() -> None:
+    """The other links of the same turn are not affected."""
+    node = HandNode(A, [B, C])
+    node.link(B, C)
+    request = raft_pb2.RequestVote(term=9, last_index=9, last_term=9)
+    turn = node.open(Frame(B, 1, b"\xff\xff"), frame(B, 1, request_vote=request), frame(C, 1, request_vote=request))
+
+    assert [(peer, epoch) for peer, epoch, _ in turn.bad_links] == [(B, 1)]
+    assert bodies(turn.frames, "vote_reply", to=B) == []
+    assert len(bodies(turn.frames, "vote_reply", to=C)) == 1
+    node.close(turn)
+    assert node.replica.linked == {C}
+
+
+# Roles ------------------------------------------------------------------------------------------------------------
+
+
+def test_leadership_won_and_lost_within_one_turn_leaves_nothing_queued() -> None:
+    """A write that stayed behind would be proposed whenever this node leads again, perhaps hours later."""
+    cluster = HandCluster(3)
+    node = a_candidate(cluster)
+    term = node.replica.graft.term
+    roles: list[str] = []
+    node.replica.on_role = roles.append
+    turn = node.open(
+        heard(node, B, vote_reply=raft_pb2.VoteReply(term=term)),
+        heard(node, B, forward=raft_pb2.Forward(request_id=7, command=put(b"k"))),
+        heard(node, B, read_index=raft_pb2.ReadIndex(request_id=8)),
+        heard(node, C, append_entries=raft_pb2.AppendEntries(term=term + 1, sequence=1, prev_index=1)),
+    )
+    node.close(turn)
+
+    assert roles == ["leader", "follower"]
+    assert node.replica.proposals.depth == 0
+    assert [m.forward_reply.refused for m in bodies(turn.frames, "forward_reply")] == [NotLeader.reason]
+    assert [m.read_index_reply.refused for m in bodies(turn.frames, "read_index_reply")] == ["NO_LEADER"]
+
+
+def test_a_deposed_leader_tells_callers_what_is_known_of_their_writes() -> None:
+    """In the log: unknown. Only queued: surely not proposed."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    in_the_log: list[object] = []
+    queued: list[object] = []
+    leader.replica.proposals.offer(put(b"a"), in_the_log.append)
+    leader.turn()
+    leader.replica.proposals.offer(put(b"b"), queued.append)
+    leader.hear(B, stale_term=raft_pb2.StaleTerm(term=leader.replica.graft.term + 5))
+
+    assert [type(answer) for answer in in_the_log] == [OutcomeUnknown]
+    assert [type(answer) for answer in queued] == [NotLeader]
+
+
+# A full disk ------------------------------------------------------------------------------------------------------
+
+
+def test_writes_that_wait_for_a_turn_are_refused_at_once_when_the_disk_is_full() -> None:
+    """Their callers, also those at other nodes, need not wait until there is room; the turn in hand keeps its own."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    leader.replica.proposals.offer(put(b"in hand"), lambda _result: None)
+    leader.replica.forwards.serve_write(B, raft_pb2.Forward(request_id=1, command=put(b"also in hand")))
+    turn = leader.open()
+    mine: list[object] = []
+    leader.replica.proposals.offer(put(b"mine"), mine.append)
+    leader.replica.forwards.serve_write(B, raft_pb2.Forward(request_id=2, command=put(b"theirs")))
+    frames = leader.replica.refuse_queued("disk full")
+
+    assert [type(answer) for answer in mine] == [StorageFull]
+    assert [(m.forward_reply.request_id, m.forward_reply.refused) for m in bodies(frames, "forward_reply")] == [
+        (2, StorageFull.reason)
+    ]
+    assert bodies(leader.close(turn), "forward_reply") == []
+
+
+def test_what_peers_ask_during_a_full_disk_is_refused_on_their_link_only() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    epoch = leader.replica.link_epoch(B) or 0
+    forward = raft_pb2.Forward(request_id=1, command=put(b"k"))
+    frames = leader.replica.refuse_forwards(
+        [
+            frame(B, epoch, forward=forward),
+            frame(B, epoch - 1, forward=forward),
+            frame(B, epoch, read_index=raft_pb2.ReadIndex(request_id=2)),
+            Frame(B, epoch, b"\xff"),
+            frame(B, epoch, stale_term=raft_pb2.StaleTerm(term=99)),
+        ]
+    )
+
+    assert [m.forward_reply.request_id for m in bodies(frames, "forward_reply")] == [1]
+    assert [m.read_index_reply.request_id for m in bodies(frames, "read_index_reply")] == [2]
+    assert len(frames) == 2
+
+
+# Timers -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_node_alone_commits_as_soon_as_its_own_disk_holds_the_entry() -> None:
+    """There is no answer of a peer that would wake it."""
+    node = HandNode(A, [])
+    while not node.replica.graft.is_leader:
+        node.wait(0.1)
+    node.wait(0.1)
+    node.replica.proposals.offer(put(b"k"), lambda _result: None)
+    node.turn()
+
+    assert node.replica.next_due_s() <= node.clock.now_s
+
+
+def test_a_follower_cut_off_from_the_majority_does_not_spin() -> None:
+    """Its election deadline has passed and nothing can be won: it looks again a heartbeat later."""
+    node = HandNode(A, [B, C])
+    node.wait(5.0)
+
+    assert node.replica.next_due_s() - node.clock.now_s >= node.settings.timing.heartbeat_s
