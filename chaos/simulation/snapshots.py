@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 
 from replicator.model.ids import ClusterId, NodeId
 from replicator.model.log import SnapshotManifest
-from replicator.storage.env import DATA_FILE
+from replicator.storage.env import DATA_FILE, READER_TABLE_FILE
 from replicator.storage.failures import SnapshotFailed, SnapshotRefused
-from replicator.storage.opening import READER_TABLE_FILE
 from replicator.storage.snapshot import SNAPSHOTS_DIR, snapshot_file
 from replicator.storage.snapshot_checking import Preparation, prepare
 from replicator.storage.snapshot_making import make
 
 if TYPE_CHECKING:
     from chaos.simulation.node import SimNode
-
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
 from replicator.engine.ballot import Ballots
 from replicator.engine.forwards import Forwards
@@ -34,8 +35,6 @@ from replicator.model.log import Entry, SnapshotManifest, TurnWrite
 from replicator.model.observe import Observer, Signal
 from replicator.v1 import raft_pb2, store_pb2
 
-LOG_BYTES_CHECK_ENTRIES: Final = 256  # how often the size of the log is looked at
-COMPACT_ENTRIES_MIN: Final = 16  # fewer are not worth a deletion
 TIMER_SLACK_S: Final = 0.001  # SyncObj's timers fire strictly after their time
 
 
@@ -97,7 +96,7 @@ class Replica:
     ) -> None:
         self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
         self._request_ids = request_ids if request_ids is not None else itertools.count(1)
-        self._log_bytes_checked_at = LogIndex(0)
+        self._compaction = CompactionPolicy(entries_max=settings.log_entries_max, bytes_max=settings.log_bytes_max)
         self.offered: tuple[NodeId, SnapshotManifest] | None = None
         self.journal = TurnJournal(log)
         self._epochs: dict[NodeId, int] = {}
@@ -303,17 +302,9 @@ class Replica:
             self._outbox.append(Outgoing(peer, epoch, message.SerializeToString()))
 
     def _compact_to(self) -> LogIndex | None:
-        """First entry to keep, once the log is beyond its bounds. Only what is durably applied here may go."""
-        first, last, settings = self.journal.first_index, self.journal.last_index, self.settings
-        keep_from = last - settings.log_entries_max + 1
-        if last - self._log_bytes_checked_at >= LOG_BYTES_CHECK_ENTRIES:
-            self._log_bytes_checked_at = last
-            log_bytes = self.journal.durable_bytes()
-            if log_bytes > settings.log_bytes_max:  # drop what is too much, as if entries were alike, and half as much
-                excess = min(1.0, 1.5 * (log_bytes - settings.log_bytes_max) / log_bytes)
-                keep_from = max(keep_from, first + int((last - first) * excess))
-        keep_from = min(keep_from, self.applied_index)
-        return LogIndex(keep_from) if keep_from - first >= COMPACT_ENTRIES_MIN else None
+        journal = self.journal
+        log_bytes = journal.durable_bytes() if self._compaction.wants_size(journal.last_index) else None
+        return self._compaction.first_to_keep(journal.first_index, journal.last_index, self.applied_index, log_bytes)
 
     def _take_offer(self, peer: NodeId, offer: raft_pb2.SnapshotOffer) -> None:
         if offer.term < self.graft.term:
