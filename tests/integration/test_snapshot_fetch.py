@@ -260,6 +260,16 @@ async def test_a_peer_that_does_not_answer_is_out_of_time(links: Links, tmp_path
         await fetch(three, tmp_path / "got", 1, timeout_s=0.2)
 
 
+async def test_a_transfer_may_take_longer_than_silence_is_borne(links: Links, tmp_path: Path) -> None:
+    """Each chunk puts the end off, on both sides."""
+    timers = replace(QUICK, snapshot_silence_s=1.0)
+    shelf = Shelf().put(tmp_path, some_bytes(3 * MIB))
+    one = await a_server(links, shelf, a_setting("n1", {"n2": 1}, snapshot_bytes_per_s=MIB, timers=timers))
+    two = await a_client(links, one.bound_port, timers=timers)
+    await fetch(two, tmp_path / "got", 3 * MIB)
+    assert len(shelf.asked) == 1, "in one stream"
+
+
 async def test_a_peer_that_goes_silent_half_way_is_given_up_and_what_came_is_kept(links: Links, tmp_path: Path) -> None:
     data = some_bytes(1000)
 

@@ -1,6 +1,7 @@
 """Who may fetch a snapshot, how many at once, what is left when a transfer ends early, and what links notice of it."""
 
 import asyncio
+import logging
 import random
 import threading
 import time
@@ -162,7 +163,10 @@ async def test_a_cancelled_fetch_leaves_nothing_open_and_can_be_taken_up_again(l
 
 
 @pytest.mark.parametrize("who", ["sender", "receiver"])
-async def test_stopping_ends_transfers(links: Links, tmp_path: Path, who: str) -> None:
+async def test_stopping_ends_transfers(
+    links: Links, tmp_path: Path, caplog: pytest.LogCaptureFixture, who: str
+) -> None:
+    caplog.set_level(logging.INFO, "replicator.transport")
     shelf = Shelf().put(tmp_path, some_bytes(32 * MIB))
     one = await a_server(links, shelf, a_setting("n1", {"n2": 1}, snapshot_bytes_per_s=MIB))
     two = await a_client(links, one.bound_port, timers=IMPATIENT)
@@ -172,6 +176,7 @@ async def test_stopping_ends_transfers(links: Links, tmp_path: Path, who: str) -
     await (one if who == "sender" else two).stop(0.2)
     if who == "sender":
         assert open_files(shelf.files[ID]) == 0
+        assert f"gave up sending snapshot={ID} peer=n2: this node stops" in caplog.text
     else:
         assert open_files(target) == 0
     with pytest.raises(SnapshotUnavailable) as error:
