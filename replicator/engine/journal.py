@@ -134,7 +134,7 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
             self._evict()
 
     def _compact(self, index: LogIndex) -> None:
-        """`index` becomes the first entry. Storage deletes the rest in its own time."""
+        """`index` becomes the first entry; storage has deleted what was before it."""
         assert self._first < index <= self._hard_state.commit_index, (self._first, index, self._hard_state)
         self._head = self.entry(index)
         if index > self._tail_first:

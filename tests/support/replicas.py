@@ -57,10 +57,11 @@ class HandDisk:
         return LogBounds(self.entries[0].index, self.entries[-1].index, self.entries[-1].term)
 
     def read_entries(self, first: LogIndex, *, count_max: int, bytes_max: int) -> list[Entry]:
-        if not 1 <= first <= len(self.entries):
+        start = first - self.entries[0].index if self.entries else -1
+        if not 0 <= start < len(self.entries):
             raise CorruptData(f"no entry {first}")
         found: list[Entry] = []
-        for entry in self.entries[first - 1 : first - 1 + count_max]:
+        for entry in self.entries[start : start + count_max]:
             found.append(entry)
             if sum(len(held.payload) for held in found) >= bytes_max:
                 break
@@ -69,19 +70,26 @@ class HandDisk:
     def hard_state(self) -> HardState:
         return self.state
 
+    def log_bytes(self) -> int:
+        return sum(len(entry.payload) for entry in self.entries)
+
     def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
         if write.truncate_from is not None:
             assert write.truncate_from > self.state.commit_index, "what is committed stays"
-            del self.entries[write.truncate_from - 1 :]
+            del self.entries[write.truncate_from - self.entries[0].index :]
         for entry in write.append:
-            assert entry.index == len(self.entries) + 1, "no gap, no overlap"
+            assert entry.index == (self.entries[-1].index if self.entries else 0) + 1, "no gap, no overlap"
             self.entries.append(entry)
         if write.hard_state is not None:
             assert write.hard_state.term >= self.state.term
             self.state = write.hard_state
         for entry in write.apply:
-            assert entry == self.entries[entry.index - 1]
-        return [apply_entry(self.store, entry) for entry in write.apply]
+            assert entry == self.entries[entry.index - self.entries[0].index]
+        outcomes = [apply_entry(self.store, entry) for entry in write.apply]
+        if write.compact_to is not None:
+            assert write.compact_to <= self.store.applied_index, "only what is applied may go"
+            del self.entries[: write.compact_to - self.entries[0].index]
+        return outcomes
 
 
 class HandNode:

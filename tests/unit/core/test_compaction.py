@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.compaction import ENTRIES_MIN, LOOK_EVERY_ENTRIES, CompactionPolicy
+from replicator.core.compaction import CUT_ENTRIES_MAX, ENTRIES_MIN, LOOK_EVERY_ENTRIES, CompactionPolicy
 from replicator.model.ids import LogIndex
 
 
@@ -64,3 +64,15 @@ def test_a_cut_is_worth_it_and_never_passes_what_is_applied(
         assert first + ENTRIES_MIN <= kept_from <= applied_index
     elif log_bytes is None and applied_index == last:
         assert last - first < entries_max + ENTRIES_MIN
+
+
+def test_a_long_cut_is_made_in_steps() -> None:
+    """No turn pays for more than a bounded deletion, and steps end where the bound wants them."""
+    policy, first = CompactionPolicy(entries_max=100, bytes_max=1 << 30), LogIndex(1)
+
+    steps = 0
+    while (kept_from := policy.first_to_keep(first, LogIndex(5000), LogIndex(5000), None)) is not None:
+        assert kept_from - first <= CUT_ENTRIES_MAX
+        first, steps = kept_from, steps + 1
+
+    assert (first, steps) == (4901, 5)
