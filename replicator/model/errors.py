@@ -111,7 +111,7 @@ class DeadlineExceeded(ReplicatorError):
 
 
 class SessionExpired(ReplicatorError):
-    """The cluster has forgotten this client id (idle too long): whether an earlier try of the write happened is lost."""
+    """The cluster has forgotten this client id (idle too long): what became of an earlier try is lost."""
 
     reason = "SESSION_EXPIRED"
 

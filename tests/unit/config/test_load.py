@@ -103,7 +103,7 @@ def test_listen_wins_over_what_the_member_list_advertises() -> None:
         (
             "storage.quux",
             1,
-            "storage.quux: unknown key; known here: size_max_mib",
+            "storage.quux: unknown key; known here: log_entries_max, log_mib_max, size_max_mib",
         ),
         ("cluster.members.1.regoin", "us", "cluster.members.1.regoin: unknown key; did you mean 'region'?"),
     ],
