@@ -41,7 +41,7 @@ def _first_line(text: str | None) -> str:
 
 
 BENCHMARKS: Final = (
-    Benchmark("put_latency", put_latency.run, _first_line(put_latency.__doc__), 5),
+    Benchmark("put_latency", put_latency.run, _first_line(put_latency.__doc__), 3),
     Benchmark("read_latency", read_latency.run, _first_line(read_latency.__doc__), 3),
     Benchmark("failover_time", failover_time.run, _first_line(failover_time.__doc__), 20),
     Benchmark("restart_time", restart_time.run, _first_line(restart_time.__doc__), 3),
