@@ -67,6 +67,7 @@ async def run(effort: Effort, say: Say) -> Result:
         bench = _open(Path(folder), effort)
         try:
             for number in range(effort.rounds):
+                await effort.until_quiet()
                 say(f"apply_rate: round {number + 1} of {effort.rounds}")
                 for puts in PUTS_PER_TURN:
                     for named in (False, True):

@@ -31,6 +31,7 @@ async def run(effort: Effort, say: Say) -> Result:
     with temporary_folder() as folder:
         async with local_cluster(folder) as cluster, replicator.connect(cluster.endpoints()) as client:
             for number in range(effort.rounds):
+                await effort.until_quiet()
                 say(f"catch_up_time: round {number + 1} of {effort.rounds}")
                 await _once(cluster, client, puts, found, dice)
     return Result(

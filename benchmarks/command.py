@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import click
 import uvloop
@@ -41,7 +41,7 @@ def _first_line(text: str | None) -> str:
 
 
 BENCHMARKS: Final = (
-    Benchmark("put_latency", put_latency.run, _first_line(put_latency.__doc__), 5),
+    Benchmark("put_latency", put_latency.run, _first_line(put_latency.__doc__), 3),
     Benchmark("read_latency", read_latency.run, _first_line(read_latency.__doc__), 3),
     Benchmark("failover_time", failover_time.run, _first_line(failover_time.__doc__), 20),
     Benchmark("restart_time", restart_time.run, _first_line(restart_time.__doc__), 3),
@@ -64,26 +64,44 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def measure(chosen: tuple[Benchmark, ...], rounds: int | None, scale: float, json_file: Path | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for. rounds: None for the published number."""
+
+    rounds: int | None = None
+    scale: float = 1.0
+    quiet_wait_s: float = 0.0
+    json_file: Path | None = None
+
+
+def measure(chosen: tuple[Benchmark, ...], request: Request) -> None:
     """Runs them one after the other; what is done is written even if a later one fails."""
     taken = stamp()
     say(f"commit {taken['commit']}, {taken['machine']}")
     results: list[Result] = []
     for benchmark in chosen:
-        effort = Effort(rounds or benchmark.rounds, scale)
+        effort = Effort(request.rounds or benchmark.rounds, request.scale, request.quiet_wait_s)
 
         async def one(benchmark: Benchmark = benchmark, effort: Effort = effort) -> Result:
             return await benchmark.run(effort, say)
 
         results.append(uvloop.run(one()))
         click.echo(table(results[-1]) + "\n")
-        if json_file is not None:
-            write_json(json_file, taken, results)
+        if request.json_file is not None:
+            write_json(request.json_file, taken, results)
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write here."),
+        click.option(
+            "--quiet-wait",
+            "quiet_wait_s",
+            type=click.FloatRange(min=0.0),
+            default=0.0,
+            show_default=True,
+            help="Seconds to wait, before each sample, for a shared machine to be quiet.",
+        ),
         click.option(
             "--scale",
             type=click.FloatRange(min=SCALE_MIN),
@@ -99,15 +117,15 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @benchmarks.command("all", help="All of them; about 15 minutes.")
 @_options
-def run_all(rounds: int | None = None, scale: float = 1.0, json_file: Path | None = None) -> None:
-    measure(BENCHMARKS, rounds, scale, json_file)
+def run_all(**options: Any) -> None:
+    measure(BENCHMARKS, Request(**options))
 
 
 def _add(benchmark: Benchmark) -> None:
     @benchmarks.command(benchmark.name, help=benchmark.question)
     @_options
-    def run_one(rounds: int | None, scale: float, json_file: Path | None) -> None:
-        measure((benchmark,), rounds, scale, json_file)
+    def run_one(**options: Any) -> None:
+        measure((benchmark,), Request(**options))
 
 
 for _benchmark in BENCHMARKS:

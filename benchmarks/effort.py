@@ -1,21 +1,30 @@
 """How much a benchmark does, and how it says what it is doing: the two things that every benchmark is given."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from benchmarks.proc import machine_busy_s
+
 SCALE_MIN: Final = 0.001
+QUIET_CORES: Final = 0.35  # idle clusters under test included, which take about 0.1
+QUIET_LOOK_S: Final = 0.5
 
 Say: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """rounds: times that everything is repeated. scale: 1.0 for the published figures, less for a quick look."""
+    """rounds: times that everything is repeated. scale: 1.0 for the published figures, less for a quick look.
+
+    quiet_wait_s: how long to wait, before each sample, for a shared machine to be quiet; then it is taken regardless.
+    """
 
     rounds: int
     scale: float = 1.0
+    quiet_wait_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -30,6 +39,18 @@ class Effort:
     def seconds(self, full_s: float) -> float:
         """That long at this scale."""
         return full_s * self.scale
+
+    async def until_quiet(self) -> bool:
+        """True once others left the machine alone for a moment, False if they did not in time. It chooses moments, not
+        results: nothing that was measured is dropped.
+        """
+        give_up_s = time.monotonic() + self.quiet_wait_s
+        while time.monotonic() < give_up_s:
+            before_s = machine_busy_s()
+            await asyncio.sleep(QUIET_LOOK_S)
+            if machine_busy_s() - before_s < QUIET_CORES * QUIET_LOOK_S:
+                return True
+        return False
 
 
 class Stopwatch:

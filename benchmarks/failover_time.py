@@ -30,6 +30,7 @@ async def run(effort: Effort, say: Say) -> Result:
     with temporary_folder() as folder:
         async with local_cluster(folder) as cluster, replicator.connect(cluster.endpoints()) as client:
             for number in range(effort.rounds):
+                await effort.until_quiet()
                 cluster_ms, sdk_ms = await _kill_once(cluster, client, found, dice)
                 say(
                     f"failover_time: kill {number + 1} of {effort.rounds}: cluster {cluster_ms:.0f} ms, "

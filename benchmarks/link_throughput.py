@@ -110,6 +110,7 @@ async def run(effort: Effort, say: Say) -> Result:
     for number in range(effort.rounds):
         for round_trip_ms, frame_kib, window_kib in PATHS:
             say(f"link_throughput: round {number + 1} of {effort.rounds}, {round_trip_ms} ms, window {window_kib} KiB")
+            await effort.until_quiet()
             total_bytes = full_bytes if window_kib > 64 and frame_kib > 1 else SHORT_TOTAL_BYTES
             plan = Plan(round_trip_ms / 2000, frame_kib << 10, total_bytes, window_kib << 10)
             name = f"round trip {round_trip_ms} ms, frames of {frame_kib} KiB, window {window_kib} KiB"

@@ -62,6 +62,7 @@ async def _measure(subject: Subject, cell: Cell, effort: Effort, dice: random.Ra
         await subject.put(b"%016d" % dice.randrange(KEYS), value)
 
     plan = LoadPlan(cell.callers, effort.seconds(WARM_UP_S), effort.seconds(MEASURE_S))
+    await effort.until_quiet()
     return await drive(put, plan, subject.server_pids)
 
 

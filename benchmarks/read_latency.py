@@ -32,8 +32,9 @@ async def run(effort: Effort, say: Say) -> Result:
                 for callers in CALLERS:
                     label = f"{level}, {callers} caller{'s' if callers > 1 else ''}"
                     say(f"read_latency: round {number + 1} of {effort.rounds}, {label}")
+                    plan = LoadPlan(callers, effort.seconds(WARM_UP_S), effort.seconds(MEASURE_S))
                     for subject in stage.subjects:
-                        plan = LoadPlan(callers, effort.seconds(WARM_UP_S), effort.seconds(MEASURE_S))
+                        await effort.until_quiet()
                         sample = await _measure(subject, level, keys, plan, dice)
                         _collect(found, f"{label}: {subject.name}", sample)
         return Result(

@@ -56,6 +56,7 @@ async def _with_keys(folder: Path, keys: int, effort: Effort, found: Collector, 
     async with LocalCluster(plan, start_timeout_s=SERVING_TIMEOUT_S) as cluster:
         label = f"{keys:,} keys"
         for number in range(effort.rounds):
+            await effort.until_quiet()
             say(f"restart_time: {label}, round {number + 1} of {effort.rounds}")
             await _restart_all(cluster, keys, f"{label}, all three nodes", found)
             follower = await _a_follower(cluster)

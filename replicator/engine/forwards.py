@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from replicator.engine.messages import Malformed, Send
-from replicator.engine.proposals import Proposals, ProposalSink
+from replicator.engine.proposals import Proposals, ProposalSink, refuse_oversized
 from replicator.engine.read_index import ReadIndexes, ReadSink
 from replicator.model.errors import (
     NoLeader,
@@ -52,7 +52,8 @@ class Forwards:
     # Follower side -------------------------------------------------------------------------------------------------
 
     def propose(self, leader: NodeId, command: bytes, sink: ProposalSink) -> int:
-        """Asks the leader to propose. Returns the request id. Raises Overloaded."""
+        """Asks the leader to propose. Returns the request id. Raises Overloaded or InvalidArgument."""
+        refuse_oversized(command)
         request_id = self._ask(_Question(leader, write=sink))
         self._send(leader, raft_pb2.RaftMessage(forward=raft_pb2.Forward(request_id=request_id, command=command)))
         return request_id

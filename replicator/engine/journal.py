@@ -14,7 +14,7 @@ from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState
 
 CACHE_BYTES_MAX: Final = 32 << 20
-LOAD_COUNT_MAX: Final = 4096
+LOAD_COUNT_MAX: Final = 4096  # entries read, or sent, at a time
 
 
 class LogBoundsPort(Protocol):
@@ -100,14 +100,14 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
         return self._load(index, 1)[0]
 
     def batch(self, first: LogIndex, bytes_max: int) -> list[Entry]:
-        """Entries from `first` on: at least one, then as many as stay within `bytes_max` of payload."""
+        """Entries from `first` on: at least one, then as many as stay within `bytes_max` of payload, and a count."""
         assert self._first <= first <= self._last, (self._first, first, self._last)
         if first < self._tail_first:
             return self._load(first, bytes_max)
         size, start = 0, first - self._tail_first
         for stop in range(start, len(self._tail)):
             size += len(self._tail[stop].payload)
-            if size > bytes_max and stop > start:
+            if stop > start and (size > bytes_max or stop - start >= LOAD_COUNT_MAX):
                 return self._tail[start:stop]
         return self._tail[start:]
 

@@ -16,12 +16,14 @@ from replicator.engine.pump import Pump
 from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import encode_batch
 from replicator.model.clock import Clock
-from replicator.model.errors import NotLeader, OutcomeUnknown, Overloaded, ReplicatorError
+from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, Term
+from replicator.model.limits import REQUEST_BYTES_MAX
 from replicator.v1 import store_pb2
 
 ENTRY_BYTES_MAX: Final = 1 << 20  # an entry is closed once it holds this much; one command may exceed it
 ENTRY_COMMANDS_MAX: Final = 1024
+COMMAND_BYTES_MAX: Final = 2 * REQUEST_BYTES_MAX  # any request, however encoded; its entry must fit one frame of a link
 
 ProposalSink = Callable[[store_pb2.Outcome | ReplicatorError], None]
 
@@ -57,7 +59,11 @@ class Proposals:
         return len(self._queue) + self._waiting_commands
 
     def offer(self, command: bytes, sink: ProposalSink) -> Proposal:
-        """Queues a command for the next turn. Leader only. Raises NotLeader or Overloaded: nothing was proposed."""
+        """Queues a command for the next turn. Leader only.
+
+        Raises NotLeader, Overloaded or InvalidArgument: nothing was proposed.
+        """
+        refuse_oversized(command)
         if not self._graft.is_leader:
             raise NotLeader("this node is not the leader")
         if (
@@ -138,6 +144,15 @@ class Proposals:
         self._waiting_bytes += len(payload)
         self._waiting_commands += len(proposals)
         self._pump.want()
+
+
+def refuse_oversized(command: bytes) -> None:
+    """An entry that no link can carry would stop the replication of everything after it. Raises InvalidArgument."""
+    if len(command) > COMMAND_BYTES_MAX:
+        raise InvalidArgument(
+            f"a command has at most {COMMAND_BYTES_MAX} bytes, got {len(command)}; write less at once",
+            metadata={"limit_bytes": str(COMMAND_BYTES_MAX)},
+        )
 
 
 def _unknown() -> OutcomeUnknown:

@@ -225,12 +225,15 @@ class HandCluster:
         for _ in range(count_max):
             if not self.wire:
                 return
-            sender, out = self.wire.popleft()
-            if (sender, out.peer) in self.hold:
-                self.late.append((sender, out))
-            elif (sender, out.peer) not in self.cut:
-                self.hand_over(sender, out)
+            self._carry_next()
         raise AssertionError("the nodes never stop talking")
+
+    def _carry_next(self) -> None:
+        sender, out = self.wire.popleft()
+        if (sender, out.peer) in self.hold:
+            self.late.append((sender, out))
+        elif (sender, out.peer) not in self.cut:
+            self.hand_over(sender, out)
 
     def hand_over(self, sender: NodeId, out: Outgoing) -> None:
         """One frame arrives, if the link that it was sent on is still there."""
@@ -256,7 +259,7 @@ class HandCluster:
         node = self[name]
         for _ in range(100):
             while self.wire and not node.replica.graft.is_leader:
-                self.hand_over(*self.wire.popleft())
+                self._carry_next()
             if node.replica.graft.is_leader:
                 return node
             self.clock.forward(0.1)

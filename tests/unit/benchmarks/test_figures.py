@@ -75,3 +75,7 @@ def test_effort_scales_counts_but_never_to_nothing() -> None:
     for rounds, scale in ((0, 1.0), (1, 0.0)):
         with pytest.raises(ValueError, match="must be at least"):
             Effort(rounds, scale)
+
+
+async def test_without_a_wish_for_quiet_nothing_is_waited_for() -> None:
+    assert not await Effort(1).until_quiet()

@@ -26,7 +26,7 @@ def test_one_read_made_older_than_its_token_spoils_an_honest_history(seed: int) 
     covered = covered_by_token(honest)
     reads = [read for read in honest.reads() if read.carried and covered[read.carried].revision > 0]
     aged = random.Random(seed).choice(reads)
-    spoilt = replace(aged, revision=covered[aged.carried].revision - 1, token="")
+    spoilt = replace(aged, revision=covered[aged.carried].revision - 1)
     assert causal_reads.check(History.of(spoilt if read is aged else read for read in honest)) != []
 
 

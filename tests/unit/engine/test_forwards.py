@@ -1,0 +1,169 @@
+"""Calls that a follower passes on: asked once, answered on the link they were asked on, or failed."""
+
+import pytest
+
+from replicator.engine import forwards
+from replicator.engine.messages import Malformed
+from replicator.engine.replica import LinkDown, LinkUp
+from replicator.model.errors import (
+    Internal,
+    NoLeader,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    ReplicatorError,
+    ShuttingDown,
+    StorageFull,
+)
+from replicator.model.ids import LogIndex
+from replicator.v1 import raft_pb2, store_pb2
+from tests.support.commands import put
+from tests.support.replicas import NAMES, HandCluster, bodies, frame
+
+A, B, C = NAMES[:3]
+Answers = list[store_pb2.Outcome | LogIndex | ReplicatorError]
+
+
+def a_cluster() -> HandCluster:
+    cluster = HandCluster(3)
+    cluster.elect(A)
+    return cluster
+
+
+def test_a_forwarded_write_is_applied_once_and_its_outcome_comes_back() -> None:
+    cluster, answers = a_cluster(), Answers()
+    cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    cluster.take(B)
+    cluster.deliver()
+
+    assert isinstance(answers[0], store_pb2.Outcome)
+    assert answers[0].revision == cluster[A].disk.store.revision == 1
+
+
+def test_a_forwarded_read_comes_back_with_a_point_of_the_log() -> None:
+    cluster, answers = a_cluster(), Answers()
+    last = cluster.write(b"k")
+    cluster[B].replica.forwards.read_index(A, answers.append)
+    cluster.take(B)
+    cluster.deliver()
+
+    assert answers == [last]
+
+
+def test_who_does_not_lead_says_so_and_proposes_nothing() -> None:
+    cluster, writes, reads = a_cluster(), Answers(), Answers()
+    cluster[B].replica.forwards.propose(C, put(b"k"), writes.append)
+    cluster[B].replica.forwards.read_index(C, reads.append)
+    cluster.take(B)
+    cluster.deliver()
+
+    assert [type(answer) for answer in writes] == [NotLeader]
+    assert [type(answer) for answer in reads] == [NoLeader]
+    assert cluster[A].disk.store.revision == 0
+
+
+def test_a_link_that_falls_leaves_a_write_unknown_and_a_read_free_to_repeat() -> None:
+    cluster, writes, reads = a_cluster(), Answers(), Answers()
+    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster[B].turn()
+    cluster[B].turn(LinkDown(A, cluster[B].replica.link_epoch(A) or 0))
+
+    assert [type(answer) for answer in writes] == [OutcomeUnknown]
+    assert [type(answer) for answer in reads] == [NoLeader]
+
+
+def test_a_leader_answers_on_the_link_it_was_asked_on_or_not_at_all() -> None:
+    """A peer that restarted counts its requests from one again: an old answer would be taken for a new one."""
+    cluster = a_cluster()
+    epoch = cluster[A].replica.link_epoch(B) or 0
+    cluster.hold = frozenset({(A, B)})
+    cluster.take(A, frame(B, epoch, forward=raft_pb2.Forward(request_id=1, command=put(b"k"))))
+    cluster.take(A, frame(B, epoch, read_index=raft_pb2.ReadIndex(request_id=2)))
+    cluster.take(A, LinkDown(B, epoch), LinkUp(B, epoch + 50))
+    cluster.deliver()
+    told = [out for _, out in cluster.late]
+
+    assert cluster[A].disk.store.revision == 1  # C alone was enough to commit it
+    assert bodies(told, "forward_reply") == []
+    assert bodies(told, "read_index_reply") == []
+
+
+def test_an_answer_of_somebody_else_than_was_asked_is_ignored() -> None:
+    cluster, answers = a_cluster(), Answers()
+    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    cluster[B].hear(C, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="NOT_LEADER"))
+    assert answers == []
+    cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="STORAGE_FULL"))
+
+    assert [type(answer) for answer in answers] == [StorageFull]
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    cluster, answers = a_cluster(), Answers()
+    request_id = cluster[B].replica.forwards.read_index(A, answers.append)
+    for _ in range(2):
+        cluster[B].hear(A, read_index_reply=raft_pb2.ReadIndexReply(request_id=request_id, index=1))
+
+    assert answers == [1]
+
+
+def test_an_answer_nobody_waits_for_any_more_is_ignored() -> None:
+    cluster, answers = a_cluster(), Answers()
+    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    cluster[B].replica.forwards.forget(request_id)
+    cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="NOT_LEADER"))
+
+    assert answers == []
+
+
+def test_a_reason_of_a_newer_release_promises_nothing() -> None:
+    """Whether the write happened cannot be known from a word that this release does not know."""
+    cluster, answers = a_cluster(), Answers()
+    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="SOMETHING_NEW"))
+
+    assert isinstance(answers[0], Internal)
+    assert answers[0].applied == "unknown"
+
+
+def test_an_answer_that_does_not_decode_ends_the_link_and_leaves_the_outcome_unknown() -> None:
+    cluster, answers = a_cluster(), Answers()
+    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    reply = raft_pb2.ForwardReply(request_id=request_id, outcome=b"\xff\xff")
+    with pytest.raises(Malformed):
+        cluster[B].replica.forwards.write_reply(A, reply)
+
+    assert [type(answer) for answer in answers] == [OutcomeUnknown]
+
+
+def test_a_draining_leader_refuses_writes_of_others_and_still_confirms_reads() -> None:
+    cluster, writes, reads = a_cluster(), Answers(), Answers()
+    cluster[A].replica.forwards.refusing = True
+    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster.take(B)
+    cluster.deliver()
+
+    assert [type(answer) for answer in writes] == [ShuttingDown]
+    assert len(reads) == 1
+    assert not isinstance(reads[0], ReplicatorError)
+
+
+def test_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwards, "PENDING_MAX", 3)
+    cluster = a_cluster()
+    for _ in range(3):
+        cluster[B].replica.forwards.propose(A, put(b"k"), lambda _result: None)
+    with pytest.raises(Overloaded):
+        cluster[B].replica.forwards.read_index(A, lambda _result: None)
+
+
+def test_a_node_that_stops_fails_what_it_asked() -> None:
+    cluster, writes, reads = a_cluster(), Answers(), Answers()
+    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster[B].replica.forwards.fail_all("this node stops")
+
+    assert [type(answer) for answer in writes] == [OutcomeUnknown]
+    assert [type(answer) for answer in reads] == [NoLeader]
