@@ -7,7 +7,7 @@ import asyncio
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -91,13 +91,18 @@ async def converged_hashes(cluster: LocalCluster) -> dict[str, tuple[int, str, s
         await asyncio.sleep(0.05)
 
 
-async def test_no_kill_loses_or_doubles_a_write(tmp_path: Path) -> None:
-    """Acknowledged means durable on a majority and applied exactly once, whatever is killed and whenever."""
+@pytest.mark.parametrize("log_entries_max", [100_000, 64], ids=["whole-log", "short-log"])
+async def test_no_kill_loses_or_doubles_a_write(tmp_path: Path, log_entries_max: int) -> None:
+    """Acknowledged means durable on a majority and applied exactly once, whatever is killed and whenever.
+
+    With a short log, nodes come back to entries that are compacted away, and snapshots are made amid the kills.
+    """
     seed = int(os.environ.get("KILL_SEED", random.SystemRandom().randrange(1 << 32)))
     print(f"KILL_SEED={seed}")
     dice, ledger = random.Random(seed), Ledger()
+    plan = plan_cluster(tmp_path, ["eu", "us", "ap"], profile="lan")
     async with (
-        LocalCluster(plan_cluster(tmp_path, ["eu", "us", "ap"], profile="lan")) as cluster,
+        LocalCluster(replace(plan, more_toml=f"[storage]\nlog_entries_max = {log_entries_max}\n")) as cluster,
         replicator.connect(cluster.endpoints()) as client,
     ):
         writers = [asyncio.create_task(write_orders(client, f"w{n}", ledger)) for n in range(WRITERS)]
