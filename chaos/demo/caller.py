@@ -21,6 +21,7 @@ class Traffic:
     """What all workers share. writes_in_flight: sent, not answered yet. complaints: of readers, about broken words.
 
     acknowledged, unknown, reads: running totals, for whoever watches. served: workers that have had a call succeed.
+    answered_by: worker -> the node that answered its last read.
     """
 
     history: History
@@ -29,6 +30,7 @@ class Traffic:
     unknown: int = 0
     reads: int = 0
     served: set[str] = field(default_factory=set)
+    answered_by: dict[str, str] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
 
     def record(self, operation: Operation) -> None:
@@ -39,6 +41,8 @@ class Traffic:
         self.reads += operation.kind is Kind.READ and operation.result is Result.OK
         if operation.result is Result.OK:
             self.served.add(operation.worker)
+        if operation.node:
+            self.answered_by[operation.worker] = operation.node
 
 
 @dataclass(frozen=True, slots=True)

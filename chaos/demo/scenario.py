@@ -28,7 +28,7 @@ class Timetable:
 
     steady_s: float = 12.0
     leaderless_s: float = 14.0
-    returned_s: float = 10.0
+    returned_s: float = 6.0
     cut_s: float = 14.0
     healed_s: float = 10.0
 
@@ -120,6 +120,8 @@ class Scenario:
         self._screen.say(
             f"{node_id} is back, with everything it missed, after {kill.came_back_s - kill.restarted_s:.1f} s"
         )
+        await self._until(lambda: self._is_read_at_home(kill))  # clients look for better nodes every few seconds only
+        self._screen.say(f"all reads in {kill.region} are local again")
 
     async def _cut_off(self) -> Cutting:
         leader_region = self._stage.region_of(await self._leader())
@@ -143,6 +145,10 @@ class Scenario:
         cutting.converged_s = time.monotonic()
         cutting.bytes_after = network.bytes_delivered(cutting.region) - cutting.bytes_before - cutting.bytes_during
         self._screen.say(f"{cutting.region} caught up {cutting.converged_s - cutting.healed_s:.1f} s after the heal")
+
+    async def _is_read_at_home(self, kill: Kill) -> bool:
+        answered_by = self._shop.traffic.answered_by.items()
+        return all(node == kill.node for worker, node in answered_by if worker.startswith(f"{kill.region}/"))
 
     async def _leader(self) -> NodeId:
         return await self._stage.cluster.leader(RECOVERY_S_MAX)

@@ -19,6 +19,7 @@ from chaos.demo.stage import ROUND_TRIP_S
 from chaos.demo.verdict import Outcome, Promise, Verdict
 from chaos.demo.verify import Ending
 
+WIDE_CHARS: Final = 118
 HASH_CHARS: Final = 12  # as many as tell two states apart by eye
 
 
@@ -38,7 +39,12 @@ def show(report: Report, console: Console) -> None:
     """Prints the summary."""
     console.print()
     console.print(_headline(report))
-    parts: list[RenderableType] = [_promises(report.verdict), _regions(report), _troubles(report), _nodes(report)]
+    parts: list[RenderableType] = [
+        _promises(report.verdict, console.width),
+        _regions(report),
+        _troubles(report),
+        _nodes(report),
+    ]
     missing = [f"{guard.name}: {guard.detail}" for guard in report.verdict.guards if not guard.passed]
     if missing:
         parts.insert(0, _unproven(missing))
@@ -74,40 +80,45 @@ def _what_happened(chronicle: Chronicle) -> str:
     return ", and ".join(events) or "nothing went wrong"
 
 
-def _promises(verdict: Verdict) -> Table:
+def _promises(verdict: Verdict, width: int) -> Table:
+    """The meaning stands beside the promise if there is room, else below it."""
+    is_wide = width >= WIDE_CHARS
     table = _table("What was promised")
-    for column in ("", "promise", "broken", "checked on"):
-        table.add_column(column, justify="right" if column in ("broken", "checked on") else "left")
-    table.add_column("which means", style="dim")
+    table.add_column()
+    table.add_column("promise")
+    table.add_column("broken", justify="right")
+    table.add_column("checked on", justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("which means")
     for promise in verdict.promises:
         style = "bold red" if promise.breaches else "green"
-        mark = Text("✗" if promise.breaches else "✓", style=style)
+        mark, count = Text("✗" if promise.breaches else "✓", style=style), Text(f"{promise.breaches}", style=style)
         checked = f"{promise.checked:,} {promise.what}"
-        table.add_row(mark, promise.title, Text(f"{promise.breaches}", style=style), checked, _meaning(promise))
+        if is_wide:
+            table.add_row(mark, promise.title, count, checked, _meaning(promise))
+        else:
+            table.add_row(mark, Group(promise.title, _meaning(promise)), count, checked)
     return table
 
 
 def _meaning(promise: Promise) -> RenderableType:
-    if not promise.evidence:
-        return promise.meaning
-    return Group(promise.meaning, *(Text(f"• {example}", style="red") for example in promise.evidence))
+    evidence = (Text(f"• {example}", style="red") for example in promise.evidence)
+    return Group(Text(promise.meaning, style="dim"), *evidence)
 
 
 def _regions(report: Report) -> Table:
-    table = _table("How fast it was (half of the calls took at most p50, 99 of 100 at most p99; milliseconds)")
+    table = _table("How fast it was, in milliseconds (p50: half of the calls, p99: 99 of 100 took no longer)")
     headings = (
         "region",
         "round trip\nto leader",
-        "least that a\nwrite can take",
-        "write\np50 / p99",
-        "write, troubles\nincluded p50 / p99",
-        "local read\np50 / p99",
-        "read of fresh news\np50 / p99",
-        "writes",
-        "reads",
+        "write,\nat least",
+        "write\np50/p99",
+        "in trouble\np50/p99",
+        "local read\np50/p99",
+        "fresh news\np50/p99",
     )
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left")
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for row in report.figures.regions:
         table.add_row(
             row.region,
@@ -117,13 +128,12 @@ def _regions(report: Report) -> Table:
             _both(row.writes_whole_run),
             _both(row.local_reads),
             _both(row.news_reads),
-            f"{row.writes_whole_run.count:,}",
-            f"{row.local_reads.count + row.news_reads.count:,}",
         )
     table.caption = (
-        f"The leader was {report.chronicle.first_leader or 'unknown'}. A write goes to the leader and from there to "
-        "the nearest other region: that much distance it cannot save. A local read asks the region's own node. Fresh "
-        "news: the causal token of a write in another region arrived ahead of the data, and the read waited for it."
+        f"write: while all was well, with {report.chronicle.first_leader or 'nobody'} leading. It goes to the leader "
+        "and from there to the nearest other region; that distance is the least it can take. in trouble: the whole "
+        "run, faults included. local read: of the region's own node. fresh news: a local read with the causal token of "
+        "a write in another region, which arrived ahead of the data, so that the read had to wait for it."
     )
     return table
 
@@ -201,11 +211,11 @@ def _table(title: str) -> Table:
 
 
 def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{1000 * seconds:.1f}" if seconds < 0.01 else f"{1000 * seconds:.0f}"
+    return "-" if seconds is None else f"{1000 * seconds:.1f}" if 0 < seconds < 0.01 else f"{1000 * seconds:.0f}"
 
 
 def _both(latency: Latency) -> str:
-    return f"{_ms(latency.p50_s)} / {_ms(latency.p99_s)}"
+    return f"{_ms(latency.p50_s)}/{_ms(latency.p99_s)}"
 
 
 def _s(seconds: float | None) -> str:

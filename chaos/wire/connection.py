@@ -103,12 +103,19 @@ class Pipe:
         if content is End.RESET:
             self._connection.kill()
         elif content is End.EOF:
-            self.ended = True
-            self.sink.write_eof()
-            self._connection.close_if_ended()
+            self._end_sink(self.sink)
         else:
             self.sink.write(content)
             self._connection.count(self._direction, len(content))
+
+    def _end_sink(self, sink: asyncio.Transport) -> None:
+        try:
+            sink.write_eof()
+        except OSError:  # the sink has gone, and asyncio does not know yet, since nothing is being read from it
+            sink.abort()  # its own end then travels back, as far as the line lets it
+            return
+        self.ended = True
+        self._connection.close_if_ended()
 
     def _pause_source(self) -> None:
         self._source_is_paused = True

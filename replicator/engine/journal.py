@@ -102,14 +102,10 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
     def batch(self, first: LogIndex, bytes_max: int) -> list[Entry]:
         """Entries from `first` on: at least one, then as many as stay within `bytes_max` of payload, and a count."""
         assert self._first <= first <= self._last, (self._first, first, self._last)
-        if first < self._tail_first:
-            return self._load(first, bytes_max)
-        size, start = 0, first - self._tail_first
-        for stop in range(start, len(self._tail)):
-            size += len(self._tail[stop].payload)
-            if stop > start and (size > bytes_max or stop - start >= LOAD_COUNT_MAX):
-                return self._tail[start:stop]
-        return self._tail[start:]
+        if first < self._tail_first:  # not beyond the window: what this turn has truncated is still on disk
+            held = self._load(first, bytes_max)[: self._tail_first - first]
+            return _within(bytes_max, held, 0)
+        return _within(bytes_max, self._tail, first - self._tail_first)
 
     def take(self) -> tuple[LogIndex | None, tuple[Entry, ...], HardState | None]:
         """What became pending since the last take: truncation, entries to append, hard state if it changed.
@@ -234,6 +230,16 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
 
     def _destroy(self) -> None:
         """Nothing to close: the environment belongs to storage."""
+
+
+def _within(bytes_max: int, entries: list[Entry], start: int) -> list[Entry]:
+    """Entries from position `start` on: one at least, LOAD_COUNT_MAX at most, more than one only within `bytes_max`."""
+    size, stop = len(entries[start].payload), start + 1
+    end = min(len(entries), start + LOAD_COUNT_MAX)
+    while stop < end and size + len(entries[stop].payload) <= bytes_max:
+        size += len(entries[stop].payload)
+        stop += 1
+    return entries[start:stop]
 
 
 class _Span(Sequence[Entry]):

@@ -3,16 +3,17 @@
 import asyncio
 import hashlib
 import random
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import uvloop
 
 from chaos.wire import CutMode, DeadEnd, Direction, Latency, LineSettings, Link, LinkSettings, Loss, Network, Route
+from chaos.wire.reset import reset
 from replicator.dev import free_ports
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -288,12 +289,28 @@ async def test_the_death_of_one_end_reaches_the_other() -> None:
         stream = await dial(link)
         await ask(stream, b"x")
         server_side = target.streams[0][1]
-        sock = server_side.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-        server_side.transport.abort()
+        reset(cast(asyncio.Transport, server_side.transport))
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(stream[0].readexactly(1), DEADLINE_S)
         stream[1].close()
+
+
+@on_both_loops
+async def test_the_end_of_a_stream_may_find_that_the_other_side_is_gone() -> None:
+    """While one way is stalled nothing is heard from that side, not even that it has reset the connection."""
+    async with a_target() as (target, address), Link(0, address) as link:
+        reader, writer = await dial(link)
+        await ask((reader, writer), b"x")
+        link.cut(CutMode.STALL, Direction.BACKWARD)
+        server_side = target.streams[0][1]
+        reset(cast(asyncio.Transport, server_side.transport))
+        await until(lambda: server_side.transport.get_extra_info("socket").fileno() == -1)
+        writer.write_eof()
+        assert await hears_nothing((reader, writer))
+        link.heal()
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), DEADLINE_S)
+        writer.close()
 
 
 @on_both_loops
