@@ -247,6 +247,10 @@ class Graft:
         assert index > self.match_index(peer), "what a peer has acknowledged is never sent again"
         self._engine._SyncObj__raftNextIndex[self._peers[peer]] = index
 
+    def forget_match(self, peer: NodeId, index: LogIndex) -> None:
+        """The peer holds no more than `index`, whatever it acknowledged before. What is committed stays committed."""
+        self._engine._SyncObj__raftMatchIndex[self._peers[peer]] = index
+
     def match_index(self, peer: NodeId) -> LogIndex:
         """Highest index that the peer has acknowledged in this term; leader only."""
         return LogIndex(self._engine._SyncObj__raftMatchIndex[self._peers[peer]])

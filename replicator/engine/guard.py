@@ -5,6 +5,7 @@ The numbers are those of the table in design.md, kept in docs/raft.md: 1 appends
 Must not know: sockets, disks, asyncio. Every handler is synchronous and runs inside a turn.
 """
 
+import logging
 from typing import Any
 
 from replicator.core.freshness import Freshness
@@ -18,6 +19,8 @@ from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry
 from replicator.model.observe import Observer, Signal
 from replicator.v1 import raft_pb2
+
+_LOG = logging.getLogger(__name__)
 
 
 class Guard:
@@ -73,6 +76,8 @@ class Guard:
         progress.peer_clock_ms = reply.clock_ms
         sent_up_to = self._graft.next_index(peer)
         self._graft.receive(peer, _next_node_idx(LogIndex(reply.next_index), success=reply.success))
+        if rewind and reply.last_index < self._graft.match_index(peer):
+            self._note_lost_disk(peer, LogIndex(reply.last_index))
         match = self._graft.match_index(peer)
         if rewind:  # one correction; rejections of what was sent before it are void
             self._observer.count(Signal.APPENDS_REJECTED)
@@ -87,6 +92,18 @@ class Guard:
             self._graft.set_next_index(peer, LogIndex(max(sent_up_to, match + 1)))
             if sent_up_to <= last and progress.has_room():
                 self._pump.want()
+
+    def _note_lost_disk(self, peer: NodeId, last_index: LogIndex) -> None:
+        """Within one term a follower never gives back what it acknowledged: its disk was lost, or put back from a copy.
+
+        It is sent everything again. Until it has caught up, the group has one copy less than it believes.
+        """
+        _LOG.error(
+            "peer=%s acknowledged %d entries and now holds %d: its data were lost or replaced; sending them again. "
+            "Acknowledged writes are at risk until it has caught up: see docs/operating.md, a lost or damaged disk",
+            peer, self._graft.match_index(peer), last_index,
+        )  # fmt: skip
+        self._graft.forget_match(peer, last_index)
 
     def request_vote(self, peer: NodeId, request: raft_pb2.RequestVote) -> None:
         """A peer campaigns."""
@@ -165,6 +182,7 @@ class Guard:
             rewind=rewind,
             next_index=following,
             clock_ms=int(self._clock.monotonic_s() * 1000),
+            last_index=self._journal.last_index,
         )
         return raft_pb2.RaftMessage(append_reply=reply)
 

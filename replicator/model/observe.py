@@ -13,7 +13,6 @@ class Signal(Enum):
     ROLE_CHANGES = "replicator.engine.role_changes"  # counter by role
     FRAMES_DROPPED = "replicator.engine.frames_dropped"  # counter by cause
     APPENDS_REJECTED = "replicator.engine.appends_rejected"  # counter
-    FORWARDS = "replicator.engine.forwards"  # counter by outcome
     DUPLICATES_SUPPRESSED = "replicator.machine.duplicates_suppressed"  # counter
     CALL_S = "replicator.api.call_s"  # histogram by method and code
     LOOP_LAG_S = "replicator.node.loop_lag_s"  # histogram

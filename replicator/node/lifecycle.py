@@ -184,10 +184,7 @@ def report_failure(config: NodeConfig, failure: BaseException) -> None:
 
 def _storage_remedy(failure: StorageFailed, data_dir: str) -> str:
     if isinstance(failure, CorruptData):
-        return (
-            f"Remedy: while all other nodes are up, move {data_dir} away and start this node again; "
-            "it copies the data from them"
-        )
+        return f"Remedy: docs/operating.md, a lost or damaged disk, before {data_dir} is touched"
     return (
         f"Nothing of the failed write was acknowledged. Remedy: check the disk under {data_dir} (kernel log, SMART), "
         "then start the node again"

@@ -34,7 +34,6 @@ INSTRUMENTS: Final[Mapping[Signal, InstrumentSpec]] = {
     Signal.ROLE_CHANGES: InstrumentSpec("counter", "Role changes of this node, by new role"),
     Signal.FRAMES_DROPPED: InstrumentSpec("counter", "Peer frames dropped, by cause"),
     Signal.APPENDS_REJECTED: InstrumentSpec("counter", "Appends of a leader that this node refused"),
-    Signal.FORWARDS: InstrumentSpec("counter", "Writes forwarded to the leader, by outcome"),
     Signal.DUPLICATES_SUPPRESSED: InstrumentSpec("counter", "Retried writes answered from the session, not applied"),
     Signal.CALL_S: InstrumentSpec("histogram", "API calls, by method and code", _SECONDS),
     Signal.LOOP_LAG_S: InstrumentSpec("histogram", "How late the event loop runs a timer", _SECONDS),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/raft.proto\x12\rreplicator.v1\"\xae\x05\n\x0bRaftMessage\x12\x36\n\x0e\x61ppend_entries\x18\x01 \x01(\x0b\x32\x1c.replicator.v1.AppendEntriesH\x00\x12\x32\n\x0c\x61ppend_reply\x18\x02 \x01(\x0b\x32\x1a.replicator.v1.AppendReplyH\x00\x12\x32\n\x0crequest_vote\x18\x03 \x01(\x0b\x32\x1a.replicator.v1.RequestVoteH\x00\x12.\n\nvote_reply\x18\x04 \x01(\x0b\x32\x18.replicator.v1.VoteReplyH\x00\x12*\n\x08pre_vote\x18\x05 \x01(\x0b\x32\x16.replicator.v1.PreVoteH\x00\x12\x35\n\x0epre_vote_reply\x18\x06 \x01(\x0b\x32\x1b.replicator.v1.PreVoteReplyH\x00\x12.\n\nstale_term\x18\x07 \x01(\x0b\x32\x18.replicator.v1.StaleTermH\x00\x12\x30\n\x0btimeout_now\x18\x08 \x01(\x0b\x32\x19.replicator.v1.TimeoutNowH\x00\x12)\n\x07\x66orward\x18\t \x01(\x0b\x32\x16.replicator.v1.ForwardH\x00\x12\x34\n\rforward_reply\x18\n \x01(\x0b\x32\x1b.replicator.v1.ForwardReplyH\x00\x12.\n\nread_index\x18\x0b \x01(\x0b\x32\x18.replicator.v1.ReadIndexH\x00\x12\x39\n\x10read_index_reply\x18\x0c \x01(\x0b\x32\x1d.replicator.v1.ReadIndexReplyH\x00\x12\x36\n\x0esnapshot_offer\x18\r \x01(\x0b\x32\x1c.replicator.v1.SnapshotOfferH\x00\x42\x06\n\x04\x62ody\"8\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"\xdb\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x12\n\nprev_index\x18\x03 \x01(\x04\x12\x11\n\tprev_term\x18\x04 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\x12(\n\x07\x65ntries\x18\x06 \x03(\x0b\x32\x17.replicator.v1.LogEntry\x12\x1a\n\recho_clock_ms\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\rquorum_age_ms\x18\x08 \x01(\x04\x42\x10\n\x0e_echo_clock_ms\"s\n\x0b\x41ppendReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x04\x12\x0f\n\x07success\x18\x03 \x01(\x08\x12\x0e\n\x06rewind\x18\x04 \x01(\x08\x12\x12\n\nnext_index\x18\x05 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x06 \x01(\x04\"B\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\"\x19\n\tVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\">\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\"A\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x19\n\tStaleTerm\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x8f\x01\n\rSnapshotOffer\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x12\n\nindex_term\x18\x04 \x01(\x04\x12\x14\n\x0crolling_hash\x18\x05 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\".\n\x07\x46orward\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"R\n\x0c\x46orwardReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x11\n\x07outcome\x18\x02 \x01(\x0cH\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x42\x08\n\x06result\"\x1f\n\tReadIndex\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\"R\n\x0eReadIndexReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x05index\x18\x02 \x01(\x04H\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x42\x08\n\x06resultb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/raft.proto\x12\rreplicator.v1\"\xae\x05\n\x0bRaftMessage\x12\x36\n\x0e\x61ppend_entries\x18\x01 \x01(\x0b\x32\x1c.replicator.v1.AppendEntriesH\x00\x12\x32\n\x0c\x61ppend_reply\x18\x02 \x01(\x0b\x32\x1a.replicator.v1.AppendReplyH\x00\x12\x32\n\x0crequest_vote\x18\x03 \x01(\x0b\x32\x1a.replicator.v1.RequestVoteH\x00\x12.\n\nvote_reply\x18\x04 \x01(\x0b\x32\x18.replicator.v1.VoteReplyH\x00\x12*\n\x08pre_vote\x18\x05 \x01(\x0b\x32\x16.replicator.v1.PreVoteH\x00\x12\x35\n\x0epre_vote_reply\x18\x06 \x01(\x0b\x32\x1b.replicator.v1.PreVoteReplyH\x00\x12.\n\nstale_term\x18\x07 \x01(\x0b\x32\x18.replicator.v1.StaleTermH\x00\x12\x30\n\x0btimeout_now\x18\x08 \x01(\x0b\x32\x19.replicator.v1.TimeoutNowH\x00\x12)\n\x07\x66orward\x18\t \x01(\x0b\x32\x16.replicator.v1.ForwardH\x00\x12\x34\n\rforward_reply\x18\n \x01(\x0b\x32\x1b.replicator.v1.ForwardReplyH\x00\x12.\n\nread_index\x18\x0b \x01(\x0b\x32\x18.replicator.v1.ReadIndexH\x00\x12\x39\n\x10read_index_reply\x18\x0c \x01(\x0b\x32\x1d.replicator.v1.ReadIndexReplyH\x00\x12\x36\n\x0esnapshot_offer\x18\r \x01(\x0b\x32\x1c.replicator.v1.SnapshotOfferH\x00\x42\x06\n\x04\x62ody\"8\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"\xdb\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x12\n\nprev_index\x18\x03 \x01(\x04\x12\x11\n\tprev_term\x18\x04 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\x12(\n\x07\x65ntries\x18\x06 \x03(\x0b\x32\x17.replicator.v1.LogEntry\x12\x1a\n\recho_clock_ms\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\rquorum_age_ms\x18\x08 \x01(\x04\x42\x10\n\x0e_echo_clock_ms\"\x87\x01\n\x0b\x41ppendReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x04\x12\x0f\n\x07success\x18\x03 \x01(\x08\x12\x0e\n\x06rewind\x18\x04 \x01(\x08\x12\x12\n\nnext_index\x18\x05 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x06 \x01(\x04\x12\x12\n\nlast_index\x18\x07 \x01(\x04\"B\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\"\x19\n\tVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\">\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\"A\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x19\n\tStaleTerm\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x8f\x01\n\rSnapshotOffer\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x12\n\nindex_term\x18\x04 \x01(\x04\x12\x14\n\x0crolling_hash\x18\x05 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\".\n\x07\x46orward\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"R\n\x0c\x46orwardReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x11\n\x07outcome\x18\x02 \x01(\x0cH\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x42\x08\n\x06result\"\x1f\n\tReadIndex\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\"R\n\x0eReadIndexReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x05index\x18\x02 \x01(\x04H\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x42\x08\n\x06resultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,28 +37,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGENTRY']._serialized_end=788
   _globals['_APPENDENTRIES']._serialized_start=791
   _globals['_APPENDENTRIES']._serialized_end=1010
-  _globals['_APPENDREPLY']._serialized_start=1012
-  _globals['_APPENDREPLY']._serialized_end=1127
-  _globals['_REQUESTVOTE']._serialized_start=1129
-  _globals['_REQUESTVOTE']._serialized_end=1195
-  _globals['_VOTEREPLY']._serialized_start=1197
-  _globals['_VOTEREPLY']._serialized_end=1222
-  _globals['_PREVOTE']._serialized_start=1224
-  _globals['_PREVOTE']._serialized_end=1286
-  _globals['_PREVOTEREPLY']._serialized_start=1288
-  _globals['_PREVOTEREPLY']._serialized_end=1353
-  _globals['_STALETERM']._serialized_start=1355
-  _globals['_STALETERM']._serialized_end=1380
-  _globals['_TIMEOUTNOW']._serialized_start=1382
-  _globals['_TIMEOUTNOW']._serialized_end=1408
-  _globals['_SNAPSHOTOFFER']._serialized_start=1411
-  _globals['_SNAPSHOTOFFER']._serialized_end=1554
-  _globals['_FORWARD']._serialized_start=1556
-  _globals['_FORWARD']._serialized_end=1602
-  _globals['_FORWARDREPLY']._serialized_start=1604
-  _globals['_FORWARDREPLY']._serialized_end=1686
-  _globals['_READINDEX']._serialized_start=1688
-  _globals['_READINDEX']._serialized_end=1719
-  _globals['_READINDEXREPLY']._serialized_start=1721
-  _globals['_READINDEXREPLY']._serialized_end=1803
+  _globals['_APPENDREPLY']._serialized_start=1013
+  _globals['_APPENDREPLY']._serialized_end=1148
+  _globals['_REQUESTVOTE']._serialized_start=1150
+  _globals['_REQUESTVOTE']._serialized_end=1216
+  _globals['_VOTEREPLY']._serialized_start=1218
+  _globals['_VOTEREPLY']._serialized_end=1243
+  _globals['_PREVOTE']._serialized_start=1245
+  _globals['_PREVOTE']._serialized_end=1307
+  _globals['_PREVOTEREPLY']._serialized_start=1309
+  _globals['_PREVOTEREPLY']._serialized_end=1374
+  _globals['_STALETERM']._serialized_start=1376
+  _globals['_STALETERM']._serialized_end=1401
+  _globals['_TIMEOUTNOW']._serialized_start=1403
+  _globals['_TIMEOUTNOW']._serialized_end=1429
+  _globals['_SNAPSHOTOFFER']._serialized_start=1432
+  _globals['_SNAPSHOTOFFER']._serialized_end=1575
+  _globals['_FORWARD']._serialized_start=1577
+  _globals['_FORWARD']._serialized_end=1623
+  _globals['_FORWARDREPLY']._serialized_start=1625
+  _globals['_FORWARDREPLY']._serialized_end=1707
+  _globals['_READINDEX']._serialized_start=1709
+  _globals['_READINDEX']._serialized_end=1740
+  _globals['_READINDEXREPLY']._serialized_start=1742
+  _globals['_READINDEXREPLY']._serialized_end=1824
 # @@protoc_insertion_point(module_scope)

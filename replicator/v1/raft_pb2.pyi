@@ -170,12 +170,15 @@ class AppendReply(_message.Message):
     REWIND_FIELD_NUMBER: _builtins.int
     NEXT_INDEX_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
+    LAST_INDEX_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     answers: _builtins.int
     success: _builtins.bool
     rewind: _builtins.bool
     next_index: _builtins.int
     clock_ms: _builtins.int
+    last_index: _builtins.int
+    """Last entry that the sender holds."""
     def __init__(
         self,
         *,
@@ -185,10 +188,11 @@ class AppendReply(_message.Message):
         rewind: _builtins.bool = ...,
         next_index: _builtins.int = ...,
         clock_ms: _builtins.int = ...,
+        last_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "clock_ms", b"clock_ms", "next_index", b"next_index", "rewind", b"rewind", "success", b"success", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "clock_ms", b"clock_ms", "last_index", b"last_index", "next_index", b"next_index", "rewind", b"rewind", "success", b"success", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,7 +13,6 @@ from replicator.model.values import NodeStatus
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
-LOG_ENTRIES_MAX = 64
 WRITES = 400
 
 
@@ -34,12 +33,14 @@ async def write_one_by_one(client: replicator.Client, first: int, count: int) ->
         await client.put(b"key/%06d" % number, b"%d" % number, timeout_s=20.0)
 
 
-@pytest.mark.parametrize("wiped", [False, True], ids=["behind", "wiped"])
-async def test_a_node_beyond_the_log_comes_back_by_snapshot(tmp_path: Path, wiped: bool) -> None:
-    """It holds everything then, exactly-once results included, and goes on with the log from there."""
+@pytest.mark.parametrize(
+    ("wiped", "log_entries_max"), [(False, 64), (True, 64), (True, 100_000)], ids=["behind", "wiped", "wiped-whole-log"]
+)
+async def test_a_node_that_lacks_entries_comes_back(tmp_path: Path, wiped: bool, log_entries_max: int) -> None:
+    """By a snapshot if they are compacted away, by the log if not; it holds everything then, and goes on from there."""
     plan = replace(
         plan_cluster(tmp_path, ["eu", "us", "ap"], profile="lan"),
-        more_toml=f"[storage]\nlog_entries_max = {LOG_ENTRIES_MAX}\n",
+        more_toml=f"[storage]\nlog_entries_max = {log_entries_max}\n",
     )
     async with LocalCluster(plan) as cluster, replicator.connect(cluster.endpoints()) as client:
         await write_one_by_one(client, 0, 20)
@@ -58,7 +59,9 @@ async def test_a_node_beyond_the_log_comes_back_by_snapshot(tmp_path: Path, wipe
         statuses = await standing_alike(cluster)
         assert len({(s.rolling_hash, s.state_hash) for s in statuses.values()}) == 1
         log = cluster.nodes[away].plan.log_file.read_text()
-        assert "snapshot installed" in log
+        assert ("snapshot installed" in log) == (log_entries_max < WRITES)
+        if wiped:
+            assert "its data were lost or replaced" in cluster.nodes[leader].plan.log_file.read_text()
         async with replicator.connect([cluster.nodes[away].plan.api]) as reader:
             assert len([pair async for pair in reader.scan(prefix=b"key/")]) == 20 + WRITES + 200
         assert not list(cluster.nodes[away].plan.data_dir.glob("incoming/*")), "nothing is left lying about"

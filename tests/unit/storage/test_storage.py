@@ -1,6 +1,5 @@
 """The facade: turns in, outcomes and reads out."""
 
-import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,12 +7,11 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from replicator.model.errors import CorruptData, DataDirectoryError, Overloaded, StorageFailed
+from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed
 from replicator.model.ids import LogIndex, NodeId, Revision, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage import InvariantViolated, LogBounds, ScanPage, Storage, StorageWriter, env
 from replicator.storage import reads as reads_module
-from replicator.storage import writer as writer_module
 from tests.support.commands import a_turn, an_entry, delete, put
 from tests.support.storage_process import BIG_VALUE, SIZE_MAX_BYTES, next_turn, opened
 
@@ -257,22 +255,8 @@ def test_a_closed_storage_refuses_politely(tmp_path: Path) -> None:
     assert storage.data_bytes() == 0
 
 
-async def test_the_writer_commits_off_the_loop_and_bounds_long_reads(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writer_module, "READS_PENDING_MAX", 1)
+async def test_the_writer_commits_off_the_loop(storage: Storage) -> None:
     writer = StorageWriter(storage)
     [outcomes] = await writer.commit(next_turn(storage))
     assert [outcome.revision for outcome in outcomes] == [1, 2, 3]
-
-    gate = threading.Event()
-    waiting = asyncio.ensure_future(writer.run(lambda: gate.wait(60)))
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded):
-        await writer.run(storage.state_hash)
-    await writer.commit(next_turn(storage))  # commits do not queue behind reads
-    gate.set()
-    assert await waiting
-    _, index = await writer.run(storage.state_hash)
-    assert index == 2
     await writer.close()
