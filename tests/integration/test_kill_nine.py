@@ -1,4 +1,4 @@
-"""SIGKILL of any node, or of all at once, again and again under load: nothing acknowledged is lost, nothing applied twice.
+"""SIGKILL of any node, or of all at once, again and again under load: nothing acknowledged is lost or applied twice.
 
 Real processes, real sockets, real LMDB files; waits are on conditions. The seed is printed; `KILL_SEED` replays it.
 """
