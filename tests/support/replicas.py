@@ -276,5 +276,6 @@ class HandCluster:
         return LogIndex(answers[0].index)
 
     def leader(self) -> HandNode:
-        (leader,) = (node for node in self.nodes.values() if node.replica.graft.is_leader)
-        return leader
+        """Whoever leads the newest term."""
+        leaders = [node for node in self.nodes.values() if node.replica.graft.is_leader]
+        return max(leaders, key=lambda node: node.replica.graft.term)
