@@ -276,7 +276,8 @@ def a_leader() -> tuple[HandCluster, HandNode]:
 
 def reply_of(node: HandNode, **fields: int) -> raft_pb2.AppendReply:
     progress = node.replica.pump.progress[B]
-    values = {"term": node.replica.graft.term, "answers": progress.sent, "clock_ms": 1, **fields}
+    last = node.replica.journal.last_index
+    values = {"term": node.replica.graft.term, "answers": progress.sent, "clock_ms": 1, "last_index": last, **fields}
     return raft_pb2.AppendReply(**values)  # type: ignore[arg-type]
 
 
@@ -311,6 +312,21 @@ def test_what_is_acknowledged_is_never_taken_back() -> None:
 
     assert leader.replica.graft.match_index(B) == match
     assert sent.append_entries.prev_index == match
+
+
+def test_a_peer_that_holds_less_than_it_acknowledged_is_sent_everything_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Within a term no correct peer gives anything back: its disk was lost. The operator hears of it."""
+    _, leader = a_leader()
+    assert leader.replica.graft.match_index(B) > 1
+
+    frames = leader.hear(B, append_reply=reply_of(leader, rewind=1, next_index=2, last_index=1))
+    (sent,) = bodies(frames, "append_entries", to=B)
+
+    assert sent.append_entries.prev_index == 1
+    assert leader.replica.graft.match_index(B) == 1
+    assert "its data were lost or replaced" in caplog.text
 
 
 def test_rejections_of_what_was_sent_before_a_rewind_are_void() -> None:
