@@ -56,8 +56,9 @@ async def _once(cluster: LocalCluster, client: Client, puts: int, found: Collect
     await each(lambda number: client.put(key_of(number), value, timeout_s=SERVING_TIMEOUT_S), puts, CALLERS)
     wrote_s = writing.elapsed_s()
     wanted = (await cluster.status(leader)).applied_index
-    cpu, watch = CpuMeter([process.pid for process in cluster.nodes.values()]), Stopwatch()
+    watch = Stopwatch()
     follower.start()
+    cpu = CpuMeter([process.pid for process in cluster.nodes.values()])  # its process is a new one
     await until_listening(follower.plan.api)
     listening_s = watch.elapsed_s()
     await _until_applied(follower, wanted)
