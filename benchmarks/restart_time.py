@@ -41,7 +41,7 @@ async def run(effort: Effort, say: Say) -> Result:
         notes=(
             "the kernel's page cache is warm: the data file was written or read shortly before",
             "memory: anonymous is the process's own; file is the mapped data file, which the kernel takes back at will",
-            "the log is shorter than what compaction keeps, so the data holds every value twice: in the log and in the state",
+            "the log is too short to be compacted, so the data holds every value twice: in the log and in the state",
         ),
     )  # fmt: skip
 
