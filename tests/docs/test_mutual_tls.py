@@ -1,5 +1,6 @@
 """Mutual TLS as docs/operating.md says: its certificates, made by its commands, used by three real nodes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from tests.docs.pages import blocks
 from tests.docs.transcripts import Shell, shell_environment
 from tests.support.real_nodes import start_serve, tail_of, until_exit, until_ready
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
 
 
 async def test_three_nodes_serve_with_the_certificates_of_the_page(tmp_path: Path) -> None:
