@@ -156,9 +156,10 @@ class RaftEngine:
             return outcome
 
     async def read_index(self, *, timeout_s: float) -> LogIndex:
-        """A linearizable point of the log, see read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded."""
+        """A linearizable point of the log: read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded, ShuttingDown."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         while True:
+            self._check_running()
             asked_s = self._clock.monotonic_s()
             try:
                 index = await self._read_index_once(deadline_s)
@@ -244,8 +245,13 @@ class RaftEngine:
 
     # -----------------------------------------------------------------------------------------------------------------
 
+    def _check_running(self) -> None:
+        if self._task is None or self._task.done():
+            raise ShuttingDown("this node is shutting down; ask another one", retry_after_s=0.05)
+
     def _check_accepting(self) -> None:
-        if self._refusing or self._task is None or self._task.done():
+        self._check_running()
+        if self._refusing:
             raise ShuttingDown("this node is shutting down; another one will take the write", retry_after_s=0.05)
         if self._turns.read_only_reason:
             raise StorageFull(
@@ -256,6 +262,8 @@ class RaftEngine:
 
     async def _propose_once(self, command: bytes, deadline_s: float) -> store_pb2.Outcome:
         await self._wait_for_leader(deadline_s)
+        if self._clock.monotonic_s() >= deadline_s:
+            raise DeadlineExceeded("the time for the write was over before it was proposed; nothing happened")
         answer: asyncio.Future[store_pb2.Outcome] = asyncio.get_running_loop().create_future()
         proposal: Proposal | None = None
         request_id: int | None = None

@@ -1,0 +1,166 @@
+"""Whole engines with real storage, linked in memory: what a node runs, without sockets."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from replicator.engine.driver import RaftEngine
+from replicator.engine.settings import EngineSettings
+from replicator.model.errors import StorageFailed
+from replicator.model.ids import ClusterId, NodeId
+from replicator.model.log import TurnWrite
+from replicator.model.observe import SilentObserver
+from replicator.node.clock import SystemClock
+from replicator.storage.failures import DiskFull
+from replicator.storage.storage import Storage
+from replicator.storage.writer import StorageWriter
+from replicator.transport.ports import FetchFailure, SnapshotUnavailable
+from replicator.v1 import store_pb2
+from tests.support.replicas import LAN
+
+QUEUE_FRAMES_MAX = 10_000
+
+
+@dataclass
+class Disk:
+    """A storage writer whose commits can be held back, or fail."""
+
+    writer: StorageWriter
+    full: bool = False
+    broken: bool = False
+    flows: asyncio.Event = field(default_factory=asyncio.Event)
+    commits: int = 0
+
+    def __post_init__(self) -> None:
+        self.flows.set()
+
+    async def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
+        await self.flows.wait()
+        if self.full:
+            raise DiskFull("no room left")
+        if self.broken:
+            raise StorageFailed("EIO")
+        self.commits += 1
+        return await self.writer.commit(write)
+
+    async def install(self, prepared_dir: Path) -> None:
+        await self.writer.install(prepared_dir)
+
+
+@dataclass
+class MemoryLinks:
+    """Implements driver.EngineTransport for one engine: one queue and one reader a direction, as streams have."""
+
+    net: "EngineNet"
+    node_id: NodeId
+
+    def send(self, peer: NodeId, payload: bytes) -> bool:
+        return self.net.carry(self.node_id, peer, payload)
+
+    async def fetch_snapshot(
+        self, peer: NodeId, snapshot_id: str, *, target: Path, size_bytes: int, timeout_s: float
+    ) -> None:
+        raise SnapshotUnavailable(FetchFailure.GONE, "these links carry frames only")
+
+    def drop(self, peer: NodeId, epoch: int, why: str) -> None:
+        raise AssertionError(f"{self.node_id} drops {peer}: {why}")
+
+
+@dataclass
+class EngineNode:
+    """One engine, its storage and its disk."""
+
+    node_id: NodeId
+    engine: RaftEngine
+    storage: Storage
+    writer: StorageWriter
+    disk: Disk
+
+    async def stop(self) -> None:
+        self.disk.flows.set()
+        await self.engine.stop()
+        await self.writer.close()
+        self.storage.close()
+
+
+class EngineNet:
+    """Starts engines on directories and links them; everything is stopped by `stop`."""
+
+    def __init__(self, directory: Path, names: Sequence[NodeId]) -> None:
+        self.directory, self.names = directory, list(names)
+        self.nodes: dict[NodeId, EngineNode] = {}
+        self._queues: dict[tuple[NodeId, NodeId], asyncio.Queue[bytes]] = {}
+        self._readers: dict[tuple[NodeId, NodeId], asyncio.Task[None]] = {}
+        self._epochs: dict[tuple[NodeId, NodeId], int] = {}
+        self._epoch = 0
+
+    async def start(self, *names: NodeId) -> None:
+        for name in names or self.names:
+            await self._start(name)
+        for name in names or self.names:
+            for peer in self.nodes:
+                if peer != name and (name, peer) not in self._queues:
+                    self.link(name, peer)
+
+    async def _start(self, name: NodeId) -> None:
+        storage = Storage.open(self.directory / name, cluster_id=ClusterId("c"), node_id=name, size_max_bytes=1 << 26)
+        writer = StorageWriter(storage)
+        peers = tuple(peer for peer in self.names if peer != name)
+        settings = EngineSettings(cluster_id="c", node_id=name, peers=peers, timing=LAN)
+        dice = random.Random(name)
+        disk = Disk(writer)
+        engine = RaftEngine(
+            settings,
+            storage,
+            disk,  # type: ignore[arg-type]  # all that the engine asks of the writer is `commit`
+            clock=SystemClock(),
+            dice=dice,
+            observer=SilentObserver(),
+        )
+        engine.connect(MemoryLinks(self, name))
+        self.nodes[name] = EngineNode(name, engine, storage, writer, disk)
+        await engine.start()
+
+    def __getitem__(self, name: NodeId) -> RaftEngine:
+        return self.nodes[name].engine
+
+    def link(self, a: NodeId, b: NodeId) -> None:
+        self._epoch += 1
+        for me, peer in ((a, b), (b, a)):
+            self._queues[me, peer] = asyncio.Queue(QUEUE_FRAMES_MAX)
+            self._epochs[me, peer] = self._epoch
+            self[me].link_up(peer, self._epoch)
+            self._readers[me, peer] = asyncio.create_task(self._read(me, peer, self._epoch))
+
+    def unlink(self, a: NodeId, b: NodeId) -> None:
+        for me, peer in ((a, b), (b, a)):
+            if self._queues.pop((me, peer), None) is not None:
+                self._readers.pop((me, peer)).cancel()
+                self[peer].link_down(me, self._epochs[me, peer])
+
+    def carry(self, sender: NodeId, receiver: NodeId, payload: bytes) -> bool:
+        queue = self._queues.get((sender, receiver))
+        if queue is None or queue.full():
+            return False
+        queue.put_nowait(payload)
+        return True
+
+    async def _read(self, sender: NodeId, receiver: NodeId, epoch: int) -> None:
+        queue = self._queues[sender, receiver]
+        while True:
+            await self[receiver].frame(sender, epoch, await queue.get())
+
+    def leader(self) -> NodeId | None:
+        """Whoever leads the newest term."""
+        leading = [(node.engine.status().term, name) for name, node in self.nodes.items()
+                   if node.engine.status().role == "leader"]  # fmt: skip
+        return max(leading)[1] if leading else None
+
+    async def stop(self) -> None:
+        for node in self.nodes.values():
+            await node.stop()
+        for reader in self._readers.values():
+            reader.cancel()
+        await asyncio.gather(*self._readers.values(), return_exceptions=True)
