@@ -156,7 +156,7 @@ class RaftEngine:
             return outcome
 
     async def read_index(self, *, timeout_s: float) -> LogIndex:
-        """A linearizable point of the log: read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded, ShuttingDown."""
+        """A linearizable point, see read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded, ShuttingDown."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         while True:
             self._check_running()

@@ -68,16 +68,17 @@ class Pump:
                 if peer in self.linked:
                     self._replicate(peer)
 
-    def heartbeat_of_durable_state(self, commit_index: LogIndex) -> None:
+    def heartbeat_of_durable_state(self, commit_index: LogIndex, first_index: LogIndex) -> None:
         """Heartbeats while a commit is still under way: they claim only what was durable before it.
 
-        commit_index: of the last committed turn. Each append ends at what the follower has acknowledged, so it is
-        always accepted, carries nothing, and keeps a slow disk from looking like a dead leader. It says nothing about
-        freshness: its commit index may lie below what was acknowledged to callers.
+        commit_index: of the last committed turn. first_index: the first entry that the log will hold after this one;
+        the disk may have deleted what is before it already. Each append ends at what the follower has acknowledged, so
+        it is always accepted, carries nothing, and keeps a slow disk from looking like a dead leader. It says nothing
+        about freshness: its commit index may lie below what was acknowledged to callers.
         """
         for peer in self.progress:
             match = self._graft.match_index(peer)
-            if peer in self.linked and match >= self._journal.first_index:
+            if peer in self.linked and match >= first_index:
                 append = self._append(peer, self._journal.entry(match), [], LogIndex(min(match, commit_index)))
                 self._send(peer, raft_pb2.RaftMessage(append_entries=append))
 

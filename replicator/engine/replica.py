@@ -208,6 +208,9 @@ class Replica:
             request_ids=self._request_ids,
         )
         successor.on_role = self.on_role
+        successor.forwards.refusing = self.forwards.refusing
+        if self._role != successor.graft.role:
+            self.on_role(successor.graft.role)
         for peer, epoch in self._epochs.items():
             successor._take(LinkUp(peer, epoch))
         return successor
@@ -217,7 +220,8 @@ class Replica:
         durable = self.journal.durable_hard_state
         if self._turn is None or not self.graft.is_leader or durable.term != self.graft.term:
             return ()
-        self.pump.heartbeat_of_durable_state(durable.commit_index)
+        first_index = self._turn.write.compact_to or self.journal.first_index
+        self.pump.heartbeat_of_durable_state(durable.commit_index, first_index)
         frames, self._outbox = tuple(self._outbox), []
         return frames
 

@@ -1,0 +1,197 @@
+"""A bounded log: what is gone is never asked for, who lacks it is noticed, and a snapshot is like a restart."""
+
+import pytest
+
+from replicator.engine import journal
+from replicator.engine.replica import Frame
+from replicator.model.errors import OutcomeUnknown, ShuttingDown
+from replicator.model.ids import LogIndex, Term
+from replicator.model.log import SnapshotManifest
+from replicator.v1 import raft_pb2
+from tests.support.commands import put
+from tests.support.replicas import NAMES, HandCluster, HandNode, bodies
+
+A, B, C = NAMES[:3]
+KEEP = 20
+
+
+def a_manifest(index: int, term: int = 1) -> SnapshotManifest:
+    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(term), b"hash", 100, b"digest")
+
+
+def a_leader_beyond(lagging: str, writes: int = 3 * KEEP) -> tuple[HandCluster, HandNode]:
+    """A leads, `lagging` hears nothing of it, and the log moves on."""
+    cluster = HandCluster(3, log_entries_max=KEEP)
+    leader = cluster.elect(A)
+    cluster.wait(0.1)
+    cluster.cut = frozenset({(A, NAMES[NAMES.index(lagging)])})  # type: ignore[arg-type]
+    for key in range(writes):
+        cluster.write(b"%d" % key)
+    return cluster, leader
+
+
+def test_the_log_stays_within_its_bound_and_keeps_what_is_not_applied() -> None:
+    _, leader = a_leader_beyond(C, writes=10 * KEEP)
+
+    assert len(leader.disk.entries) <= 2 * KEEP
+    assert leader.disk.entries[0].index == leader.replica.journal.first_index > 1
+    assert leader.disk.entries[-1].index == leader.replica.journal.last_index
+
+
+def test_who_lacks_what_is_gone_is_noticed_and_gets_no_entries_that_it_cannot_take() -> None:
+    cluster, leader = a_leader_beyond(C)
+    cluster.cut = frozenset()
+    cluster.wait(0.3)
+
+    assert leader.replica.lacking() == {C}
+    frames = leader.wait(0.1)
+    assert [len(m.append_entries.entries) for m in bodies(frames, "append_entries", to=C)] == [0]
+    assert cluster[B].replica.lacking() == frozenset()
+
+
+def test_a_heartbeat_during_the_commit_that_compacts_needs_nothing_that_may_be_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk is ahead of the journal there: it may have deleted what the journal still counts as held."""
+    monkeypatch.setattr(journal, "CACHE_BYTES_MAX", 200)
+    cluster, leader = a_leader_beyond(C, writes=KEEP + 5)
+    assert leader.replica.graft.match_index(C) >= leader.replica.journal.first_index
+    while True:
+        leader.replica.proposals.offer(put(b"k"), lambda _result: None)
+        turn = leader.open()
+        outcomes = leader.disk.commit(turn.write)  # done on its thread; the loop has not heard of it yet
+        beats = leader.replica.heartbeat_while_committing()
+        assert bodies(beats, "append_entries", to=B)
+        cluster.wire.extend((A, out) for out in (*turn.frames, *leader.replica.complete(outcomes)))
+        cluster.deliver()
+        if turn.write.compact_to is not None:
+            return
+
+
+def test_an_append_from_before_our_first_entry_acknowledges_what_was_committed_and_deletes_nothing() -> None:
+    """A leader that does not know how far we are starts early; all that we compacted is the same in its log."""
+    cluster = HandCluster(3, log_entries_max=KEEP)
+    leader = cluster.elect(A)
+    early = []
+    for key in range(3):
+        leader.replica.proposals.offer(put(b"%d" % key), lambda _result: None)
+        frames = leader.turn()
+        early += [out for out in frames if out.peer == B]
+        cluster.wire.extend((A, out) for out in frames)
+        cluster.deliver()
+    for key in range(3 * KEEP):
+        cluster.write(b"more%d" % key)
+    cluster.wait(0.1)
+    node = cluster[B]
+    before, first = node.log(), node.replica.journal.first_index
+    (reply,) = bodies(node.turn(Frame(A, early[0].epoch, early[0].payload)), "append_reply")
+
+    assert first > bodies(early, "append_entries")[0].append_entries.entries[-1].index
+    assert (reply.append_reply.success, reply.append_reply.next_index) == (True, first + 1)
+    assert node.log() == before
+
+
+# Offers -----------------------------------------------------------------------------------------------------------
+
+
+def an_offer(index: int, term: int, index_term: int = 1) -> raft_pb2.SnapshotOffer:
+    manifest = a_manifest(index)
+    return raft_pb2.SnapshotOffer(
+        term=term, snapshot_id=manifest.snapshot_id, index=index, index_term=index_term, rolling_hash=b"hash",
+        size_bytes=100, digest=b"digest",
+    )  # fmt: skip
+
+
+def test_an_offer_reaches_the_follower_as_it_was_made() -> None:
+    cluster, leader = a_leader_beyond(C)
+    manifest = a_manifest(40)
+    leader.replica.offer_snapshot(C, manifest)
+    cluster.cut = frozenset()
+    cluster.take(A)
+    cluster.deliver()
+
+    assert cluster[C].replica.offered == (A, manifest)
+
+
+def test_an_offer_of_what_is_applied_already_is_ignored() -> None:
+    cluster, _ = a_leader_beyond(C)
+    cluster[B].hear(A, snapshot_offer=an_offer(cluster[B].replica.applied_index, term=1))
+
+    assert cluster[B].replica.offered is None
+
+
+def test_a_leader_of_an_earlier_term_that_offers_is_told() -> None:
+    cluster, _ = a_leader_beyond(C)
+    cluster.elect(B)
+    cluster.cut = frozenset()
+    cluster.wait(0.1)
+    frames = cluster[C].hear(A, snapshot_offer=an_offer(500, term=1))
+
+    assert cluster[C].replica.offered is None
+    assert len(bodies(frames, "stale_term", to=A)) == 1
+
+
+@pytest.mark.parametrize("field", ["snapshot_id", "index_term"])
+def test_an_offer_that_no_leader_makes_costs_the_peer_its_link(field: str) -> None:
+    """The id becomes the name of a file."""
+    node = HandNode(A, [B, C])
+    node.link(B)
+    offer = an_offer(500, term=1)
+    setattr(offer, field, {"snapshot_id": "../../etc", "index_term": 9}[field])
+    turn = node.open(Frame(B, 1, raft_pb2.RaftMessage(snapshot_offer=offer).SerializeToString()))
+
+    assert len(turn.bad_links) == 1
+    node.close(turn)
+    assert node.replica.offered is None
+
+
+# A snapshot is taken over -----------------------------------------------------------------------------------------
+
+
+def test_a_replica_over_a_new_store_keeps_its_links_its_promises_and_its_request_numbers() -> None:
+    """Whoever waited is told that the outcome is unknown; answers to them are not taken for answers to others."""
+    cluster = HandCluster(3)
+    cluster.elect(A)
+    node, answers = cluster[B], list[object]()
+    first = node.replica.forwards.propose(A, put(b"k"), answers.append)
+    node.replica.forwards.refusing = True
+    reborn = node.replica.reborn(node.disk, node.disk.store.applied_index)
+    second = reborn.forwards.propose(A, put(b"l"), answers.append)
+
+    assert [type(answer) for answer in answers] == [OutcomeUnknown]
+    assert second > first
+    assert reborn.linked == node.replica.linked
+    assert reborn.forwards.refusing, "a draining node still drains"
+    assert reborn.journal.hard_state == node.replica.journal.hard_state
+
+
+def test_a_draining_node_refuses_forwarded_writes_also_after_it_took_over_a_snapshot() -> None:
+    cluster = HandCluster(3)
+    cluster[A].replica.forwards.refusing = True
+    cluster[A].replica = cluster[A].replica.reborn(cluster[A].disk, cluster[A].disk.store.applied_index)
+    leader = cluster.elect(A)
+    frames = leader.hear(B, forward=raft_pb2.Forward(request_id=1, command=put(b"k")))
+
+    assert [m.forward_reply.refused for m in bodies(frames, "forward_reply")] == [ShuttingDown.reason]
+
+
+def test_the_role_that_ends_with_the_old_store_is_told() -> None:
+    """A candidate becomes a follower."""
+    cluster = HandCluster(3)
+    node = cluster[A]
+    while node.replica.graft.role != "candidate":
+        cluster.clock.forward(0.1)
+        cluster.take(A)
+        while cluster.wire and node.replica.graft.role != "candidate":
+            cluster.hand_over(*cluster.wire.popleft())
+    roles: list[str] = []
+    node.replica.on_role = roles.append
+    node.replica.reborn(node.disk, node.disk.store.applied_index)
+
+    assert roles == ["follower"]
+
+
+def test_a_leader_is_never_reborn() -> None:
+    leader = HandCluster(3).elect(A)
+    with pytest.raises(AssertionError):
+        leader.replica.reborn(leader.disk, leader.disk.store.applied_index)
