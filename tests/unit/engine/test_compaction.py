@@ -5,7 +5,7 @@ import pytest
 from replicator.engine import journal
 from replicator.engine.replica import Frame
 from replicator.model.errors import OutcomeUnknown, ShuttingDown
-from replicator.model.ids import LogIndex, Term
+from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import SnapshotManifest
 from replicator.v1 import raft_pb2
 from tests.support.commands import put
@@ -19,12 +19,12 @@ def a_manifest(index: int, term: int = 1) -> SnapshotManifest:
     return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(term), b"hash", 100, b"digest")
 
 
-def a_leader_beyond(lagging: str, writes: int = 3 * KEEP) -> tuple[HandCluster, HandNode]:
+def a_leader_beyond(lagging: NodeId, writes: int = 3 * KEEP) -> tuple[HandCluster, HandNode]:
     """A leads, `lagging` hears nothing of it, and the log moves on."""
     cluster = HandCluster(3, log_entries_max=KEEP)
     leader = cluster.elect(A)
     cluster.wait(0.1)
-    cluster.cut = frozenset({(A, NAMES[NAMES.index(lagging)])})  # type: ignore[arg-type]
+    cluster.cut = frozenset({(A, lagging)})
     for key in range(writes):
         cluster.write(b"%d" % key)
     return cluster, leader
