@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 IN_FLIGHT_BYTES_MAX: Final = 16 << 20  # a 220 ms round trip at 70 MB/s
 IN_FLIGHT_APPENDS_MAX: Final = 512
-APPEND_BYTES_MAX: Final = 1 << 20
 
 
 class _Sent(NamedTuple):

@@ -5,11 +5,11 @@ and 14 (followers in name order); the numbers are those of docs/raft.md. Decides
 the guard decides what an answer means.
 """
 
-from replicator.config.timing import RaftTiming
 from replicator.engine.graft import Graft
 from replicator.engine.journal import TurnJournal
 from replicator.engine.messages import Send, append_entries
-from replicator.engine.progress import APPEND_BYTES_MAX, Progress
+from replicator.engine.progress import Progress
+from replicator.engine.settings import EngineSettings
 from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.log import Entry
@@ -21,23 +21,22 @@ class Pump:
 
     def __init__(
         self,
-        timing: RaftTiming,
-        peers: tuple[NodeId, ...],
+        settings: EngineSettings,
         *,
         graft: Graft,
         journal: TurnJournal,
         clock: Clock,
         send: Send,
     ) -> None:
-        self._timing, self._graft, self._journal, self._clock, self._send = timing, graft, journal, clock, send
-        self.progress = {peer: Progress() for peer in sorted(peers)}
+        self._settings, self._graft, self._journal, self._clock, self._send = settings, graft, journal, clock, send
+        self.progress = {peer: Progress() for peer in sorted(settings.peers)}
         self.linked: set[NodeId] = set()
         self._wanted = False
 
     def want(self) -> None:
         """Followers are owed an append; it goes out once, when the turn knows all that it will carry."""
         self._wanted = True
-        self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timing.heartbeat_s
+        self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._settings.timing.heartbeat_s
 
     def became_leader(self) -> None:
         """A new term of ours: nothing sent or heard in an earlier one counts."""
@@ -116,7 +115,7 @@ class Pump:
             following = LogIndex(self._journal.first_index + 1)
             self._graft.set_next_index(peer, following)
         while following <= last and progress.has_room() and not progress.needs_snapshot:
-            entries = self._journal.batch(following, APPEND_BYTES_MAX)
+            entries = self._journal.batch(following, self._settings.append_bytes_max)
             self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), entries)
             following, sent = LogIndex(entries[-1].index + 1), True
         if sent:

@@ -110,9 +110,7 @@ class Replica:
         )
         self.on_role: Callable[[str], None] = lambda _role: None
         self._role = self.graft.role
-        self.pump = Pump(
-            settings.timing, settings.peers, graft=self.graft, journal=self.journal, clock=clock, send=self._send
-        )
+        self.pump = Pump(settings, graft=self.graft, journal=self.journal, clock=clock, send=self._send)
         self._ballots = Ballots(
             settings.node_id,
             settings.timing,

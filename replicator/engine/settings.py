@@ -19,6 +19,7 @@ class EngineSettings:
     """One node's place in its group. `peers` are the other voters.
 
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
+    append_bytes_max: entries sent in one message, unless a single one is larger.
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
     uncommitted_bytes_max: what a leader may append before a majority holds it; beyond it proposals wait in the queue.
     """
@@ -30,6 +31,7 @@ class EngineSettings:
     proposals_queued_max: int = 8192
     proposals_queued_bytes_max: int = 64 << 20
     uncommitted_bytes_max: int = 64 << 20
+    append_bytes_max: int = 1 << 20
     log_entries_max: int = 100_000
     log_bytes_max: int = 512 << 20
 

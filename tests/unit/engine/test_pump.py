@@ -1,6 +1,6 @@
 """The sender: what a follower is sent, in what order, how much of it at once, and what it is not sent again."""
 
-from replicator.engine.progress import APPEND_BYTES_MAX, IN_FLIGHT_APPENDS_MAX, IN_FLIGHT_BYTES_MAX, Progress
+from replicator.engine.progress import IN_FLIGHT_APPENDS_MAX, IN_FLIGHT_BYTES_MAX, Progress
 from replicator.engine.replica import LinkDown, LinkUp
 from replicator.v1 import raft_pb2
 from tests.support.commands import put
@@ -65,7 +65,7 @@ def test_an_append_ends_where_its_bytes_end_and_entries_are_never_cut() -> None:
     appends = [append for append in appends_to(B, leader.turn()) if append.entries]
 
     assert [len(append.entries) for append in appends] == [1, 1, 1, 1]
-    assert all(sum(len(e.payload) for e in append.entries) <= APPEND_BYTES_MAX for append in appends)
+    assert all(sum(len(e.payload) for e in append.entries) <= leader.settings.append_bytes_max for append in appends)
     assert [append.prev_index + 1 for append in appends] == [append.entries[0].index for append in appends]
 
 
@@ -82,7 +82,7 @@ def test_no_more_is_in_flight_to_a_silent_peer_than_the_window_allows() -> None:
         cluster.deliver()
 
     assert leader.replica.applied_index >= 40  # B alone makes the majority
-    assert sent_bytes < IN_FLIGHT_BYTES_MAX + 2 * APPEND_BYTES_MAX
+    assert sent_bytes < IN_FLIGHT_BYTES_MAX + 2 * leader.settings.append_bytes_max
 
 
 def test_a_peer_that_answers_again_gets_the_rest_without_waiting_for_a_heartbeat() -> None:
