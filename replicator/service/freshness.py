@@ -18,6 +18,7 @@ from replicator.model.errors import DeadlineExceeded, ReplicaBehind, ShuttingDow
 from replicator.model.ids import ClusterId, LogIndex
 from replicator.model.values import Consistency
 from replicator.service.ports import EnginePort
+from replicator.service.read_points import ReadPoints
 from replicator.service.validate import refuse
 
 # While no leader answers, a token beyond the known commit index is asked about again at this pace.
@@ -34,11 +35,12 @@ class ReadOptions:
 
 
 class Freshness:
-    """Stateless besides its ports."""
+    """Stateless besides its ports and the questions under way."""
 
     def __init__(self, engine: EnginePort, cluster_id: ClusterId) -> None:
         self._engine = engine
         self._cluster_id = cluster_id
+        self._read_points = ReadPoints(engine)
 
     async def ready(self, options: ReadOptions, deadline: Deadline) -> None:
         """Returns once a local read keeps the promise. Raises InvalidToken, TokenAhead, ReplicaBehind, NoLeader."""
@@ -95,7 +97,7 @@ class Freshness:
             return
 
     async def _linearizable(self, token: CausalToken, deadline: Deadline) -> None:
-        point = await self._engine.read_index(timeout_s=deadline.require_s())
+        point = await self._read_points.next(deadline)
         _refuse_ahead(token, point)
         if point > self._engine.applied_index:
             await self._engine.wait_applied(point, timeout_s=deadline.left_s())
