@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises import Promises, Violation, write_name
+from chaos.simulation.promises import Promises, write_name
 from chaos.simulation.timeline import Timeline
+from chaos.simulation.violation import Violation
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.v1 import kv_pb2, store_pb2

@@ -5,21 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chaos.simulation.node import SimNode
+from chaos.simulation.raft_promises import RaftPromises
+from chaos.simulation.violation import Violation
 from replicator.engine.replica import Turn
 from replicator.v1 import store_pb2
 
 WriteKey = tuple[bytes, int]  # client id, sequence
 
 
-class Violation(Exception):
-    """A promise is broken; the text says which, when and where."""
-
-
 @dataclass(slots=True)
 class Promises:
-    """Election safety, state machine safety, monotonic positions, nothing acknowledged lost or applied twice."""
+    """State machine safety, monotonic positions, honest staleness, nothing acknowledged lost or applied twice."""
 
-    leaders: dict[int, str] = field(default_factory=dict)
+    raft: RaftPromises = field(default_factory=RaftPromises)
     applied: dict[int, bytes] = field(default_factory=dict)  # index -> digest of (term, payload)
     positions: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # node -> term, commit, applied
     acknowledged: dict[WriteKey, tuple[int, float]] = field(default_factory=dict)  # -> log index, when
@@ -32,12 +30,12 @@ class Promises:
         replica, name, now_s = node.replica, node.node_id, node.timeline.now_s
         assert replica is not None
         graft = replica.graft
-        if graft.is_leader and self.leaders.setdefault(graft.term, name) != name:
-            raise Violation(f"{now_s:.3f}s: {name} and {self.leaders[graft.term]} both lead term {graft.term}")
         for entry in turn.write.apply:
             digest = hashlib.blake2b(entry.term.to_bytes(8, "big") + entry.payload, digest_size=16).digest()
             if self.applied.setdefault(entry.index, digest) != digest:
                 raise Violation(f"{now_s:.3f}s: {name} applied another entry at index {entry.index}")
+            self.raft.applied(entry.index, entry.term)
+        self.raft.after_turn(node, turn.frames)
         before = self.positions.get(name, (0, 0, 0))
         position = (graft.term, graft.commit_index, replica.applied_index)
         if any(new < old for new, old in zip(position, before, strict=True)):

@@ -15,9 +15,10 @@ from pathlib import Path
 from chaos.simulation.clients import Client
 from chaos.simulation.network import Network
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises import Promises, Violation
+from chaos.simulation.promises import Promises
 from chaos.simulation.snapshots import SnapshotExchange, held_by
 from chaos.simulation.timeline import Timeline
+from chaos.simulation.violation import Violation
 from replicator.config.schema import RaftSection
 from replicator.config.timing import resolve_timing
 from replicator.engine.replica import Turn
@@ -96,6 +97,7 @@ class World:
             )
             for name in names
         ]
+        self._promises.raft.nodes = self._nodes
         for node in self._nodes:
             node.exchange = SnapshotExchange(
                 node, random.Random(dice.random()), partial(self._snapshot_of, node), transfer_s=5 * scenario.latency_s
