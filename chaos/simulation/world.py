@@ -175,11 +175,14 @@ class World:
         if not self._faults_on:
             return
         self._timeline.after(self._dice.expovariate(self._scenario.fault_rate_hz), self._next_fault)
-        faults: list[tuple[float, Callable[[], None]]] = [
-            (3.0, self._reset_link), (1.5, self._cut_link), (1.5, self._isolate), (1.0, self._stall),
-            (4.0, self._heal_some), (1.0, self._crash), (0.3, self._crash_all), (0.7, self._pause),
-            (0.5, self._transfer), (0.3, self._ring),
+        of_nodes: list[tuple[float, Callable[[], None]]] = [
+            (1.0, self._crash), (0.3, self._crash_all), (0.7, self._pause), (0.5, self._transfer),
         ]  # fmt: skip
+        of_links: list[tuple[float, Callable[[], None]]] = [
+            (3.0, self._reset_link), (1.5, self._cut_link), (1.5, self._isolate), (1.0, self._stall),
+            (4.0, self._heal_some), (0.3, self._ring),
+        ]  # fmt: skip
+        faults = [*of_nodes, *(of_links if self._network.pairs else ())]
         self._dice.choices([fault for _, fault in faults], [weight for weight, _ in faults])[0]()
 
     def _reset_link(self) -> None:
