@@ -44,12 +44,15 @@ class RaftPromises:
         self.commit_max = max(self.commit_max, index)
 
     def _election_safety(self, node: SimNode) -> None:
-        """At most one leader a term; and it holds every entry that was committed before (leader completeness)."""
+        """At most one leader a term, by a majority, that holds all that was committed before (leader completeness)."""
         assert node.replica is not None
         term, journal = node.replica.graft.term, node.replica.journal
         first_seen = term not in self.leaders
         if self.leaders.setdefault(term, node.node_id) != node.node_id:
             raise _broken(node, f"leads term {term}, and so does {self.leaders[term]}")
+        voters = sum(self.votes.get((peer.node_id, term)) == node.node_id for peer in self.nodes)
+        if first_seen and len(self.nodes) > 1 and 2 * voters <= len(self.nodes):
+            raise _broken(node, f"leads term {term} by {voters} votes of {len(self.nodes)}")
         if first_seen and self.commit_max >= journal.first_index:
             if journal.last_index < self.commit_max:
                 raise _broken(node, f"leads with a log up to {journal.last_index}; {self.commit_max} is committed")

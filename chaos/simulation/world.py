@@ -142,7 +142,7 @@ class World:
             node.start()
         for client in self._clients:
             self._timeline.after(1.0 + self._dice.random(), client.next_write)
-            client.next_read(0.3)
+            client.next_read(0.1)
         self._timeline.after(3.0, self._next_fault)
         self._timeline.run_until(self._scenario.faulty_s)
         self._heal_everything()
@@ -179,8 +179,8 @@ class World:
             (1.0, self._crash), (0.3, self._crash_all), (0.7, self._pause), (0.5, self._transfer),
         ]  # fmt: skip
         of_links: list[tuple[float, Callable[[], None]]] = [
-            (3.0, self._reset_link), (1.5, self._cut_link), (1.5, self._isolate), (1.0, self._stall),
-            (4.0, self._heal_some), (0.3, self._ring),
+            (3.0, self._reset_link), (1.5, self._cut_link), (1.0, self._isolate), (1.0, self._isolate_leader),
+            (1.0, self._stall), (4.0, self._heal_some), (0.3, self._ring),
         ]  # fmt: skip
         faults = [*of_nodes, *(of_links if self._network.pairs else ())]
         self._dice.choices([fault for _, fault in faults], [weight for weight, _ in faults])[0]()
@@ -196,6 +196,14 @@ class World:
         for a, b in self._network.pairs:
             if victim in (a, b):
                 self._network.block(a, b)
+
+    def _isolate_leader(self) -> None:
+        """The fault that a stale leader answers wrongly after."""
+        for node in self._nodes:
+            if node.replica is not None and node.replica.graft.is_leader:
+                for a, b in self._network.pairs:
+                    if node.node_id in (a, b):
+                        self._network.block(a, b)
 
     def _ring(self) -> None:
         """Each node sees only its neighbours: majorities overlap, and none sees all."""

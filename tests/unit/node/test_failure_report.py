@@ -31,11 +31,11 @@ def test_a_disk_error_points_at_the_disk(caplog: pytest.LogCaptureFixture) -> No
     assert not record.exc_info, "a traceback says nothing that an operator could use"
 
 
-def test_corrupt_data_is_replaced_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+def test_corrupt_data_points_at_the_page_that_says_how_to_replace_them(caplog: pytest.LogCaptureFixture) -> None:
     message = reported(CorruptData("entry 7: checksum"), caplog).getMessage()
 
     assert "storage failed: entry 7: checksum" in message
-    assert "while all other nodes are up, move /base/data away and start this node again" in message
+    assert "docs/operating.md, a lost or damaged disk, before /base/data is touched" in message
 
 
 def test_a_bug_is_called_a_bug_and_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
