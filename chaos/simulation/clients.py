@@ -4,25 +4,29 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chaos.simulation.character import Character
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises import Promises, write_name
+from chaos.simulation.promises import Judge, Violation, write_name
 from chaos.simulation.timeline import Timeline
-from chaos.simulation.violation import Violation
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.v1 import kv_pb2, store_pb2
 
+CALM = 5.0  # after the heal, a client asks so much less often
+
 
 @dataclass(slots=True)
 class Client:
-    """One write at a time; a write is retried at any node until it is answered."""
+    """One write at a time; a write is retried at any node until it is answered. patience_s: until it asks again."""
 
     client_id: bytes
     nodes: Sequence[SimNode]
     timeline: Timeline
     dice: random.Random
-    promises: Promises
-    value_bytes_max: int
+    judge: Judge
+    character: Character
+    patience_s: float
+    calm: bool = False
     stopped: bool = False
     sequence: int = 0
     attempt: int = 0
@@ -34,45 +38,49 @@ class Client:
             self.sequence += 1
             self._try()
 
-    def next_read(self, every_s: float) -> None:
+    def next_read(self) -> None:
         """Asks some node for a linearizable point."""
         if self.stopped:
             return
-        self.timeline.after(self.dice.expovariate(1 / every_s), lambda: self.next_read(every_s))
-        node = self.dice.choice(self.nodes)
+        pause_s = self.dice.expovariate(1 / self.character.read_every_s) * (CALM if self.calm else 1.0)
+        self.timeline.after(pause_s, self.next_read)
+        node = self._choose()
         if node.replica is None:
             return
-        owed = self.promises.acknowledged_index_max
+        question = self.judge.reads.begins(node, self.judge.staleness.index_max)
 
         def answered(result: LogIndex | ReplicatorError) -> None:
-            if isinstance(result, ReplicatorError):
-                return
-            self.reads += 1
-            if result < owed:
-                raise Violation(
-                    f"{self.timeline.now_s:.3f}s: linearizable read at {node.node_id} got index {result}, but {owed} "
-                    "was acknowledged before it began"
-                )
+            if not isinstance(result, ReplicatorError):
+                self.reads += 1
+                self.judge.reads.ends(node, question, result)
 
         replica = node.replica
         leader = replica.graft.leader
-        if replica.graft.is_leader:
-            replica.reads.ask(answered)
-        elif leader is not None:
-            replica.forwards.read_index(leader, answered)
+        try:
+            if replica.graft.is_leader:
+                replica.reads.ask(answered)
+            elif leader is not None:
+                replica.forwards.read_index(leader, answered)
+        except ReplicatorError:
+            return
         node.wake()
+
+    def _choose(self) -> SimNode:
+        """Any node; more often one that believes that it leads: a deposed leader must not go unasked."""
+        leading = [node for node in self.nodes if node.replica is not None and node.replica.graft.is_leader]
+        return self.dice.choice(leading if leading and self.dice.random() < 0.4 else self.nodes)
 
     def _try(self) -> None:
         self.attempt += 1
         attempt = self.attempt
-        node = self.dice.choice(self.nodes)
-        self.timeline.after(0.5 + 2.0 * self.dice.random(), lambda: self._give_up(attempt))
+        node = self._choose()
+        self.timeline.after(self.patience_s * (0.2 + 0.8 * self.dice.random()), lambda: self._give_up(attempt))
         if node.replica is None:
             return
         replica, command = node.replica, self._command().SerializeToString()
 
         def answered(result: store_pb2.Outcome | ReplicatorError) -> None:
-            self._answered(attempt, result)
+            self._answered(node, attempt, result)
 
         leader = replica.graft.leader
         try:
@@ -88,19 +96,20 @@ class Client:
         if attempt == self.attempt and not self.stopped:
             self._try()
 
-    def _answered(self, attempt: int, result: store_pb2.Outcome | ReplicatorError) -> None:
+    def _answered(self, node: SimNode, attempt: int, result: store_pb2.Outcome | ReplicatorError) -> None:
         if attempt != self.attempt:
             return
         if isinstance(result, ReplicatorError):
             return  # the timer of this attempt tries again
-        if result.status == store_pb2.Outcome.STATUS_REJECTED:
+        if result.status != store_pb2.Outcome.STATUS_APPLIED:
             raise Violation(f"{self.timeline.now_s:.3f}s: write {self.sequence} rejected: {result.reason}")
-        self.promises.applied_once((self.client_id, self.sequence), result, self.timeline.now_s)
+        self.judge.answered(node, (self.client_id, self.sequence), result)
         self.attempt += 1
-        self.timeline.after(self.dice.expovariate(20), self.next_write)
+        pause_s = self.dice.expovariate(self.character.write_hz) * (CALM if self.calm else 1.0)
+        self.timeline.after(min(pause_s, self.patience_s), self.next_write)
 
     def _command(self) -> store_pb2.Command:
-        size = self.dice.choice((1, 10, 1000, self.value_bytes_max))
+        size = self.dice.choice(self.character.value_bytes)
         put = store_pb2.PutOperation(key=write_name(self.client_id, self.sequence), value=b"x" * size)
         write_id = kv_pb2.WriteId(client_id=self.client_id, sequence=self.sequence, oldest_pending=self.sequence)
         return store_pb2.Command(write_id=write_id, put=put)

@@ -17,20 +17,32 @@ Deliver = Callable[[NodeId, Event], None]
 
 @dataclass(slots=True)
 class _Direction:
-    """One direction of one pair. stalled: bytes are accepted and do not move (a one-way cut under TCP)."""
+    """One direction of one pair. stalled: bytes are accepted and do not move (a one-way cut under TCP).
+
+    loss: chance that the sender's queue has no room for a frame.
+    """
 
     last_arrival_s: float = 0.0
     stalled: bool = False
+    loss: float = 0.0
     held: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class Network:
-    """All pairs of a cluster."""
+    """All pairs of a cluster. late_frame: chance that a frame of a broken stream is handed over all the same."""
 
     def __init__(
-        self, nodes: list[NodeId], timeline: Timeline, dice: random.Random, deliver: Deliver, *, latency_s: float
+        self,
+        nodes: list[NodeId],
+        timeline: Timeline,
+        dice: random.Random,
+        deliver: Deliver,
+        *,
+        latency_s: float,
+        late_frame: float,
     ) -> None:
-        self._timeline, self._dice, self._deliver, self._latency_s = timeline, dice, deliver, latency_s
+        self._timeline, self._dice, self._deliver = timeline, dice, deliver
+        self._latency_s, self._late_frame = latency_s, late_frame
         self.pairs = [(a, b) for a in nodes for b in nodes if a < b]
         self._directions = {(a, b): _Direction() for a in nodes for b in nodes if a != b}
         self._stream: dict[tuple[NodeId, NodeId], int] = {}  # number of the live stream of a pair
@@ -78,16 +90,29 @@ class Network:
         """Nothing moves in one direction any more; nobody is told."""
         self._directions[sender, receiver].stalled = True
 
+    def lose(self, sender: NodeId, receiver: NodeId, chance: float) -> None:
+        """From now on, so many frames of one direction are lost although the link is up."""
+        self._directions[sender, receiver].loss = chance
+
+    def lossless(self) -> None:
+        """Every frame finds room again."""
+        for direction in self._directions.values():
+            direction.loss = 0.0
+
     def heal(self, a: NodeId, b: NodeId) -> None:
         """Lifts every fault of the pair."""
         self._blocked.discard((min(a, b), max(a, b)))
-        for sender, receiver in ((a, b), (b, a)):
-            direction = self._directions[sender, receiver]
-            direction.stalled = False
-            held, direction.held = direction.held, []
-            for stream, payload in held:
-                self._fly(sender, receiver, stream, payload)
+        self.release(a, b)
+        self.release(b, a)
         self._redial(a, b)
+
+    def release(self, sender: NodeId, receiver: NodeId) -> None:
+        """One direction moves again: what was held arrives, late."""
+        direction = self._directions[sender, receiver]
+        direction.stalled = False
+        held, direction.held = direction.held, []
+        for stream, payload in held:
+            self._fly(sender, receiver, stream, payload)
 
     def stop(self, node: NodeId) -> None:
         """The node's process is gone, and its streams with it."""
@@ -113,6 +138,8 @@ class Network:
         if stream is None or self._epochs.get((sender, receiver)) != epoch:
             return
         direction = self._directions[sender, receiver]
+        if direction.loss and self._dice.random() < direction.loss:
+            return
         if direction.stalled:
             direction.held.append((stream, payload))
         else:
@@ -133,5 +160,5 @@ class Network:
     def _arrive(self, sender: NodeId, receiver: NodeId, stream: int, epoch: int, payload: bytes) -> None:
         """Frames of a broken stream are lost, or now and then still handed over under their old epoch (fault 12)."""
         live = self._stream.get((min(sender, receiver), max(sender, receiver))) == stream
-        if receiver in self.alive and (live or self._dice.random() < 0.3):
+        if receiver in self.alive and (live or self._dice.random() < self._late_frame):
             self._deliver(receiver, Frame(sender, epoch, payload))

@@ -1,46 +1,76 @@
-"""One simulated node: the shipped Replica and Storage, turns in virtual time, crashes at any point of a turn."""
+"""One simulated node: the shipped Replica and Storage, turns in virtual time, crashes at any point of a turn.
+
+Keeps the contract of `replicator.engine.replica` as `replicator.engine.turns` does: one turn at a time, nothing leaves
+before its commit, heartbeats while that takes long, and on a full disk the same write again until there is room.
+"""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from chaos.simulation.disk import DiskRecord
 from chaos.simulation.network import Network
 from chaos.simulation.snapshots import SnapshotExchange
 from chaos.simulation.timeline import NodeClock, Timeline
-from replicator.engine.replica import Event, Outgoing, Replica, Turn
+from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId, NodeId
 from replicator.model.observe import SilentObserver
 from replicator.storage.storage import Storage
+from replicator.v1 import store_pb2
 
 STORE_BYTES_MAX = 1 << 30
 CLUSTER = ClusterId("simulated")
+FULL_DISK_RETRY_S = 0.5
 
-AfterTurn = Callable[["SimNode", Turn], None]
+
+class Watcher(Protocol):
+    """Whoever wants to know what nodes do."""
+
+    def took(self, node: "SimNode", events: Sequence[Event]) -> None:
+        """A turn is about to take these, or a node that can take no turn refuses what they ask."""
+
+    def stored(self, node: "SimNode", turn: Turn) -> None:
+        """What a turn decided is on disk; nobody has been told, nor will be if the process dies now."""
+
+    def turned(self, node: "SimNode", turn: Turn) -> None:
+        """A turn is completed: callers are answered, its frames leave next."""
+
+    def said(self, node: "SimNode", frames: Sequence[Outgoing]) -> None:
+        """Frames leave."""
 
 
 @dataclass(slots=True)
 class SimNode:
-    """A data directory that survives crashes, and a process that does not."""
+    """A data directory that survives crashes, and a process that does not.
+
+    commit_s: what a commit takes, about. slow_until_s, slow_s: until then it takes that. full_until_s: until then it
+    finds no room.
+    """
 
     settings: EngineSettings
     directory: Path
     timeline: Timeline
     network: Network
     dice: random.Random
-    after_turn: AfterTurn
+    watcher: Watcher
     commit_s: float
     incarnation: int = 0
     storage: Storage | None = None
     replica: Replica | None = None
-    paused_until_s: float = 0.0
     clock: NodeClock | None = None
     exchange: SnapshotExchange | None = None
+    disk: DiskRecord = field(default_factory=DiskRecord)
+    paused_until_s: float = 0.0
+    slow_until_s: float = 0.0
+    slow_s: float = 0.0
+    full_until_s: float = 0.0
     _inbox: list[Event] = field(default_factory=list)
-    _turn_open: bool = False
-    _turn_planned: bool = False
     _open_turn: Turn | None = None
+    _committing: bool = False
+    _turn_planned: bool = False
     _timer_number: int = 0
 
     @property
@@ -51,7 +81,9 @@ class SimNode:
     @property
     def turn_open(self) -> bool:
         """Between `turn` and `complete`."""
-        return self._turn_open
+        return self._open_turn is not None
+
+    # Processes -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """The process starts on what its disk holds."""
@@ -60,6 +92,7 @@ class SimNode:
         self.storage = Storage.open(
             self.directory, cluster_id=CLUSTER, node_id=self.node_id, size_max_bytes=STORE_BYTES_MAX
         )
+        self.disk.assert_same(self.storage)
         self.clock = NodeClock(
             self.timeline, offset_s=self.dice.random() * 1e5, wall_skew_ms=self.dice.randrange(-500, 500)
         )
@@ -71,21 +104,18 @@ class SimNode:
             dice=random.Random(self.dice.random()),
             observer=SilentObserver(),
         )
-        self._inbox, self._turn_open, self._turn_planned, self._open_turn = [], False, False, None
+        self._inbox, self._turn_planned, self._open_turn, self._committing = [], False, None, False
         if self.exchange is not None:
             self.exchange.restarted()
         self.network.start(self.node_id)
         self.wake()
 
     def crash(self) -> None:
-        """SIGKILL: what was committed stays; the turn in hand may or may not have reached the disk."""
-        if self.replica is None or self.storage is None:
-            return
-        if self._open_turn is not None and self.dice.random() < 0.5:
-            self.storage.commit(self._open_turn.write)  # durable, and nobody was told
-        self.storage.close()
-        self.replica = self.storage = None
-        self.network.stop(self.node_id)
+        """SIGKILL: what was committed stays, also if nobody was told."""
+        if self.storage is not None:
+            self.storage.close()
+            self.replica = self.storage = None
+            self.network.stop(self.node_id)
 
     def deliver(self, event: Event) -> None:
         """Something arrived for this node."""
@@ -93,56 +123,93 @@ class SimNode:
             self._inbox.append(event)
             self.wake()
 
+    def send(self, frames: Sequence[Outgoing]) -> None:
+        """Hands frames to the network."""
+        self.watcher.said(self, frames)
+        for peer, epoch, payload in frames:
+            self.network.send(self.node_id, peer, epoch, payload)
+
     def wake(self) -> None:
         """Plans a turn, unless one is planned or open."""
-        if not self._turn_planned and not self._turn_open and self.replica is not None:
+        if not self._turn_planned and self._open_turn is None and self.replica is not None:
             self._turn_planned = True
-            incarnation = self.incarnation
-            due_s = max(self.timeline.now_s + 1e-5, self.paused_until_s)
-            self.timeline.at(due_s, lambda: self._take_turn(incarnation))
+            self._later(1e-5, self._take_turn)
 
-    def _take_turn(self, incarnation: int) -> None:
-        if incarnation != self.incarnation or self.replica is None:
-            return
-        if self.timeline.now_s < self.paused_until_s:
-            self.timeline.at(self.paused_until_s, lambda: self._take_turn(incarnation))
-            return
-        self._turn_planned, self._turn_open = False, True
+    # Turns ---------------------------------------------------------------------------------------------------------
+
+    def _later(self, delay_s: float, step: "Step") -> None:
+        """Performs a step of this process, once it runs and unless it has died."""
+        incarnation = self.incarnation
+
+        def due() -> None:
+            if incarnation != self.incarnation or self.replica is None or self.storage is None:
+                return
+            if self.timeline.now_s < self.paused_until_s:
+                self.timeline.at(self.paused_until_s, due)
+            else:
+                step(self.replica, self.storage)
+
+        self.timeline.after(delay_s, due)
+
+    def _take_turn(self, replica: Replica, _storage: Storage) -> None:
+        self._turn_planned = False
         events, self._inbox = self._inbox, []
-        turn = self._open_turn = self.replica.turn(events)
-        delay_s = 0.0 if turn.write.is_empty else self.commit_s * (0.5 + self.dice.expovariate(2.0))
-        self.timeline.after(delay_s, lambda: self._finish_turn(incarnation, turn))
-
-    def _finish_turn(self, incarnation: int, turn: Turn) -> None:
-        if incarnation != self.incarnation or self.replica is None or self.storage is None:
+        self.watcher.took(self, events)
+        turn = self._open_turn = replica.turn(events)
+        if turn.write.is_empty:
+            self._later(0.0, lambda replica, _storage: self._finish(replica, turn, []))
             return
-        outcomes = [] if turn.write.is_empty else self.storage.commit(turn.write)
+        slow = self.timeline.now_s < self.slow_until_s
+        delay_s = self.slow_s * (0.2 + self.dice.random()) if slow else self.commit_s * (0.5 + self.dice.expovariate(2))
+        done = self.dice.random()  # the rest is the way back from the thread that commits
+        self._committing = True
+        self._later(delay_s * done, lambda replica, storage: self._commit(replica, storage, turn, delay_s * (1 - done)))
+        timing = self.settings.timing
+        for beat in range(1, int(min(delay_s, timing.election_timeout_max_s) / timing.heartbeat_s) + 1):
+            self._later(beat * timing.heartbeat_s, lambda replica, _storage: self._beat(replica, turn))
+
+    def _commit(self, replica: Replica, storage: Storage, turn: Turn, rest_s: float) -> None:
+        if self.timeline.now_s < self.full_until_s:
+            self._committing = False
+            self.send(replica.refuse_queued("no room"))
+            frames = [event for event in self._inbox if isinstance(event, Frame)]
+            self._inbox = [event for event in self._inbox if not isinstance(event, Frame)]
+            self.watcher.took(self, frames)  # what is refused was heard
+            self.send(replica.refuse_forwards(frames))
+            self._later(FULL_DISK_RETRY_S, lambda replica, storage: self._commit(replica, storage, turn, rest_s))
+            return
+        outcomes = storage.commit(turn.write)
+        self.disk.committed(turn.write)
+        self.watcher.stored(self, turn)
+        self._later(rest_s, lambda replica, _storage: self._finish(replica, turn, outcomes))
+
+    def _beat(self, replica: Replica, turn: Turn) -> None:
+        if self._committing and self._open_turn is turn:
+            self.send(replica.heartbeat_while_committing())
+
+    def _finish(self, replica: Replica, turn: Turn, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> None:
+        self._committing = False
+        late = replica.complete(outcomes)
         self._open_turn = None
-        late = self.replica.complete(outcomes)
-        self.after_turn(self, turn)
+        self.watcher.turned(self, turn)
         assert not turn.bad_links, turn.bad_links
         self.send((*turn.frames, *late))
-        self._turn_open = False
         if self.exchange is not None:
             self.exchange.after_turn()
         if self._inbox:
             self.wake()
         else:
-            self._plan_timer(incarnation)
+            self._plan_timer(replica)
 
-    def _plan_timer(self, incarnation: int) -> None:
-        assert self.replica is not None
+    def _plan_timer(self, replica: Replica) -> None:
         assert self.clock is not None
-        wait_s = max(self.replica.next_due_s() - self.clock.monotonic_s(), 1e-4)
         self._timer_number += 1
         number = self._timer_number
-        self.timeline.after(wait_s, lambda: self._timer(incarnation, number))
+        wait_s = max(replica.next_due_s() - self.clock.monotonic_s(), 1e-4)
+        self._later(wait_s, lambda _replica, _storage: self.wake() if number == self._timer_number else None)
 
-    def _timer(self, incarnation: int, number: int) -> None:
-        if incarnation == self.incarnation and number == self._timer_number:
-            self.wake()
 
-    def send(self, frames: Sequence[Outgoing]) -> None:
-        """Hands frames to the network."""
-        for peer, epoch, payload in frames:
-            self.network.send(self.node_id, peer, epoch, payload)
+class Step(Protocol):
+    """What `_later` performs."""
+
+    def __call__(self, replica: Replica, storage: Storage, /) -> None: ...

@@ -114,6 +114,7 @@ class SnapshotExchange:
         except SnapshotRefused:
             return
         self.installed += 1
+        self.node.disk.replaced(storage)
         self.node.replica = replica.reborn(storage, storage.position.applied_index)
         self.node.wake()
 

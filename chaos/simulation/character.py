@@ -1,0 +1,84 @@
+"""What one seed is like: which faults, how often, how much load, what kind of disks. Drawn once, from the seed.
+
+Runs that are all alike find the same things; a bug hides where faults of one kind crowd together.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from replicator.config.timing import RaftTiming
+
+# Names are methods of faults.Faults. Every mix heals, or nothing would be left to break.
+MIXES: Final[Mapping[str, Mapping[str, float]]] = {
+    "everything": {
+        "reset_link": 3.0, "cut_link": 1.5, "isolate": 1.0, "isolate_leader": 0.7, "split": 0.5, "ring": 0.3,
+        "bridge": 0.3, "stall": 1.0, "lose_frames": 0.7, "heal_some": 3.0, "heal_all": 1.0, "crash": 1.0,
+        "crash_all": 0.3, "blink": 0.7, "pause": 0.7, "transfer": 0.5, "slow_disk": 0.5, "full_disk": 0.3,
+        "step_calendar": 0.2, "depose": 0.5, "deafen_leader": 0.5, "late_answers": 0.5, "leave_and_return": 0.5,
+        "stutter": 0.3,
+    },
+    "elections": {
+        "crash_leader": 2.0, "blink": 3.0, "blink_all": 1.0, "pause_leader": 1.0, "transfer": 1.5,
+        "isolate_leader": 1.5, "reset_link": 2.0, "heal_all": 4.0,
+    },
+    "partitions": {
+        "cut_link": 3.0, "isolate": 1.5, "isolate_leader": 2.0, "split": 2.0, "ring": 1.0, "bridge": 1.0,
+        "reset_link": 2.0, "heal_some": 6.0, "heal_all": 1.0,
+    },
+    "slowness": {
+        "stall": 3.0, "slow_disk": 3.0, "full_disk": 0.7, "lose_frames": 3.0, "pause": 1.0, "leave_and_return": 2.0,
+        "stutter": 2.0, "reset_link": 1.0, "transfer": 0.5, "heal_all": 2.0,
+    },
+    "divergence": {
+        "depose": 3.0, "deafen_leader": 5.0, "late_answers": 3.0, "leave_and_return": 1.5, "blink": 1.0,
+        "heal_all": 2.0, "reset_link": 1.0,
+    },
+    "quiet": {"reset_link": 1.0, "transfer": 0.5, "slow_disk": 0.5, "heal_all": 1.0},
+}  # fmt: skip
+PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "quiet": 0.3}  # what takes its time must be left alone meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """mix: a name of MIXES. fault_rate_hz: how often one of it strikes. write_hz: of a client that is answered at once.
+
+    crash_after_vote: chance that a node dies just after it has told of a vote. downtime_s: mean of a crash.
+    late_frame: chance that a frame of a broken stream arrives all the same.
+    """
+
+    mix: str
+    fault_rate_hz: float
+    clients: int
+    write_hz: float
+    read_every_s: float
+    value_bytes: tuple[int, ...]
+    append_bytes_max: int
+    log_entries_max: int
+    commit_s: float
+    downtime_s: float
+    crash_after_vote: float
+    late_frame: float
+
+
+def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Character:
+    """Times scale with the timers: a cluster whose elections take longer is struck more slowly."""
+    unit_s = timing.election_timeout_max_s
+    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 0.5))[0]
+    mix = drawn if mix is None else mix
+    values = dice.choice(((1, 10), (1, 1000), (1, 10, 1000, 40_000)))
+    return Character(
+        mix=mix,
+        fault_rate_hz=dice.choice((1.5, 3.0, 6.0)) / unit_s * PACE.get(mix, 1.0),
+        clients=dice.choice((1, 4, 8)),
+        write_hz=dice.choice((4.0, 20.0)),
+        read_every_s=dice.choice((0.03, 0.1)) * unit_s,
+        value_bytes=values,
+        append_bytes_max=dice.choice((1, 300, 1500, 1 << 20)),
+        log_entries_max=dice.choice((4, 40, 100_000, 100_000)),  # from constant compaction to none
+        commit_s=dice.choice((0.0003, 0.002, 0.01)),
+        downtime_s=dice.choice((0.3, 2.0)) * unit_s,
+        crash_after_vote=0.3 if mix in ("elections", "divergence") else dice.choice((0.0, 0.05)),
+        late_frame=dice.choice((0.05, 0.5)),
+    )

@@ -1,0 +1,59 @@
+"""What a node's disk holds of the log, as terms by index: asked very often, so kept beside the real one.
+
+Written only where the real storage has committed, and compared with it whenever a process starts on it.
+"""
+
+from dataclasses import dataclass, field
+
+from replicator.model.ids import LogIndex
+from replicator.model.log import HardState, TurnWrite
+from replicator.storage.raft_log import INITIAL_HARD_STATE
+from replicator.storage.storage import Storage
+
+
+@dataclass(slots=True)
+class DiskRecord:
+    """Survives crashes, as the disk does. `terms` begins at first_index."""
+
+    state: HardState = INITIAL_HARD_STATE
+    first_index: int = 1
+    terms: list[int] = field(default_factory=list)
+
+    @property
+    def last_index(self) -> int:
+        """0 if the log is empty."""
+        return self.first_index + len(self.terms) - 1
+
+    def term_at(self, index: int) -> int | None:
+        """None if the entry is not held: not yet, or no longer."""
+        return self.terms[index - self.first_index] if self.first_index <= index <= self.last_index else None
+
+    def holds(self, index: int, term: int) -> bool:
+        """Compacted entries count as held: they were committed."""
+        return index < self.first_index or self.term_at(index) == term
+
+    def committed(self, write: TurnWrite) -> None:
+        """The storage has made this durable."""
+        if write.truncate_from is not None:
+            del self.terms[write.truncate_from - self.first_index :]
+        self.terms.extend(entry.term for entry in write.append)
+        if write.hard_state is not None:
+            self.state = write.hard_state
+        if write.compact_to is not None and write.compact_to > self.first_index:
+            del self.terms[: write.compact_to - self.first_index]
+            self.first_index = write.compact_to
+
+    def replaced(self, storage: Storage) -> None:
+        """A snapshot has taken the place of everything."""
+        bounds = storage.load_log()
+        self.state, self.first_index = storage.hard_state(), max(1, bounds.first_index)
+        places = range(bounds.first_index, bounds.last_index + 1) if bounds.last_index else ()
+        self.terms = [storage.term_at(LogIndex(index)) or 0 for index in places]
+
+    def assert_same(self, storage: Storage) -> None:
+        """A process starts: what it finds is what was made durable."""
+        bounds = storage.load_log()
+        assert storage.hard_state() == self.state, (storage.hard_state(), self.state)
+        assert bounds.last_index == self.last_index, (bounds, self.last_index)
+        if bounds.last_index:
+            assert (bounds.first_index, bounds.last_term) == (self.first_index, self.terms[-1]), bounds

@@ -1,0 +1,20 @@
+"""After the heal: all nodes alike, and nobody waits for an answer that will never come."""
+
+from chaos.simulation.promises.records import Promise
+from chaos.simulation.promises.violation import Violation, broken
+
+
+class Convergence(Promise):
+    """Asked once, at the end."""
+
+    def ended(self) -> None:
+        seen = {}
+        for node in self.records.nodes:
+            assert node.storage is not None
+            position = node.storage.position
+            seen[node.node_id] = (position.applied_index, position.rolling_hash.hex(), node.storage.state_hash()[0])
+        if len(set(seen.values())) != 1:
+            raise Violation(f"not converged after the heal: {seen}")
+        for node in self.records.nodes:
+            if node.replica is not None and node.replica.proposals.depth:
+                raise broken(node, f"holds {node.replica.proposals.depth} proposals that nobody answers")

@@ -1,0 +1,44 @@
+"""What is acknowledged was applied, once, where the answer says, and is never lost."""
+
+from chaos.simulation.node import SimNode
+from chaos.simulation.promises.records import Promise, Records, WriteKey, write_name
+from chaos.simulation.promises.violation import Violation, broken
+from replicator.engine.replica import Turn
+from replicator.machine.codec import decode_batch, decode_command
+from replicator.v1 import store_pb2
+
+
+class ExactlyOnce(Promise):
+    """Clients tell it what they were answered; it looks at what the log says of it."""
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(records)
+        self.acknowledged: dict[WriteKey, tuple[int, float]] = {}  # -> log index, when
+        self._writes: dict[int, frozenset[WriteKey]] = {}  # index -> what its entry asks for
+
+    def stored(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # whoever applies it first
+        for entry in turn.write.apply:
+            if entry.index not in self._writes:
+                batch = decode_batch(entry.payload)
+                commands = [decode_command(data) for data in batch.commands] if batch is not None else []
+                self._writes[entry.index] = frozenset(
+                    (command.write_id.client_id, command.write_id.sequence) for command in commands if command
+                )
+
+    def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.Outcome) -> None:
+        """A caller was told that its write was applied."""
+        if key not in self._writes.get(outcome.index, ()):
+            raise broken(node, f"told that write {key[1]} was applied at {outcome.index}, where it is not")
+        index, _ = self.acknowledged.setdefault(key, (outcome.index, node.timeline.now_s))
+        if index != outcome.index:
+            raise broken(node, f"told that write {key[1]} took effect at {outcome.index}; it did at {index}")
+
+    def ended(self) -> None:
+        store = self.records.nodes[0].storage
+        assert store is not None
+        for (client, sequence), (index, when_s) in self.acknowledged.items():
+            found, _, _ = store.get(write_name(client, sequence))
+            if found is None:
+                raise Violation(f"write {sequence} acknowledged at {when_s:.3f}s (index {index}) is lost")
+            if found.version != 1:
+                raise Violation(f"write {sequence} was applied {found.version} times")

@@ -1,0 +1,31 @@
+"""A follower acknowledges only what is on its disk and equals its leader's log.
+
+One that has moved on to a later term within the same turn may have given up again what it acknowledged in the earlier
+one. That leader can no longer commit it: whoever made us move on was elected by a majority that lacks it.
+"""
+
+from chaos.simulation.node import SimNode
+from chaos.simulation.promises.records import Promise
+from chaos.simulation.promises.violation import broken
+from replicator.engine.replica import Outgoing
+from replicator.v1 import raft_pb2
+
+
+class HonestAnswers(Promise):
+    """Looks at acknowledgements as they leave. Asked of the disk: memory proves nothing."""
+
+    def said(self, node: SimNode, frame: Outgoing, message: raft_pb2.RaftMessage) -> None:
+        reply = message.append_reply
+        if message.WhichOneof("body") != "append_reply" or not reply.success:
+            return
+        if node.disk.state.term > reply.term:
+            return
+        index, held = reply.next_index - 1, node.disk.term_at(reply.next_index - 1)
+        if index > node.disk.last_index:
+            raise broken(node, f"acknowledges {index}, but its disk ends at {node.disk.last_index}")
+        leader = self.records.node(frame.peer).disk
+        if leader.state.term != reply.term or index < max(leader.first_index, node.disk.first_index):
+            return  # that leader has moved on, or nobody can compare any more
+        if leader.term_at(index) != held:
+            theirs = leader.term_at(index) or "nothing"
+            raise broken(node, f"acknowledges {index} of term {held} to {frame.peer}, which holds {theirs}")

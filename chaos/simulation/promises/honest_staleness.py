@@ -1,0 +1,43 @@
+"""A replica that says how stale it is has applied everything that was acknowledged before that."""
+
+from bisect import bisect_left
+
+from chaos.simulation.node import SimNode
+from chaos.simulation.promises.records import Promise, Records
+from chaos.simulation.promises.violation import broken
+
+CLOCK_ERROR_S = 1e-6  # of adding and subtracting seconds; stamps are rounded towards caution
+
+
+class HonestStaleness(Promise):
+    """Asked of every node after each of its turns, and whenever a follower hears a heartbeat."""
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(records)
+        self._times_s: list[float] = []  # when a higher index than ever before was acknowledged
+        self._indexes: list[int] = []
+
+    @property
+    def index_max(self) -> int:
+        """The highest index acknowledged to anyone."""
+        return self._indexes[-1] if self._indexes else 0
+
+    def acknowledged(self, index: int, now_s: float) -> None:
+        """A caller was told of an entry."""
+        if index > self.index_max:
+            self._times_s.append(now_s)
+            self._indexes.append(index)
+
+    def turned(self, node: SimNode) -> None:
+        assert node.replica is not None
+        staleness_s = node.replica.staleness_s()
+        if staleness_s is None:
+            return
+        place = bisect_left(self._times_s, node.timeline.now_s - staleness_s - CLOCK_ERROR_S)
+        owed = self._indexes[place - 1] if place else 0
+        if node.replica.applied_index < owed:
+            raise broken(
+                node,
+                f"claims to be {staleness_s:.3f} s stale at {node.replica.applied_index}, but {owed} was acknowledged "
+                "before that",
+            )

@@ -1,0 +1,32 @@
+"""No two nodes apply different entries at one index, and no position moves back, restarts included (Raft 5.4.3)."""
+
+from zlib import crc32
+
+from chaos.simulation.node import SimNode
+from chaos.simulation.promises.records import Promise, Records
+from chaos.simulation.promises.violation import broken
+from replicator.engine.replica import Turn
+from replicator.model.ids import NodeId
+
+
+class StateMachineSafety(Promise):
+    """Looks at what each turn applies."""
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(records)
+        self._applied: dict[int, tuple[int, int, int]] = {}  # index -> term, size and checksum
+        self._positions: dict[NodeId, tuple[int, int, int]] = {}  # node -> term, commit index, applied index
+
+    def stored(self, node: SimNode, turn: Turn) -> None:
+        for entry in turn.write.apply:
+            mark = entry.term, len(entry.payload), crc32(entry.payload)
+            if self._applied.setdefault(entry.index, mark) != mark:
+                raise broken(node, f"applied another entry at {entry.index} than was applied elsewhere")
+
+    def turned(self, node: SimNode) -> None:
+        assert node.replica is not None
+        graft, before = node.replica.graft, self._positions.get(node.node_id, (0, 0, 0))
+        position = (graft.term, graft.commit_index, node.replica.applied_index)
+        if any(new < old for new, old in zip(position, before, strict=True)):
+            raise broken(node, f"went back from {before} to {position} (term, commit, applied)")
+        self._positions[node.node_id] = position

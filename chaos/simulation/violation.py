@@ -1,5 +1,0 @@
-"""A promise is broken."""
-
-
-class Violation(Exception):
-    """The text says which promise, when and where."""

@@ -1,0 +1,256 @@
+"""Bugs to be found: each puts back a fault that the engine cures, or breaks one thing that it does right.
+
+A simulation is worth nothing unless it can fail. Every bug is a context in which the shipped classes misbehave.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+
+from replicator.engine import ballot, forwards, guard, journal, proposals, pump, read_index, replica
+from replicator.engine.graft import Graft
+from replicator.model.ids import LogIndex
+from replicator.model.log import TurnWrite
+from replicator.v1 import raft_pb2, store_pb2
+
+Bug = Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def replaced(owner: object, name: str, bug: object) -> Iterator[None]:
+    original = getattr(owner, name)
+    setattr(owner, name, bug)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+# Replication --------------------------------------------------------------------------------------------------------
+
+
+def deletes_what_does_not_conflict() -> AbstractContextManager[None]:
+    """Fault 1 put back: appends reach SyncObj as they are."""
+
+    def as_it_is(self: guard.Guard, append, entries):  # type: ignore[no-untyped-def]
+        self._answering = (append.sequence, entries[-1].index if entries else append.prev_index)
+        return {
+            "type": "append_entries", "term": append.term, "commit_index": append.commit_index, "entries": entries,
+            "prevLogIdx": append.prev_index, "prevLogTerm": append.prev_term,
+        }  # fmt: skip
+
+    return replaced(guard.Guard, "_normalised", as_it_is)
+
+
+def acknowledges_what_was_not_compared() -> AbstractContextManager[None]:
+    """Fault 1, its other half: the whole tail is acknowledged."""
+    original = guard.Guard._append_reply
+
+    def whole_tail(self: guard.Guard, message):  # type: ignore[no-untyped-def]
+        assert self._answering is not None
+        self._answering = (self._answering[0], self._journal.last_index)
+        return original(self, message)
+
+    return replaced(guard.Guard, "_append_reply", whole_tail)
+
+
+def commits_what_was_not_compared() -> AbstractContextManager[None]:
+    """Fault 1, its third part: the leader's commit index is taken as it is."""
+    original = guard.Guard._normalised
+
+    def unbounded(self: guard.Guard, append, entries):  # type: ignore[no-untyped-def]
+        message = original(self, append, entries)
+        message["commit_index"] = append.commit_index
+        return message
+
+    return replaced(guard.Guard, "_normalised", unbounded)
+
+
+def counts_acks_of_an_earlier_term() -> AbstractContextManager[None]:
+    """Fault 2 put back: answers are believed in any term."""
+    original = guard.Guard.append_reply
+
+    def any_term(self: guard.Guard, peer, reply):  # type: ignore[no-untyped-def]
+        if reply.term < self._graft.term and self._graft.is_leader:
+            reply.term, reply.answers = self._graft.term, min(reply.answers, self._pump.progress[peer].sent)
+            reply.next_index = min(reply.next_index, self._journal.last_index + 1)
+        original(self, peer, reply)
+
+    return replaced(guard.Guard, "append_reply", any_term)
+
+
+def commits_entries_of_earlier_terms_by_counting() -> AbstractContextManager[None]:
+    """Figure 8 of the Raft paper: every entry looks as if it were of the current term."""
+    original = journal.TurnJournal.__getitem__
+
+    def relabelled(self: journal.TurnJournal, item):  # type: ignore[no-untyped-def]
+        found = original(self, item)
+        if isinstance(item, slice) and item.stop is not None and len(found) == 1:
+            entry = found[0]
+            return [type(entry)(entry.payload, entry.index, self.hard_state.term)]
+        return found
+
+    return replaced(journal.TurnJournal, "__getitem__", relabelled)
+
+
+def commits_with_a_minority() -> AbstractContextManager[None]:
+    """What is sent counts as held."""
+    original = pump.Pump._replicate
+
+    def trusting(self: pump.Pump, peer):  # type: ignore[no-untyped-def]
+        original(self, peer)
+        self._graft.forget_match(peer, LogIndex(self._graft.next_index(peer) - 1))
+
+    return replaced(pump.Pump, "_replicate", trusting)
+
+
+def ignores_a_late_link() -> AbstractContextManager[None]:
+    """Fault 12 put back: frames of superseded connections count."""
+    original = replica.Replica._take
+
+    def any_epoch(self: replica.Replica, event):  # type: ignore[no-untyped-def]
+        if isinstance(event, replica.Frame) and event.peer in self._epochs:
+            event = replica.Frame(event.peer, self._epochs[event.peer], event.payload)
+        return original(self, event)
+
+    return replaced(replica.Replica, "_take", any_epoch)
+
+
+# Elections ----------------------------------------------------------------------------------------------------------
+
+
+def forgets_its_vote() -> AbstractContextManager[None]:
+    original = journal.TurnJournal.take
+
+    def without_vote(self: journal.TurnJournal):  # type: ignore[no-untyped-def]
+        truncate_from, append, state = original(self)
+        return truncate_from, append, replace(state, voted_for=None) if state is not None else None
+
+    return replaced(journal.TurnJournal, "take", without_vote)
+
+
+@contextmanager
+def votes_for_a_log_that_lacks_entries() -> Iterator[None]:
+    """Also in the round of questions before."""
+    vote, answer = guard.Guard.request_vote, ballot.Ballots.answer
+    best = 1 << 40
+
+    def for_anyone(self: guard.Guard, peer, request):  # type: ignore[no-untyped-def]
+        vote(self, peer, raft_pb2.RequestVote(term=request.term, last_index=best, last_term=best))
+
+    def to_anyone(self: ballot.Ballots, peer, asked):  # type: ignore[no-untyped-def]
+        answer(self, peer, raft_pb2.PreVote(term=asked.term, last_index=best, last_term=best))
+
+    with replaced(guard.Guard, "request_vote", for_anyone), replaced(ballot.Ballots, "answer", to_anyone):
+        yield
+
+
+def counts_a_voter_twice() -> AbstractContextManager[None]:
+    """Stock counts messages."""
+
+    def twice(self: guard.Guard, peer, reply):  # type: ignore[no-untyped-def]
+        for _ in range(2):
+            self._graft.receive(peer, {"type": "response_vote", "term": reply.term})
+
+    return replaced(guard.Guard, "vote_reply", twice)
+
+
+# Durability ---------------------------------------------------------------------------------------------------------
+
+
+def skips_the_sync_of_the_log() -> AbstractContextManager[None]:
+    """Entries are sent and acknowledged, and never reach the disk unless they are applied there."""
+    original = replica.Replica.turn
+    held: dict[int, TurnWrite] = {}
+
+    def without_log(self: replica.Replica, events):  # type: ignore[no-untyped-def]
+        turn = original(self, events)
+        write = held.pop(id(self), TurnWrite())
+        cut = turn.write.truncate_from
+        kept = tuple(e for e in write.append if cut is None or e.index < cut)
+        new_cut = cut if write.truncate_from is None else min(filter(None, (cut, write.truncate_from)))
+        merged = TurnWrite(
+            new_cut, (*kept, *turn.write.append), turn.write.hard_state or write.hard_state, turn.write.apply
+        )
+        if not merged.apply:
+            held[id(self)] = merged
+            merged = TurnWrite()
+        object.__setattr__(turn, "write", merged)
+        return turn
+
+    return replaced(replica.Replica, "turn", without_log)
+
+
+def applies_again_after_a_restart() -> AbstractContextManager[None]:
+    original = Graft.__init__
+
+    def from_one_earlier(self, settings, *, applied_index, **rest):  # type: ignore[no-untyped-def]
+        original(self, settings, applied_index=max(0, applied_index - 1), **rest)
+
+    return replaced(Graft, "__init__", from_one_earlier)
+
+
+# Answers to callers -------------------------------------------------------------------------------------------------
+
+
+def answers_before_the_commit() -> AbstractContextManager[None]:
+    """Proposals are answered as soon as they are in the leader's log."""
+    original = proposals.Proposals._append_entry
+
+    def eager(self: proposals.Proposals) -> None:
+        original(self)
+        index = self._journal.last_index
+        for _term, _size, waiting in list(self._waiting.values()):
+            for proposal in waiting:
+                proposal.sink(store_pb2.Outcome(status=store_pb2.Outcome.STATUS_APPLIED, revision=1, index=index))
+
+    return replaced(proposals.Proposals, "_append_entry", eager)
+
+
+def answers_on_whatever_link_is_up() -> AbstractContextManager[None]:
+    """Request ids start anew with a process: an answer to the one before it is taken for an answer to this one."""
+    original = forwards.Forwards.__init__
+
+    def one_link_for_ever(self: forwards.Forwards, **rest):  # type: ignore[no-untyped-def]
+        original(self, **{**rest, "link_epoch": lambda _peer: 0})
+
+    return replaced(forwards.Forwards, "__init__", one_link_for_ever)
+
+
+def serves_reads_without_asking_a_quorum() -> AbstractContextManager[None]:
+    return replaced(read_index.ReadIndexes, "_is_confirmed", lambda _self, _round: True)
+
+
+def confirms_reads_by_what_was_sent_before_them() -> AbstractContextManager[None]:
+    """Any answer counts, also one to an append that left before the read arrived."""
+    original = read_index.ReadIndexes.open_round
+
+    def backdated(self: read_index.ReadIndexes) -> None:
+        original(self)
+        for number, waiting in enumerate(self._rounds):
+            sent = {peer: min(sequence, self._pump.progress[peer].acked) for peer, sequence in waiting.sent.items()}
+            self._rounds[number] = waiting._replace(sent=sent)
+
+    return replaced(read_index.ReadIndexes, "open_round", backdated)
+
+
+def serves_reads_before_its_own_term_commits() -> AbstractContextManager[None]:
+    return replaced(pump.Pump, "knows_commit_index", lambda self: self._graft.is_leader)
+
+
+def claims_freshness_of_its_own_clock() -> AbstractContextManager[None]:
+    """A follower believes that what it hears from a leader is as new as the moment of hearing it."""
+    original = guard.Guard.append_entries
+
+    def fresh_now(self: guard.Guard, peer, append):  # type: ignore[no-untyped-def]
+        append.echo_clock_ms, append.quorum_age_ms = int(self._clock.monotonic_s() * 1000), 0
+        original(self, peer, append)
+
+    return replaced(guard.Guard, "append_entries", fresh_now)
+
+
+def forgets_the_age_of_its_quorum() -> AbstractContextManager[None]:
+    """A leader that was deposed without hearing of it calls itself fresh."""
+    return replaced(
+        pump.Pump, "quorum_contact_s", lambda self: self._clock.monotonic_s() if self.knows_commit_index() else None
+    )
