@@ -76,6 +76,7 @@ class Snapshots:
         self._fetcher: SnapshotFetcher | None = None
         self._serving: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
+        self._stopped = False
 
     def connect(self, fetcher: SnapshotFetcher) -> None:
         """Where bytes come from."""
@@ -83,6 +84,8 @@ class Snapshots:
 
     def after_turn(self) -> None:
         """Looks at what the turn has left to do."""
+        if self._stopped:
+            return
         replica = self._replica()
         if replica.lacking() and self._serving is None:
             self._serving = asyncio.create_task(self._serve(), name="snapshot-serve")
@@ -98,7 +101,8 @@ class Snapshots:
         return self._store.file(snapshot_id)
 
     async def stop(self) -> None:
-        """Ends what runs; it begins anew after a restart."""
+        """Ends what runs, for good: turns may go on for a moment, and the storage is closed after that."""
+        self._stopped = True
         tasks = [task for task in (self._serving, self._taking) if task is not None]
         for task in tasks:
             task.cancel()
