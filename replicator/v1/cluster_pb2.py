@@ -24,21 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1breplicator/v1/cluster.proto\x12\rreplicator.v1\"#\n\rStatusRequest\x12\x12\n\nstate_hash\x18\x01 \x01(\x08\"\xcb\x01\n\x06Member\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12\x0e\n\x06leader\x18\x06 \x01(\x08\x12\x18\n\x0bmatch_index\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x18\n\x0blag_entries\x18\x08 \x01(\x04H\x01\x88\x01\x01\x42\x0e\n\x0c_match_indexB\x0e\n\x0c_lag_entries\"\xe7\x03\n\x0eStatusResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12!\n\x04role\x18\x05 \x01(\x0e\x32\x13.replicator.v1.Role\x12\x0c\n\x04term\x18\x06 \x01(\x04\x12\x11\n\tleader_id\x18\x07 \x01(\t\x12\x14\n\x0c\x63ommit_index\x18\x08 \x01(\x04\x12\x15\n\rapplied_index\x18\t \x01(\x04\x12\x12\n\nlast_index\x18\n \x01(\x04\x12\x10\n\x08revision\x18\x0b \x01(\x04\x12\x11\n\tlive_keys\x18\x0c \x01(\x04\x12\x12\n\ndata_bytes\x18\r \x01(\x04\x12\x19\n\x0cstaleness_ms\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0crolling_hash\x18\x0f \x01(\t\x12\x12\n\nstate_hash\x18\x10 \x01(\t\x12\x18\n\x10state_hash_index\x18\x11 \x01(\x04\x12\x18\n\x10read_only_reason\x18\x12 \x01(\t\x12&\n\x07members\x18\x13 \x03(\x0b\x32\x15.replicator.v1.Member\x12\r\n\x05token\x18\x14 \x01(\t\x12\x10\n\x08uptime_s\x18\x15 \x01(\x01\x42\x0f\n\r_staleness_ms*T\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_FOLLOWER\x10\x01\x12\x12\n\x0eROLE_CANDIDATE\x10\x02\x12\x0f\n\x0bROLE_LEADER\x10\x03\x32W\n\x0e\x43lusterService\x12\x45\n\x06Status\x12\x1c.replicator.v1.StatusRequest\x1a\x1d.replicator.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1breplicator/v1/cluster.proto\x12\rreplicator.v1\"\x9d\x01\n\x10SetMemberRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x04 \x01(\t\x12\'\n\x04role\x18\x05 \x01(\x0e\x32\x19.replicator.v1.MemberRole\x12\x14\n\x0c\x64irectory_id\x18\x06 \x01(\x0c\"&\n\x13RemoveMemberRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"K\n\x12MembershipResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12&\n\x07members\x18\x02 \x03(\x0b\x32\x15.replicator.v1.Member\"<\n\x19TransferLeadershipRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\"/\n\x1aTransferLeadershipResponse\x12\x11\n\tleader_id\x18\x01 \x01(\t\"#\n\rStatusRequest\x12\x12\n\nstate_hash\x18\x01 \x01(\x08\"\xf4\x01\n\x06Member\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x03 \x01(\t\x12\x14\n\x0cpeer_address\x18\x04 \x01(\t\x12\x11\n\tconnected\x18\x05 \x01(\x08\x12\x0e\n\x06leader\x18\x06 \x01(\x08\x12\x18\n\x0bmatch_index\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x18\n\x0blag_entries\x18\x08 \x01(\x04H\x01\x88\x01\x01\x12\'\n\x04role\x18\t \x01(\x0e\x32\x19.replicator.v1.MemberRoleB\x0e\n\x0c_match_indexB\x0e\n\x0c_lag_entries\"\xd9\x04\n\x0eStatusResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12!\n\x04role\x18\x05 \x01(\x0e\x32\x13.replicator.v1.Role\x12\x0c\n\x04term\x18\x06 \x01(\x04\x12\x11\n\tleader_id\x18\x07 \x01(\t\x12\x14\n\x0c\x63ommit_index\x18\x08 \x01(\x04\x12\x15\n\rapplied_index\x18\t \x01(\x04\x12\x12\n\nlast_index\x18\n \x01(\x04\x12\x10\n\x08revision\x18\x0b \x01(\x04\x12\x11\n\tlive_keys\x18\x0c \x01(\x04\x12\x12\n\ndata_bytes\x18\r \x01(\x04\x12\x19\n\x0cstaleness_ms\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x0crolling_hash\x18\x0f \x01(\t\x12\x12\n\nstate_hash\x18\x10 \x01(\t\x12\x18\n\x10state_hash_index\x18\x11 \x01(\x04\x12\x18\n\x10read_only_reason\x18\x12 \x01(\t\x12&\n\x07members\x18\x13 \x03(\x0b\x32\x15.replicator.v1.Member\x12\r\n\x05token\x18\x14 \x01(\t\x12\x10\n\x08uptime_s\x18\x15 \x01(\x01\x12\x18\n\x10membership_index\x18\x16 \x01(\x04\x12\x14\n\x0cheartbeat_ms\x18\x17 \x01(\r\x12\x1f\n\x17\x65lection_timeout_min_ms\x18\x18 \x01(\r\x12\x1f\n\x17\x65lection_timeout_max_ms\x18\x19 \x01(\rB\x0f\n\r_staleness_ms*s\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMBER_ROLE_VOTER\x10\x01\x12\x18\n\x14MEMBER_ROLE_OBSERVER\x10\x02\x12\x17\n\x13MEMBER_ROLE_JOINING\x10\x03*T\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_FOLLOWER\x10\x01\x12\x12\n\x0eROLE_CANDIDATE\x10\x02\x12\x0f\n\x0bROLE_LEADER\x10\x03\x32W\n\x0e\x43lusterService\x12\x45\n\x06Status\x12\x1c.replicator.v1.StatusRequest\x1a\x1d.replicator.v1.StatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'replicator.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=779
-  _globals['_ROLE']._serialized_end=863
-  _globals['_STATUSREQUEST']._serialized_start=46
-  _globals['_STATUSREQUEST']._serialized_end=81
-  _globals['_MEMBER']._serialized_start=84
-  _globals['_MEMBER']._serialized_end=287
-  _globals['_STATUSRESPONSE']._serialized_start=290
-  _globals['_STATUSRESPONSE']._serialized_end=777
-  _globals['_CLUSTERSERVICE']._serialized_start=865
-  _globals['_CLUSTERSERVICE']._serialized_end=952
+  _globals['_MEMBERROLE']._serialized_start=1322
+  _globals['_MEMBERROLE']._serialized_end=1437
+  _globals['_ROLE']._serialized_start=1439
+  _globals['_ROLE']._serialized_end=1523
+  _globals['_SETMEMBERREQUEST']._serialized_start=47
+  _globals['_SETMEMBERREQUEST']._serialized_end=204
+  _globals['_REMOVEMEMBERREQUEST']._serialized_start=206
+  _globals['_REMOVEMEMBERREQUEST']._serialized_end=244
+  _globals['_MEMBERSHIPRESPONSE']._serialized_start=246
+  _globals['_MEMBERSHIPRESPONSE']._serialized_end=321
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=323
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=383
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_start=385
+  _globals['_TRANSFERLEADERSHIPRESPONSE']._serialized_end=432
+  _globals['_STATUSREQUEST']._serialized_start=434
+  _globals['_STATUSREQUEST']._serialized_end=469
+  _globals['_MEMBER']._serialized_start=472
+  _globals['_MEMBER']._serialized_end=716
+  _globals['_STATUSRESPONSE']._serialized_start=719
+  _globals['_STATUSRESPONSE']._serialized_end=1320
+  _globals['_CLUSTERSERVICE']._serialized_start=1525
+  _globals['_CLUSTERSERVICE']._serialized_end=1612
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,31 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _MemberRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_ROLE_UNSPECIFIED: _MemberRole.ValueType  # 0
+    MEMBER_ROLE_VOTER: _MemberRole.ValueType  # 1
+    """Votes, and counts in every majority."""
+    MEMBER_ROLE_OBSERVER: _MemberRole.ValueType  # 2
+    """Holds a full copy and serves reads; never votes."""
+    MEMBER_ROLE_JOINING: _MemberRole.ValueType  # 3
+    """A voter to be, catching up."""
+
+class MemberRole(_MemberRole, metaclass=_MemberRoleEnumTypeWrapper): ...
+
+MEMBER_ROLE_UNSPECIFIED: MemberRole.ValueType  # 0
+MEMBER_ROLE_VOTER: MemberRole.ValueType  # 1
+"""Votes, and counts in every majority."""
+MEMBER_ROLE_OBSERVER: MemberRole.ValueType  # 2
+"""Holds a full copy and serves reads; never votes."""
+MEMBER_ROLE_JOINING: MemberRole.ValueType  # 3
+"""A voter to be, catching up."""
+Global___MemberRole: _TypeAlias = MemberRole  # noqa: Y015
+
 class _Role:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -37,6 +62,127 @@ ROLE_FOLLOWER: Role.ValueType  # 1
 ROLE_CANDIDATE: Role.ValueType  # 2
 ROLE_LEADER: Role.ValueType  # 3
 Global___Role: _TypeAlias = Role  # noqa: Y015
+
+@_typing.final
+class SetMemberRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    PEER_ADDRESS_FIELD_NUMBER: _builtins.int
+    API_ADDRESS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    DIRECTORY_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    region: _builtins.str
+    peer_address: _builtins.str
+    api_address: _builtins.str
+    role: Global___MemberRole.ValueType
+    """VOTER or OBSERVER."""
+    directory_id: _builtins.bytes
+    """Of its data directory, if the caller knows it: no other directory may then act under this name."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        region: _builtins.str = ...,
+        peer_address: _builtins.str = ...,
+        api_address: _builtins.str = ...,
+        role: Global___MemberRole.ValueType = ...,
+        directory_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_address", b"api_address", "directory_id", b"directory_id", "node_id", b"node_id", "peer_address", b"peer_address", "region", b"region", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMemberRequest: _TypeAlias = SetMemberRequest  # noqa: Y015
+
+@_typing.final
+class RemoveMemberRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMemberRequest: _TypeAlias = RemoveMemberRequest  # noqa: Y015
+
+@_typing.final
+class MembershipResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Log index of the membership; 0: that of the configuration."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        members: _abc.Iterable[Global___Member] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembershipResponse: _TypeAlias = MembershipResponse  # noqa: Y015
+
+@_typing.final
+class TransferLeadershipRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """At most one of both; with neither, whoever has caught up."""
+    region: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferLeadershipRequest: _TypeAlias = TransferLeadershipRequest  # noqa: Y015
+
+@_typing.final
+class TransferLeadershipResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADER_ID_FIELD_NUMBER: _builtins.int
+    leader_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        leader_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferLeadershipResponse: _TypeAlias = TransferLeadershipResponse  # noqa: Y015
 
 @_typing.final
 class StatusRequest(_message.Message):
@@ -70,6 +216,7 @@ class Member(_message.Message):
     LEADER_FIELD_NUMBER: _builtins.int
     MATCH_INDEX_FIELD_NUMBER: _builtins.int
     LAG_ENTRIES_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     region: _builtins.str
     api_address: _builtins.str
@@ -82,6 +229,7 @@ class Member(_message.Message):
     """Entries that the leader knows the member to hold; set by the leader only."""
     lag_entries: _builtins.int
     """Entries that the member trails the leader's log by; set by the leader only."""
+    role: Global___MemberRole.ValueType
     def __init__(
         self,
         *,
@@ -93,10 +241,11 @@ class Member(_message.Message):
         leader: _builtins.bool = ...,
         match_index: _builtins.int | None = ...,
         lag_entries: _builtins.int | None = ...,
+        role: Global___MemberRole.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries", "_match_index", b"_match_index", "lag_entries", b"lag_entries", "match_index", b"match_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries", "_match_index", b"_match_index", "api_address", b"api_address", "connected", b"connected", "lag_entries", b"lag_entries", "leader", b"leader", "match_index", b"match_index", "node_id", b"node_id", "peer_address", b"peer_address", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries", "_match_index", b"_match_index", "api_address", b"api_address", "connected", b"connected", "lag_entries", b"lag_entries", "leader", b"leader", "match_index", b"match_index", "node_id", b"node_id", "peer_address", b"peer_address", "region", b"region", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lag_entries: _TypeAlias = _typing.Literal["lag_entries"]  # noqa: Y015
     _WhichOneofArgType__lag_entries: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries"]  # noqa: Y015
@@ -134,6 +283,10 @@ class StatusResponse(_message.Message):
     MEMBERS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     UPTIME_S_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_INDEX_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
+    ELECTION_TIMEOUT_MIN_MS_FIELD_NUMBER: _builtins.int
+    ELECTION_TIMEOUT_MAX_MS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     region: _builtins.str
@@ -158,6 +311,12 @@ class StatusResponse(_message.Message):
     """Why the node refuses writes, if it does (a full disk); empty otherwise."""
     token: _builtins.str
     uptime_s: _builtins.float
+    membership_index: _builtins.int
+    """Log index of the membership that this node has applied; 0: that of the configuration."""
+    heartbeat_ms: _builtins.int
+    """Timers in force, milliseconds."""
+    election_timeout_min_ms: _builtins.int
+    election_timeout_max_ms: _builtins.int
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
     def __init__(
@@ -184,10 +343,14 @@ class StatusResponse(_message.Message):
         members: _abc.Iterable[Global___Member] | None = ...,
         token: _builtins.str = ...,
         uptime_s: _builtins.float = ...,
+        membership_index: _builtins.int = ...,
+        heartbeat_ms: _builtins.int = ...,
+        election_timeout_min_ms: _builtins.int = ...,
+        election_timeout_max_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "staleness_ms", b"staleness_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "data_bytes", b"data_bytes", "last_index", b"last_index", "leader_id", b"leader_id", "live_keys", b"live_keys", "members", b"members", "node_id", b"node_id", "read_only_reason", b"read_only_reason", "region", b"region", "revision", b"revision", "role", b"role", "rolling_hash", b"rolling_hash", "staleness_ms", b"staleness_ms", "state_hash", b"state_hash", "state_hash_index", b"state_hash_index", "term", b"term", "token", b"token", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "data_bytes", b"data_bytes", "election_timeout_max_ms", b"election_timeout_max_ms", "election_timeout_min_ms", b"election_timeout_min_ms", "heartbeat_ms", b"heartbeat_ms", "last_index", b"last_index", "leader_id", b"leader_id", "live_keys", b"live_keys", "members", b"members", "membership_index", b"membership_index", "node_id", b"node_id", "read_only_reason", b"read_only_reason", "region", b"region", "revision", b"revision", "role", b"role", "rolling_hash", b"rolling_hash", "staleness_ms", b"staleness_ms", "state_hash", b"state_hash", "state_hash_index", b"state_hash_index", "term", b"term", "token", b"token", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__staleness_ms: _TypeAlias = _typing.Literal["staleness_ms"]  # noqa: Y015
     _WhichOneofArgType__staleness_ms: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms"]  # noqa: Y015

@@ -114,6 +114,8 @@ class Hello(_message.Message):
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_MIN_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    DIRECTORY_ID_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_INDEX_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     peer_id: _builtins.str
@@ -122,6 +124,10 @@ class Hello(_message.Message):
     protocol_version_min: _builtins.int
     """The oldest protocol version that the sender can speak."""
     region: _builtins.str
+    directory_id: _builtins.bytes
+    """Of the sender's data directory, 16 bytes, made when it was new: a node whose disk was wiped has another one."""
+    membership_index: _builtins.int
+    """Log index of the membership that the sender has applied; the newer one decides who is a stranger."""
     def __init__(
         self,
         *,
@@ -131,10 +137,12 @@ class Hello(_message.Message):
         protocol_version: _builtins.int = ...,
         protocol_version_min: _builtins.int = ...,
         region: _builtins.str = ...,
+        directory_id: _builtins.bytes = ...,
+        membership_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "node_id", b"node_id", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "directory_id", b"directory_id", "membership_index", b"membership_index", "node_id", b"node_id", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,7 +155,7 @@ class Refusal(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """CLUSTER_MISMATCH, UNKNOWN_NODE, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY."""
+    """CLUSTER_MISMATCH, UNKNOWN_NODE, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_A_MEMBER, OTHER_DIRECTORY."""
     message: _builtins.str
     """For the log of the refused side."""
     def __init__(

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from replicator.v1 import store_pb2 as _store_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -205,19 +206,23 @@ class RequestVote(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     LAST_INDEX_FIELD_NUMBER: _builtins.int
     LAST_TERM_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_INDEX_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     last_index: _builtins.int
     last_term: _builtins.int
+    membership_index: _builtins.int
+    """Log index of the membership that the sender has applied."""
     def __init__(
         self,
         *,
         term: _builtins.int = ...,
         last_index: _builtins.int = ...,
         last_term: _builtins.int = ...,
+        membership_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_index", b"last_index", "last_term", b"last_term", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_index", b"last_index", "last_term", b"last_term", "membership_index", b"membership_index", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,19 +254,22 @@ class PreVote(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     LAST_INDEX_FIELD_NUMBER: _builtins.int
     LAST_TERM_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_INDEX_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     last_index: _builtins.int
     last_term: _builtins.int
+    membership_index: _builtins.int
     def __init__(
         self,
         *,
         term: _builtins.int = ...,
         last_index: _builtins.int = ...,
         last_term: _builtins.int = ...,
+        membership_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_index", b"last_index", "last_term", b"last_term", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_index", b"last_index", "last_term", b"last_term", "membership_index", b"membership_index", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -379,21 +387,86 @@ class Forward(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
+    MEMBER_CHANGE_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     command: _builtins.bytes
+    """Serialized Command."""
+    @_builtins.property
+    def member_change(self) -> Global___MemberChange: ...
+    @_builtins.property
+    def transfer(self) -> Global___LeadershipTransfer: ...
     def __init__(
         self,
         *,
         request_id: _builtins.int = ...,
         command: _builtins.bytes = ...,
+        member_change: Global___MemberChange | None = ...,
+        transfer: Global___LeadershipTransfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "member_change", b"member_change", "transfer", b"transfer", "wish", b"wish"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "member_change", b"member_change", "request_id", b"request_id", "transfer", b"transfer", "wish", b"wish"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_wish: _TypeAlias = _typing.Literal["command", "member_change", "transfer"]  # noqa: Y015
+    _WhichOneofArgType_wish: _TypeAlias = _typing.Literal["wish", b"wish"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_wish) -> _WhichOneofReturnType_wish | None: ...
+
+Global___Forward: _TypeAlias = Forward  # noqa: Y015
+
+@_typing.final
+class MemberChange(_message.Message):
+    """What an operator wants of the membership; the leader makes a whole one of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SET_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
+    remove: _builtins.str
+    """Takes a member out, by node id."""
+    @_builtins.property
+    def set(self) -> _store_pb2.StoredMember:
+        """Adds a member, or gives one that is there another role or addresses."""
+
+    def __init__(
+        self,
+        *,
+        set: _store_pb2.StoredMember | None = ...,
+        remove: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "remove", b"remove", "set", b"set"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "remove", b"remove", "set", b"set"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["set", "remove"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___MemberChange: _TypeAlias = MemberChange  # noqa: Y015
+
+@_typing.final
+class LeadershipTransfer(_message.Message):
+    """Hand leadership to a node, or to any caught-up node of a region; to whoever is caught up if both are empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    region: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Forward: _TypeAlias = Forward  # noqa: Y015
+Global___LeadershipTransfer: _TypeAlias = LeadershipTransfer  # noqa: Y015
 
 @_typing.final
 class ForwardReply(_message.Message):

@@ -284,3 +284,146 @@ class SessionRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionRecord: _TypeAlias = SessionRecord  # noqa: Y015
+
+@_typing.final
+class GroupChange(_message.Message):
+    """Payload of an entry that changes the group itself, not the store's pairs. Carries the whole new value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    time_ms: _builtins.int
+    """The leader's wall clock, made monotonic, as in Batch."""
+    @_builtins.property
+    def membership(self) -> Global___Membership: ...
+    @_builtins.property
+    def timing(self) -> Global___Timing: ...
+    def __init__(
+        self,
+        *,
+        time_ms: _builtins.int = ...,
+        membership: Global___Membership | None = ...,
+        timing: Global___Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "membership", b"membership", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "membership", b"membership", "time_ms", b"time_ms", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["membership", "timing"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___GroupChange: _TypeAlias = GroupChange  # noqa: Y015
+
+@_typing.final
+class Membership(_message.Message):
+    """Who belongs to the group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Log index of the entry that brought it, set when it is applied; 0 for that of the configuration."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredMember]: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        members: _abc.Iterable[Global___StoredMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Membership: _TypeAlias = Membership  # noqa: Y015
+
+@_typing.final
+class StoredMember(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Role:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[StoredMember._Role.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ROLE_UNSPECIFIED: StoredMember._Role.ValueType  # 0
+        ROLE_VOTER: StoredMember._Role.ValueType  # 1
+        """Votes, and counts in every majority."""
+        ROLE_OBSERVER: StoredMember._Role.ValueType  # 2
+        """Holds a full copy and serves reads; never votes."""
+        ROLE_JOINING: StoredMember._Role.ValueType  # 3
+        """A voter to be: an observer that the leader makes a voter once it has caught up."""
+
+    class Role(_Role, metaclass=_RoleEnumTypeWrapper): ...
+    ROLE_UNSPECIFIED: StoredMember.Role.ValueType  # 0
+    ROLE_VOTER: StoredMember.Role.ValueType  # 1
+    """Votes, and counts in every majority."""
+    ROLE_OBSERVER: StoredMember.Role.ValueType  # 2
+    """Holds a full copy and serves reads; never votes."""
+    ROLE_JOINING: StoredMember.Role.ValueType  # 3
+    """A voter to be: an observer that the leader makes a voter once it has caught up."""
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    PEER_ADDRESS_FIELD_NUMBER: _builtins.int
+    API_ADDRESS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    DIRECTORY_ID_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    region: _builtins.str
+    peer_address: _builtins.str
+    api_address: _builtins.str
+    role: Global___StoredMember.Role.ValueType
+    directory_id: _builtins.bytes
+    """Of the data directory that may act under this name; empty until the leader has heard from it."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        region: _builtins.str = ...,
+        peer_address: _builtins.str = ...,
+        api_address: _builtins.str = ...,
+        role: Global___StoredMember.Role.ValueType = ...,
+        directory_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_address", b"api_address", "directory_id", b"directory_id", "node_id", b"node_id", "peer_address", b"peer_address", "region", b"region", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredMember: _TypeAlias = StoredMember  # noqa: Y015
+
+@_typing.final
+class Timing(_message.Message):
+    """Timers of the group, agreed through the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
+    ELECTION_TIMEOUT_MIN_MS_FIELD_NUMBER: _builtins.int
+    ELECTION_TIMEOUT_MAX_MS_FIELD_NUMBER: _builtins.int
+    heartbeat_ms: _builtins.int
+    election_timeout_min_ms: _builtins.int
+    election_timeout_max_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        heartbeat_ms: _builtins.int = ...,
+        election_timeout_min_ms: _builtins.int = ...,
+        election_timeout_max_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["election_timeout_max_ms", b"election_timeout_max_ms", "election_timeout_min_ms", b"election_timeout_min_ms", "heartbeat_ms", b"heartbeat_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Timing: _TypeAlias = Timing  # noqa: Y015

@@ -1,0 +1,30 @@
+"""May a node that says who it is be linked? Pure; both ends of a link ask the same question of their own membership."""
+
+from enum import StrEnum
+
+from replicator.model.ids import LogIndex, NodeId
+from replicator.model.members import Membership
+
+
+class Admission(StrEnum):
+    """Why not. NOT_A_MEMBER: unknown here, and it knows no newer membership. OTHER_DIRECTORY: its disk is another."""
+
+    NOT_A_MEMBER = "NOT_A_MEMBER"
+    OTHER_DIRECTORY = "OTHER_DIRECTORY"
+
+
+def refusal_of(
+    membership: Membership, node_id: NodeId, directory_id: bytes, membership_index: LogIndex
+) -> Admission | None:
+    """None if it may be linked.
+
+    directory_id, membership_index: as the other side says. A stranger that has applied a newer membership than ours is
+    let in: we may be the one that lags. A member whose data directory is not the one that the group knows under its
+    name has lost its disk, and with it the votes that it gave: it must come back under a change of membership.
+    """
+    member = membership.get(node_id)
+    if member is None:
+        return None if membership_index > membership.index else Admission.NOT_A_MEMBER
+    if member.directory_id and member.directory_id != directory_id:
+        return Admission.OTHER_DIRECTORY if membership_index <= membership.index else None
+    return None
