@@ -42,8 +42,9 @@ PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "quiet": 0.3}  # what tak
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """mix: a name of MIXES. fault_rate_hz: how often one of it strikes. write_hz: of a client that is answered at once.
+    """mix: a name of MIXES. fault_rate_hz: how often one of it strikes.
 
+    write_pause_s, read_pause_s: mean time between an answer and the next write, and between two reads, of one client.
     crash_after_vote: chance that a node dies just after it has told of a vote. downtime_s: mean of a crash.
     late_frame: chance that a frame of a broken stream arrives all the same.
     """
@@ -51,8 +52,8 @@ class Character:
     mix: str
     fault_rate_hz: float
     clients: int
-    write_hz: float
-    read_every_s: float
+    write_pause_s: float
+    read_pause_s: float
     value_bytes: tuple[int, ...]
     append_bytes_max: int
     log_entries_max: int
@@ -72,8 +73,8 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         mix=mix,
         fault_rate_hz=dice.choice((1.5, 3.0, 6.0)) / unit_s * PACE.get(mix, 1.0),
         clients=dice.choice((1, 4, 8)),
-        write_hz=dice.choice((4.0, 20.0)),
-        read_every_s=dice.choice((0.03, 0.1)) * unit_s,
+        write_pause_s=dice.choice((0.05, 0.2)) * unit_s,
+        read_pause_s=dice.choice((0.1, 0.3)) * unit_s,
         value_bytes=values,
         append_bytes_max=dice.choice((1, 300, 1500, 1 << 20)),
         log_entries_max=dice.choice((4, 40, 100_000, 100_000)),  # from constant compaction to none

@@ -31,6 +31,7 @@ class Client:
     sequence: int = 0
     attempt: int = 0
     reads: int = 0
+    answers: int = 0
 
     def next_write(self) -> None:
         """Begins a new write."""
@@ -42,7 +43,7 @@ class Client:
         """Asks some node for a linearizable point."""
         if self.stopped:
             return
-        pause_s = self.dice.expovariate(1 / self.character.read_every_s) * (CALM if self.calm else 1.0)
+        pause_s = self.dice.expovariate(1 / self.character.read_pause_s) * (CALM if self.calm else 1.0)
         self.timeline.after(pause_s, self.next_read)
         node = self._choose()
         if node.replica is None:
@@ -104,8 +105,9 @@ class Client:
         if result.status != store_pb2.Outcome.STATUS_APPLIED:
             raise Violation(f"{self.timeline.now_s:.3f}s: write {self.sequence} rejected: {result.reason}")
         self.judge.answered(node, (self.client_id, self.sequence), result)
+        self.answers += 1
         self.attempt += 1
-        pause_s = self.dice.expovariate(self.character.write_hz) * (CALM if self.calm else 1.0)
+        pause_s = self.dice.expovariate(1 / self.character.write_pause_s) * (CALM if self.calm else 1.0)
         self.timeline.after(min(pause_s, self.patience_s), self.next_write)
 
     def _command(self) -> store_pb2.Command:

@@ -157,7 +157,7 @@ class SimNode:
         self.watcher.took(self, events)
         turn = self._open_turn = replica.turn(events)
         if turn.write.is_empty:
-            self._later(0.0, lambda replica, _storage: self._finish(replica, turn, []))
+            self._finish(replica, turn, [])
             return
         slow = self.timeline.now_s < self.slow_until_s
         delay_s = self.slow_s * (0.2 + self.dice.random()) if slow else self.commit_s * (0.5 + self.dice.expovariate(2))

@@ -7,7 +7,7 @@ everything good must return within bounded virtual time.
 import hashlib
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,23 +18,21 @@ from chaos.simulation.faults import Faults
 from chaos.simulation.network import Network
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Judge, Violation
+from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.snapshots import SnapshotExchange, held_by
 from chaos.simulation.timeline import Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
-from replicator.engine.messages import decode
 from replicator.engine.replica import Event, Outgoing, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import NodeId
-
-VOTE_BYTES_MAX = 16  # a frame that tells of a vote is no larger
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One life of a cluster. The rest of what it is like is drawn from the seed: see character.py.
 
-    faulty_s: how long faults rage; None: as long as a dozen elections may take. mix: of faults; None: drawn too.
+    faulty_s: how long faults rage; None: as long as nine elections may take. mix: of faults; None: drawn too.
     """
 
     nodes: int = 3
@@ -92,12 +90,11 @@ class World:
             latency_s=scenario.latency_s,
             late_frame=self._character.late_frame,
         )
-        self._nodes = {name: self._node(name, names, directory / name) for name in names}
-        everybody = list(self._nodes.values())
-        self._judge.watch(everybody)
-        self._clients = [self._client(everybody) for _ in range(self._character.clients)]
+        self._nodes = [self._node(name, names, directory / name) for name in names]  # shared: nodes may come and go
+        self._judge.watch(self._nodes, voters=frozenset(names))
+        self._clients = [self._client() for _ in range(self._character.clients)]
         self._faults = Faults(
-            everybody, self._network, self._timeline, random.Random(dice.random()), self._character, self._timing
+            self._nodes, self._network, self._timeline, random.Random(dice.random()), self._character, self._timing
         )
 
     def run(self) -> Verdict:
@@ -110,7 +107,7 @@ class World:
         except Exception as error:  # a crash of the shipped code is a violation like any other
             violation = f"{self._timeline.now_s:.3f}s: {type(error).__name__}: {error}"
         finally:
-            for node in self._nodes.values():
+            for node in self._nodes:
                 if node.storage is not None:
                     node.storage.close()
         return Verdict(
@@ -125,28 +122,40 @@ class World:
 
     def _live(self) -> None:
         election_s = self._timing.election_timeout_max_s
-        for node in self._nodes.values():
+        for node in self._nodes:
             node.start()
         for client in self._clients:
             self._timeline.after(election_s * self._dice.random(), client.next_write)
             self._timeline.after(election_s * self._dice.random(), client.next_read)
         self._timeline.after(election_s, self._faults.strike)
-        self._pass(self._scenario.faulty_s or 13 * election_s)
+        self._pass(self._scenario.faulty_s or 9 * election_s)
+        self._recover(election_s)
+
+    def _recover(self, election_s: float) -> None:
+        """Within bounded time every client is answered, and all nodes become alike. Judged as soon as it is so."""
         self._faults.heal_for_good()
+        healed_s, answered = self._timeline.now_s, [client.answers for client in self._clients]
         for client in self._clients:
             client.calm = True
-        self._pass(8 * election_s + 2.0)
-        before = len(self._judge.exactly_once.acknowledged)
-        self._pass(3 * election_s + 1.0)
-        if len(self._judge.exactly_once.acknowledged) == before:
-            raise Violation(f"{self._timeline.now_s:.3f}s: no write is acknowledged, long after the heal")
+
+        def all_answered() -> bool:
+            return all(client.answers > before for client, before in zip(self._clients, answered, strict=True))
+
+        self._pass_until(all_answered, healed_s + 11 * election_s + 3.0)
+        if not all_answered():
+            raise Violation(f"{self._timeline.now_s:.3f}s: a client gets no answer, long after the heal")
+        self._pass(0.5 * election_s)
         for client in self._clients:
             client.stopped = True
-        self._pass(3 * election_s + 1.0)
+        self._pass_until(self._judge.convergence.is_reached, healed_s + 14 * election_s + 4.0)
         self._judge.ended()
 
     def _pass(self, seconds: float) -> None:
         self._timeline.run_until(self._timeline.now_s + seconds)
+
+    def _pass_until(self, reached: Callable[[], bool], deadline_s: float) -> None:
+        while not reached() and self._timeline.now_s < deadline_s:
+            self._pass(self._timing.heartbeat_s)
 
     # node.Watcher --------------------------------------------------------------------------------------------------
 
@@ -168,7 +177,7 @@ class World:
         """Frames leave."""
         self._judge.said(node, frames)
         for frame in frames:
-            if len(frame.payload) <= VOTE_BYTES_MAX and decode(frame.payload).WhichOneof("body") == "vote_reply":
+            if kind_of(frame.payload) == "vote_reply":
                 self._faults.voted(node)
 
     # ---------------------------------------------------------------------------------------------------------------
@@ -198,10 +207,10 @@ class World:
         )
         return node
 
-    def _client(self, nodes: Sequence[SimNode]) -> Client:
+    def _client(self) -> Client:
         return Client(
             client_id=self._dice.randbytes(16),
-            nodes=nodes,
+            nodes=self._nodes,
             timeline=self._timeline,
             dice=random.Random(self._dice.random()),
             judge=self._judge,
@@ -210,8 +219,11 @@ class World:
         )
 
     def _deliver(self, node: NodeId, event: Event) -> None:
-        self._nodes[node].deliver(event)
+        self._by_name(node).deliver(event)
+
+    def _by_name(self, name: NodeId) -> SimNode:
+        return next(node for node in self._nodes if node.node_id == name)
 
     def _snapshot_of(self, asker: SimNode, peer: NodeId, snapshot_id: str) -> Path | None:
         """What a fetch from `peer` brings: nothing, if it is down or cut off."""
-        return held_by(self._nodes[peer], snapshot_id) if self._network.linked(asker.node_id, peer) else None
+        return held_by(self._by_name(peer), snapshot_id) if self._network.linked(asker.node_id, peer) else None

@@ -1,40 +1,29 @@
 """What a peer asked on one link is answered on that link or not at all: request ids start anew with a process."""
 
-from collections.abc import Sequence
-
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises.links import Links
 from chaos.simulation.promises.records import Promise, Records
 from chaos.simulation.promises.violation import broken
-from replicator.engine.messages import decode
-from replicator.engine.replica import Event, Outgoing
+from replicator.engine.replica import Frame, Outgoing
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
-
-# A message is one field, and its first byte says which: appends need not be decoded to know that they ask nothing.
-QUESTIONS = frozenset(
-    field.number << 3 | 2 for name, field in raft_pb2.RaftMessage.DESCRIPTOR.fields_by_name.items()
-    if name in ("forward", "read_index")
-)  # fmt: skip
 
 
 class AnswersWhereAsked(Promise):
     """Remembers on which link each question was asked last."""
 
+    listens = frozenset({"forward", "read_index"})
+    watches = frozenset({"forward_reply", "read_index_reply"})
+
     def __init__(self, records: Records) -> None:
         super().__init__(records)
-        self._links = Links()
         self._asked: dict[tuple[NodeId, NodeId, str, int], int] = {}  # (asked, asker, kind, request) -> epoch
 
-    def took(self, node: SimNode, events: Sequence[Event]) -> None:
-        for frame in self._links.current(node, events):
-            if frame.payload[0] in QUESTIONS:
-                message = decode(frame.payload)
-                match message.WhichOneof("body"):
-                    case "forward":
-                        self._asked[node.node_id, frame.peer, "write", message.forward.request_id] = frame.epoch
-                    case "read_index":
-                        self._asked[node.node_id, frame.peer, "read", message.read_index.request_id] = frame.epoch
+    def heard(self, node: SimNode, frame: Frame, message: raft_pb2.RaftMessage) -> None:
+        match message.WhichOneof("body"):
+            case "forward":
+                self._asked[node.node_id, frame.peer, "write", message.forward.request_id] = frame.epoch
+            case "read_index":
+                self._asked[node.node_id, frame.peer, "read", message.read_index.request_id] = frame.epoch
 
     def said(self, node: SimNode, frame: Outgoing, message: raft_pb2.RaftMessage) -> None:
         match message.WhichOneof("body"):

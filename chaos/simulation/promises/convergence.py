@@ -7,6 +7,18 @@ from chaos.simulation.promises.violation import Violation, broken
 class Convergence(Promise):
     """Asked once, at the end."""
 
+    def is_reached(self) -> bool:
+        """Does everybody run, stand where the others stand, and owe no answer? Cheap: to be asked again and again."""
+        marks = {
+            (node.replica.applied_index, node.replica.journal.last_index) if node.replica is not None else None
+            for node in self.records.nodes
+        }
+        return (
+            len(marks) == 1
+            and None not in marks
+            and not any(node.replica.proposals.depth for node in self.records.nodes if node.replica is not None)
+        )
+
     def ended(self) -> None:
         seen = {}
         for node in self.records.nodes:

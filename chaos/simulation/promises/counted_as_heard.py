@@ -1,40 +1,34 @@
 """A leader counts an entry as held by a peer only if the peer said so, in this term, on a link that was current."""
 
-from collections.abc import Sequence
-
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises.links import Links
-from chaos.simulation.promises.records import Promise, Records
+from chaos.simulation.promises.records import Promise, Records, Standing
 from chaos.simulation.promises.violation import broken
-from replicator.engine.messages import decode
-from replicator.engine.replica import Event
+from replicator.engine.replica import Frame
 from replicator.model.ids import NodeId
-
-ANSWER_BYTES_MAX = 128
+from replicator.v1 import raft_pb2
 
 
 class CountedAsHeard(Promise):
     """Compares match indexes with the answers that arrived."""
 
+    listens = frozenset({"append_reply"})
+
     def __init__(self, records: Records) -> None:
         super().__init__(records)
-        self._links = Links()
-        self._heard: dict[tuple[NodeId, int, NodeId], int] = {}  # (leader, term, peer) -> highest entry acknowledged
+        self._acknowledged: dict[tuple[NodeId, int, NodeId], int] = {}  # (leader, term, peer) -> highest entry
 
-    def took(self, node: SimNode, events: Sequence[Event]) -> None:
-        for frame in self._links.current(node, events):
-            if len(frame.payload) > ANSWER_BYTES_MAX:
-                continue
-            message = decode(frame.payload)
-            if message.WhichOneof("body") == "append_reply" and message.append_reply.success:
-                place = node.node_id, message.append_reply.term, frame.peer
-                self._heard[place] = max(self._heard.get(place, 0), message.append_reply.next_index - 1)
+    def heard(self, node: SimNode, frame: Frame, message: raft_pb2.RaftMessage) -> None:
+        reply = message.append_reply
+        if reply.success:
+            place = node.node_id, reply.term, frame.peer
+            self._acknowledged[place] = max(self._acknowledged.get(place, 0), reply.next_index - 1)
 
-    def turned(self, node: SimNode) -> None:
+    def turned(self, node: SimNode, standing: Standing) -> None:
         assert node.replica is not None
+        if not standing.is_leader:
+            return
         graft = node.replica.graft
-        if graft.is_leader:
-            for peer in node.settings.peers:
-                match, heard = graft.match_index(peer), self._heard.get((node.node_id, graft.term, peer), 0)
-                if match > heard:
-                    raise broken(node, f"counts on {peer} for {match} in term {graft.term}; it has heard of {heard}")
+        for peer in node.replica.pump.progress:
+            match, heard = graft.match_index(peer), self._acknowledged.get((node.node_id, standing.term, peer), 0)
+            if match > heard:
+                raise broken(node, f"counts on {peer} for {match} in term {standing.term}; it has heard of {heard}")

@@ -14,16 +14,19 @@ from replicator.v1 import raft_pb2
 class HonestAnswers(Promise):
     """Looks at acknowledgements as they leave. Asked of the disk: memory proves nothing."""
 
+    watches = frozenset({"append_reply"})
+
     def said(self, node: SimNode, frame: Outgoing, message: raft_pb2.RaftMessage) -> None:
         reply = message.append_reply
-        if message.WhichOneof("body") != "append_reply" or not reply.success:
-            return
-        if node.disk.state.term > reply.term:
+        if not reply.success or node.disk.state.term > reply.term:
             return
         index, held = reply.next_index - 1, node.disk.term_at(reply.next_index - 1)
         if index > node.disk.last_index:
             raise broken(node, f"acknowledges {index}, but its disk ends at {node.disk.last_index}")
-        leader = self.records.node(frame.peer).disk
+        peer = self.records.node(frame.peer)
+        if peer is None:
+            return
+        leader = peer.disk
         if leader.state.term != reply.term or index < max(leader.first_index, node.disk.first_index):
             return  # that leader has moved on, or nobody can compare any more
         if leader.term_at(index) != held:

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises.records import Promise, Records
+from chaos.simulation.promises.records import Promise, Records, Standing
 from chaos.simulation.promises.violation import broken
 
 CLOCK_ERROR_S = 1e-6  # of adding and subtracting seconds; stamps are rounded towards caution
@@ -28,16 +28,16 @@ class HonestStaleness(Promise):
             self._times_s.append(now_s)
             self._indexes.append(index)
 
-    def turned(self, node: SimNode) -> None:
+    def turned(self, node: SimNode, standing: Standing) -> None:
         assert node.replica is not None
         staleness_s = node.replica.staleness_s()
         if staleness_s is None:
             return
         place = bisect_left(self._times_s, node.timeline.now_s - staleness_s - CLOCK_ERROR_S)
         owed = self._indexes[place - 1] if place else 0
-        if node.replica.applied_index < owed:
+        if standing.applied_index < owed:
             raise broken(
                 node,
-                f"claims to be {staleness_s:.3f} s stale at {node.replica.applied_index}, but {owed} was acknowledged "
+                f"claims to be {staleness_s:.3f} s stale at {standing.applied_index}, but {owed} was acknowledged "
                 "before that",
             )

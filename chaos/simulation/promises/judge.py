@@ -1,6 +1,7 @@
 """All promises of one run, and who asks them when."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.answers_where_asked import AnswersWhereAsked
@@ -9,19 +10,23 @@ from chaos.simulation.promises.convergence import Convergence
 from chaos.simulation.promises.counted_as_heard import CountedAsHeard
 from chaos.simulation.promises.election_safety import ElectionSafety
 from chaos.simulation.promises.exactly_once import ExactlyOnce
+from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.promises.honest_answers import HonestAnswers
 from chaos.simulation.promises.honest_staleness import HonestStaleness
 from chaos.simulation.promises.leader_completeness import LeaderCompleteness
 from chaos.simulation.promises.linearizable_reads import LinearizableReads
+from chaos.simulation.promises.links import Links
 from chaos.simulation.promises.log_matching import LogMatching
-from chaos.simulation.promises.records import Promise, Records, WriteKey
+from chaos.simulation.promises.records import Promise, Records, Standing, WriteKey
 from chaos.simulation.promises.state_machine_safety import StateMachineSafety
 from chaos.simulation.promises.vote_durability import VoteDurability
 from replicator.engine.messages import decode
-from replicator.engine.replica import Event, Outgoing, Turn
-from replicator.v1 import store_pb2
+from replicator.engine.replica import Event, Frame, Outgoing, Turn
+from replicator.model.ids import NodeId
+from replicator.v1 import raft_pb2, store_pb2
 
-SMALL_FRAME_BYTES_MAX = 128  # votes and answers; what carries entries need not be looked into
+Heard = Callable[[SimNode, Frame, raft_pb2.RaftMessage], None]
+Said = Callable[[SimNode, Outgoing, raft_pb2.RaftMessage], None]
 
 
 class Judge:
@@ -29,29 +34,41 @@ class Judge:
 
     def __init__(self) -> None:
         self._records = records = Records()
-        self.exactly_once, self.staleness, self.reads = (
-            ExactlyOnce(records), HonestStaleness(records), LinearizableReads(records),
+        self._links = Links()
+        self.exactly_once, self.staleness, self.reads, self.convergence = (
+            ExactlyOnce(records), HonestStaleness(records), LinearizableReads(records), Convergence(records),
         )  # fmt: skip
         promises: list[Promise] = [
             LeaderCompleteness(records), ElectionSafety(records), VoteDurability(records), LogMatching(records),
             CommitRule(records), HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records),
             StateMachineSafety(records),
-            self.exactly_once, self.staleness, self.reads, Convergence(records),
+            self.exactly_once, self.staleness, self.reads, self.convergence,
         ]  # fmt: skip
-        self._took = [promise.took for promise in promises if _overrides(promise, "took")]
+        self._heard: dict[str, list[Heard]] = {
+            kind: [promise.heard for promise in promises if kind in promise.listens]
+            for kind in sorted(set(chain.from_iterable(promise.listens for promise in promises)))
+        }
+        self._said: dict[str, list[Said]] = {
+            kind: [promise.said for promise in promises if kind in promise.watches]
+            for kind in sorted(set(chain.from_iterable(promise.watches for promise in promises)))
+        }
         self._stored = [promise.stored for promise in promises if _overrides(promise, "stored")]
         self._turned = [promise.turned for promise in promises if _overrides(promise, "turned")]
-        self._said = [promise.said for promise in promises if _overrides(promise, "said")]
         self._ended: list[Callable[[], None]] = [promise.ended for promise in promises]
 
-    def watch(self, nodes: Sequence[SimNode]) -> None:
-        """Before anything runs."""
+    def watch(self, nodes: Sequence[SimNode], voters: frozenset[NodeId]) -> None:
+        """Before anything runs. nodes: may change while the cluster lives."""
         self._records.nodes = nodes
+        self._records.memberships.append((0, voters))
 
     def took(self, node: SimNode, events: Sequence[Event]) -> None:
         """A turn is about to take these."""
-        for hook in self._took:
-            hook(node, events)
+        for frame in self._links.current(node, events):
+            hooks = self._heard.get(kind_of(frame.payload))
+            if hooks:
+                message = decode(frame.payload)
+                for hook in hooks:
+                    hook(node, frame, message)
 
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn decided is on disk."""
@@ -60,15 +77,19 @@ class Judge:
 
     def turned(self, node: SimNode) -> None:
         """A turn is completed."""
+        assert node.replica is not None
+        graft = node.replica.graft
+        standing = Standing(graft.is_leader, graft.term, graft.commit_index, node.replica.applied_index)
         for hook in self._turned:
-            hook(node)
+            hook(node, standing)
 
     def said(self, node: SimNode, frames: Sequence[Outgoing]) -> None:
         """Frames leave."""
         for frame in frames:
-            if len(frame.payload) <= SMALL_FRAME_BYTES_MAX:
+            hooks = self._said.get(kind_of(frame.payload))
+            if hooks:
                 message = decode(frame.payload)
-                for hook in self._said:
+                for hook in hooks:
                     hook(node, frame, message)
 
     def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.Outcome) -> None:

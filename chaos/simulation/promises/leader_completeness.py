@@ -1,7 +1,7 @@
 """What is committed stays: every later leader's log holds it (Raft 2014, 5.4), and no two nodes disagree about it."""
 
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises.records import Promise, Records
+from chaos.simulation.promises.records import Promise, Records, Standing
 from chaos.simulation.promises.violation import broken
 from replicator.model.ids import NodeId
 
@@ -13,14 +13,12 @@ class LeaderCompleteness(Promise):
         super().__init__(records)
         self._known: dict[NodeId, int] = {}
 
-    def turned(self, node: SimNode) -> None:
-        assert node.replica is not None
-        graft = node.replica.graft
-        if graft.is_leader and graft.term not in self.records.leaders:
-            self._check_log(node, graft.term)
-        if graft.commit_index != self._known.get(node.node_id):
-            self._known[node.node_id] = graft.commit_index
-            self._note(node, graft.commit_index, graft.term)
+    def turned(self, node: SimNode, standing: Standing) -> None:
+        if standing.is_leader and standing.term not in self.records.leaders:
+            self._check_log(node, standing.term)
+        if standing.commit_index != self._known.get(node.node_id):
+            self._known[node.node_id] = standing.commit_index
+            self._note(node, standing.commit_index, standing.term)
 
     def _check_log(self, node: SimNode, term: int) -> None:
         index = self.records.committed_before(term)

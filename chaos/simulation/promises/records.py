@@ -1,60 +1,83 @@
 """What has happened, as far as several promises need to know it. Sees every node at once, believes none."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chaos.simulation.node import SimNode
-from replicator.engine.replica import Event, Outgoing, Turn
+from replicator.engine.replica import Frame, Outgoing, Turn
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
 
 WriteKey = tuple[bytes, int]  # client id, sequence
 
 
+class Standing(NamedTuple):
+    """Where a node stands at the end of a turn, in its own opinion."""
+
+    is_leader: bool
+    term: int
+    commit_index: int
+    applied_index: int
+
+
 @dataclass(slots=True)
 class Records:
-    """nodes: all of them. leaders: who led a term. committed: the term of each entry known to be committed.
+    """nodes: those that exist now. leaders: who led a term. committed: the term of each entry known to be committed.
 
-    commit_max: by the term in which it was first seen, the highest of these.
-    commit_max_at_election: by term, what earlier terms were known to have committed when its leader was first seen.
+    memberships: from which index on which nodes vote, ascending. commit_max: by the term in which it was first seen,
+    the highest of the committed. commit_max_at_election: by term, what earlier terms were known to have committed when
+    its leader was first seen.
     """
 
     nodes: Sequence[SimNode] = ()
+    memberships: list[tuple[int, frozenset[NodeId]]] = field(default_factory=list)
     leaders: dict[int, NodeId] = field(default_factory=dict)
     committed: dict[int, int] = field(default_factory=dict)
     commit_max: dict[int, int] = field(default_factory=dict)
     commit_max_at_election: dict[int, int] = field(default_factory=dict)
 
-    def node(self, name: NodeId) -> SimNode:
-        """By name."""
-        return next(node for node in self.nodes if node.node_id == name)
+    def node(self, name: NodeId) -> SimNode | None:
+        """By name; None if it has left."""
+        return next((node for node in self.nodes if node.node_id == name), None)
 
     def committed_before(self, term: int) -> int:
         """The highest index seen to be committed in an earlier term than this."""
         return max((index for seen, index in self.commit_max.items() if seen < term), default=0)
 
-    def is_majority(self, count: int) -> bool:
-        """Of all nodes."""
-        return 2 * count > len(self.nodes)
+    def voters(self, applied_index: int) -> frozenset[NodeId]:
+        """Who votes, as a node sees it that has applied so much: the only place where majorities come from."""
+        return next(voters for index, voters in reversed(self.memberships) if index <= applied_index)
+
+    def is_majority(self, names: Collection[NodeId], applied_index: int) -> bool:
+        """Are these more than half of the voters, as a node sees it that has applied so much?"""
+        voters = self.voters(applied_index)
+        return 2 * len(voters.intersection(names)) > len(voters)
 
 
 class Promise:
-    """One promise. The world calls the hooks that a promise overrides; a hook raises Violation."""
+    """One promise. The judge calls the hooks that a promise overrides; a hook raises Violation.
+
+    heard, said: only messages of the kinds in `listens` and `watches`, by their names in raft.proto.
+    """
+
+    listens: frozenset[str] = frozenset()
+    watches: frozenset[str] = frozenset()
 
     def __init__(self, records: Records) -> None:
         self.records = records
 
-    def took(self, node: SimNode, events: Sequence[Event]) -> None:
-        """A turn of `node` is about to take these."""
+    def heard(self, node: SimNode, frame: Frame, message: raft_pb2.RaftMessage) -> None:
+        """A turn of `node` is about to take this, which arrived on a current link."""
 
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn of `node` decided is on its disk; nobody has been told."""
 
-    def turned(self, node: SimNode) -> None:
+    def turned(self, node: SimNode, standing: Standing) -> None:
         """A turn of `node` is completed; its frames leave next."""
 
     def said(self, node: SimNode, frame: Outgoing, message: raft_pb2.RaftMessage) -> None:
-        """A small message (a vote, an answer) leaves `node`; `frame` is what it leaves in."""
+        """Leaves `node` now, in `frame`."""
 
     def ended(self) -> None:
         """The cluster has healed and had its time."""

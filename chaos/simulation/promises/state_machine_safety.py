@@ -3,7 +3,7 @@
 from zlib import crc32
 
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises.records import Promise, Records
+from chaos.simulation.promises.records import Promise, Records, Standing
 from chaos.simulation.promises.violation import broken
 from replicator.engine.replica import Turn
 from replicator.model.ids import NodeId
@@ -23,10 +23,8 @@ class StateMachineSafety(Promise):
             if self._applied.setdefault(entry.index, mark) != mark:
                 raise broken(node, f"applied another entry at {entry.index} than was applied elsewhere")
 
-    def turned(self, node: SimNode) -> None:
-        assert node.replica is not None
-        graft, before = node.replica.graft, self._positions.get(node.node_id, (0, 0, 0))
-        position = (graft.term, graft.commit_index, node.replica.applied_index)
+    def turned(self, node: SimNode, standing: Standing) -> None:
+        before, position = self._positions.get(node.node_id, (0, 0, 0)), standing[1:]
         if any(new < old for new, old in zip(position, before, strict=True)):
             raise broken(node, f"went back from {before} to {position} (term, commit, applied)")
         self._positions[node.node_id] = position

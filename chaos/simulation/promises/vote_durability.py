@@ -11,6 +11,8 @@ from replicator.v1 import raft_pb2
 class VoteDurability(Promise):
     """Looks at votes as they leave: those for others, and the one that a candidate gives itself."""
 
+    watches = frozenset({"vote_reply", "request_vote"})
+
     def __init__(self, records: Records) -> None:
         super().__init__(records)
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
