@@ -10,7 +10,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from replicator.machine.codec import NO_OP, REGULAR
+from replicator.machine.codec import GROUP_CHANGE, NO_OP, REGULAR
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, SnapshotManifest
 from replicator.v1 import raft_pb2
@@ -18,7 +18,7 @@ from replicator.v1 import raft_pb2
 Send = Callable[[NodeId, raft_pb2.RaftMessage], None]
 
 SNAPSHOT_ID: Final = re.compile(r"\d{1,20}-[0-9a-f]{16}")  # becomes a file name, so nothing else will do
-PAYLOAD_KINDS: Final = frozenset({REGULAR, NO_OP})
+PAYLOAD_KINDS: Final = frozenset({REGULAR, NO_OP, GROUP_CHANGE})
 
 
 class Malformed(Exception):

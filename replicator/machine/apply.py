@@ -1,8 +1,9 @@
 """Applies one committed entry to the store. Same store and entry, same outcomes, on every node."""
 
-from replicator.machine.codec import REGULAR, decode_batch, decode_command, is_no_op
+from replicator.machine.codec import REGULAR, decode_batch, decode_command, is_group_change, is_no_op
 from replicator.machine.digest import rolling_hash
-from replicator.machine.evaluate import Frontier, evaluate, rejected
+from replicator.machine.evaluate import APPLIED, Frontier, evaluate, rejected
+from replicator.machine.group import decode_group_change
 from replicator.machine.sessions import apply_once, forget_idle
 from replicator.machine.store_port import StorePort
 from replicator.model.errors import InvalidArgument
@@ -13,12 +14,18 @@ from replicator.v1 import store_pb2
 def apply_entry(store: StorePort, entry: Entry) -> list[store_pb2.Outcome]:
     """One outcome per command of the entry, in order; the store's position moves to the entry, whatever it holds.
 
-    A no-op has no outcomes. An entry that cannot be read at all has one, REJECTED, and changes nothing else.
+    A no-op has no outcomes, a change of the group has one. An entry that cannot be read at all has one, REJECTED, and
+    changes nothing else.
     Raises nothing for any payload; an entry out of turn is a caller's bug.
     """
     assert entry.index == store.applied_index + 1, (entry.index, store.applied_index)
     at = Frontier(entry.index, store.time_ms, store.revision, store.live_keys)
-    outcomes = [] if is_no_op(entry.payload) else _apply_batch(store, at, entry.payload)
+    if is_no_op(entry.payload):
+        outcomes = []
+    elif is_group_change(entry.payload):
+        outcomes = [_apply_group_change(store, at, entry)]
+    else:
+        outcomes = _apply_batch(store, at, entry.payload)
     assert at.revision >= store.revision, "a revision never moves back"
     assert at.time_ms >= store.time_ms, "log time never moves back"
     store.set_position(
@@ -40,6 +47,18 @@ def _apply_batch(store: StorePort, at: Frontier, payload: bytes) -> list[store_p
     at.time_ms = max(at.time_ms, batch.time_ms)
     forget_idle(store, at.time_ms)
     return [_apply_command(store, at, data) for data in batch.commands]
+
+
+def _apply_group_change(store: StorePort, at: Frontier, entry: Entry) -> store_pb2.Outcome:
+    change = decode_group_change(entry.payload)
+    if change is None:
+        return rejected(at, InvalidArgument.reason, "the change of the group does not decode")
+    if change.HasField("membership"):
+        change.membership.index = entry.index
+        store.set_membership(change.membership)
+    else:
+        store.set_timing(change.timing)
+    return store_pb2.Outcome(status=APPLIED, revision=at.revision, index=at.index)
 
 
 def _apply_command(store: StorePort, at: Frontier, data: bytes) -> store_pb2.Outcome:

@@ -13,8 +13,10 @@ from replicator.v1 import store_pb2
 
 REGULAR: Final = 0x00  # a serialized store_pb2.Batch follows
 NO_OP: Final = 0x01  # nothing follows that matters
+GROUP_CHANGE: Final = 0x02  # a serialized store_pb2.GroupChange follows
 REGULAR_PREFIX: Final = bytes((REGULAR,))
 NO_OP_PAYLOAD: Final = bytes((NO_OP,))
+GROUP_CHANGE_PREFIX: Final = bytes((GROUP_CHANGE,))
 
 
 def encode_batch(time_ms: int, commands: Sequence[bytes]) -> bytes:
@@ -47,3 +49,8 @@ def decode_command(data: bytes) -> store_pb2.Command | None:
 def is_no_op(payload: bytes) -> bool:
     """True for the entry that a new leader appends to learn what is committed."""
     return payload[:1] == NO_OP_PAYLOAD
+
+
+def is_group_change(payload: bytes) -> bool:
+    """True for an entry that changes the group itself, see group.py."""
+    return payload[:1] == GROUP_CHANGE_PREFIX

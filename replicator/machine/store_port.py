@@ -62,6 +62,14 @@ class StorePort(Protocol):
     @property
     def rolling_hash(self) -> bytes: ...
 
+    def set_membership(self, membership: store_pb2.Membership) -> None:
+        """Who belongs to the group from now on."""
+        ...
+
+    def set_timing(self, timing: store_pb2.Timing) -> None:
+        """The group's timers from now on."""
+        ...
+
     def set_position(
         self, *, applied_index: LogIndex, revision: Revision, live_keys: int, time_ms: int, rolling_hash: bytes
     ) -> None:

@@ -22,6 +22,8 @@ _RESULT_KEY: Final = Struct(">16sQ")  # client id, sequence
 _HEADER: Final = Struct(">QQQQQ16s")
 
 HEADER_KEY: Final = b"header"
+MEMBERSHIP_KEY: Final = b"membership"  # store_pb2.Membership; absent as long as the configuration's is in force
+TIMING_KEY: Final = b"timing"  # store_pb2.Timing; absent as long as the configuration's is in force
 
 pack_number: Final = _NUMBER.pack
 pack_idle_key: Final = _IDLE_KEY.pack

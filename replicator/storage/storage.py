@@ -7,23 +7,29 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from replicator.machine.digest import Pair, state_hash
-from replicator.model.errors import DataDirectoryError, StorageFailed, Unavailable
+from replicator.machine.group import membership_of
+from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed, Unavailable
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
 from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.model.members import Membership
 from replicator.model.values import KeyValue
 from replicator.storage import reads
 from replicator.storage.env import Environment
 from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotRefused
 from replicator.storage.installing import Held, seal
-from replicator.storage.layout import Databases, Header, Transaction, pack_number
+from replicator.storage.layout import MEMBERSHIP_KEY, TIMING_KEY, Databases, Header, Transaction, pack_number
 from replicator.storage.opening import Identity, damaged, open_environment
 from replicator.storage.raft_log import LogBounds, RaftLog
 from replicator.storage.reads import ScanPage, ScanRange
 from replicator.storage.turn import TurnResult, perform_turn
 from replicator.v1 import store_pb2
+
+M = TypeVar("M", bound=Message)
 
 STATE_HASH_ATTEMPTS_MAX: Final = 5
 _LOOK_EVERY_KEYS: Final = 512  # how often the long read looks whether a resize waits for it
@@ -173,6 +179,20 @@ class Storage:
         with self._environment.read() as txn:
             return RaftLog(txn, self._databases).hard_state()
 
+    # Group
+
+    def membership(self) -> Membership | None:
+        """What was applied last; None if the group has never changed it. Raises CorruptData."""
+        with self._environment.read() as txn:
+            data = txn.get(MEMBERSHIP_KEY, db=self._databases.meta)
+        return None if data is None else membership_of(_parsed(store_pb2.Membership(), data))
+
+    def timing(self) -> store_pb2.Timing | None:
+        """What was applied last; None if the group has never changed it. Raises CorruptData."""
+        with self._environment.read() as txn:
+            data = txn.get(TIMING_KEY, db=self._databases.meta)
+        return None if data is None else _parsed(store_pb2.Timing(), data)
+
     # State
 
     def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:
@@ -237,6 +257,14 @@ class Storage:
 
 def _position_of(header: Header) -> Position:
     return Position(header.applied_index, header.revision, header.live_keys, header.time_ms, header.rolling_hash)
+
+
+def _parsed(message: M, data: bytes) -> M:
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise CorruptData(f"{type(message).__name__}: {error}") from None
+    return message
 
 
 def _assert_ordered(position: Position, log: RaftLog) -> None:

@@ -7,6 +7,8 @@ stored before `flush`, and the object is of no use after its transaction.
 from replicator.model.ids import LogIndex, Revision
 from replicator.storage.layout import (
     HEADER_KEY,
+    MEMBERSHIP_KEY,
+    TIMING_KEY,
     Databases,
     Header,
     Transaction,
@@ -58,6 +60,14 @@ class LmdbStore:
         )
         self._txn.put(HEADER_KEY, header.pack(), db=self._databases.meta)
         return header
+
+    # The group
+
+    def set_membership(self, membership: store_pb2.Membership) -> None:
+        self._txn.put(MEMBERSHIP_KEY, membership.SerializeToString(), db=self._databases.meta)
+
+    def set_timing(self, timing: store_pb2.Timing) -> None:
+        self._txn.put(TIMING_KEY, timing.SerializeToString(), db=self._databases.meta)
 
     # Keys and events
 

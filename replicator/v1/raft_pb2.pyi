@@ -475,23 +475,33 @@ class ForwardReply(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     outcome: _builtins.bytes
     """Serialized Outcome."""
     refused: _builtins.str
     """Reason of a ReplicatorError."""
+    message: _builtins.str
+    """Of a refusal, if it says more than its reason."""
+    @_builtins.property
+    def membership(self) -> _store_pb2.Membership:
+        """What a member change led to."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.int = ...,
         outcome: _builtins.bytes = ...,
         refused: _builtins.str = ...,
+        membership: _store_pb2.Membership | None = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "refused", b"refused", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["membership", b"membership", "outcome", b"outcome", "refused", b"refused", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "refused", b"refused", "request_id", b"request_id", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership", b"membership", "message", b"message", "outcome", b"outcome", "refused", b"refused", "request_id", b"request_id", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["outcome", "refused"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["outcome", "refused", "membership"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -291,11 +291,8 @@ class GroupChange(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    TIME_MS_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
-    time_ms: _builtins.int
-    """The leader's wall clock, made monotonic, as in Batch."""
     @_builtins.property
     def membership(self) -> Global___Membership: ...
     @_builtins.property
@@ -303,13 +300,12 @@ class GroupChange(_message.Message):
     def __init__(
         self,
         *,
-        time_ms: _builtins.int = ...,
         membership: Global___Membership | None = ...,
         timing: Global___Timing | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "membership", b"membership", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "membership", b"membership", "time_ms", b"time_ms", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "membership", b"membership", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["membership", "timing"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015

@@ -27,6 +27,8 @@ class MemoryStore:
         self._live_keys = 0
         self._time_ms = 0
         self._rolling_hash = GENESIS_HASH
+        self.membership: store_pb2.Membership | None = None
+        self.timing: store_pb2.Timing | None = None
 
     def latest(self, key: bytes) -> tuple[Revision, store_pb2.StoredEvent] | None:
         numbers = self.revisions.get(key)
@@ -39,6 +41,12 @@ class MemoryStore:
         assert revision == len(self.events) + 1
         self.events[revision] = event
         self.revisions.setdefault(event.key, []).append(revision)
+
+    def set_membership(self, membership: store_pb2.Membership) -> None:
+        self.membership = membership
+
+    def set_timing(self, timing: store_pb2.Timing) -> None:
+        self.timing = timing
 
     def session(self, client_id: bytes) -> store_pb2.SessionRecord | None:
         record = self.sessions.get(client_id)
