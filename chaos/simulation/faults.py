@@ -181,7 +181,7 @@ class Faults:
         It comes back when the third leader leads. What it has is half shared and half its own, and nobody knows which.
         """
         leader, deaf_s = self._leader(), self._unit_s() * (0.1 + 0.4 * self.dice.random())
-        for peer in leader.settings.peers:
+        for peer in leader.peers:
             self.network.stall(peer, leader.node_id)
         self._later(deaf_s, lambda: self._cut_off({leader.node_id}))
         self._later(deaf_s + 1.4 * self._unit_s(), self.transfer)
@@ -190,7 +190,7 @@ class Faults:
     def late_answers(self) -> None:
         """A leader hears nothing until others have elected another one; then what they answered before reaches it."""
         leader, silent_s = self._leader(), self._unit_s() * (0.7 + 0.25 * self.dice.random())
-        peers = leader.settings.peers
+        peers = leader.peers
         for peer in peers:
             self.network.stall(peer, leader.node_id)
             self._later(self.timing.heartbeat_s, partial(self.network.stall, leader.node_id, peer))

@@ -16,7 +16,8 @@ from chaos.simulation.snapshots import SnapshotExchange
 from chaos.simulation.timeline import NodeClock, Timeline
 from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
-from replicator.model.ids import ClusterId, NodeId
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.members import Member, Membership
 from replicator.model.observe import SilentObserver
 from replicator.storage.storage import Storage
 from replicator.v1 import store_pb2
@@ -77,6 +78,12 @@ class SimNode:
     def node_id(self) -> NodeId:
         """Name."""
         return self.settings.node_id
+
+    @property
+    def peers(self) -> Sequence[NodeId]:
+        """The other members, as far as this node knows."""
+        membership = self.settings.membership if self.replica is None else self.replica.group.membership
+        return [member.node_id for member in membership.members if member.node_id != self.node_id]
 
     @property
     def turn_open(self) -> bool:
@@ -213,3 +220,9 @@ class Step(Protocol):
     """What `_later` performs."""
 
     def __call__(self, replica: Replica, storage: Storage, /) -> None: ...
+
+
+def voters(names: Sequence[NodeId]) -> Membership:
+    """The membership that a new cluster begins with."""
+    members = [Member(name, Region("simulated"), f"{name}.peer", f"{name}.api") for name in sorted(names)]
+    return Membership(LogIndex(0), tuple(members))

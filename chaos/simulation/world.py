@@ -16,7 +16,7 @@ from chaos.simulation.character import draw
 from chaos.simulation.clients import Client
 from chaos.simulation.faults import Faults
 from chaos.simulation.network import Network
-from chaos.simulation.node import SimNode
+from chaos.simulation.node import SimNode, voters
 from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.snapshots import SnapshotExchange, held_by
@@ -187,7 +187,7 @@ class World:
             settings=EngineSettings(
                 cluster_id="simulated",
                 node_id=name,
-                peers=tuple(peer for peer in names if peer != name),
+                membership=voters(names),
                 timing=self._timing,
                 append_bytes_max=self._character.append_bytes_max,
                 log_entries_max=self._character.log_entries_max,

@@ -9,10 +9,11 @@ from typing import Final
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.messages import Send, pre_vote, pre_vote_reply
 from replicator.model.clock import Clock
-from replicator.model.ids import NodeId, Term
+from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.v1 import raft_pb2
 
 NEVER_S: Final = float("-inf")
@@ -37,6 +38,7 @@ class Ballots:
         node_id: NodeId,
         timing: RaftTiming,
         *,
+        group: Group,
         graft: Graft,
         journal: TurnJournal,
         clock: Clock,
@@ -44,6 +46,7 @@ class Ballots:
         send: Send,
     ) -> None:
         self._node_id, self._timing, self._graft, self._journal = node_id, timing, graft, journal
+        self._group = group
         self._clock, self._dice, self._send = clock, dice, send
         self._ballot: _Ballot | None = None
         self._heard_leader_s = NEVER_S
@@ -53,17 +56,19 @@ class Ballots:
         self._heard_leader_s = self._clock.monotonic_s()
         self._ballot = None
 
-    def may_campaign(self, linked: frozenset[NodeId], voters: int) -> bool:
+    def may_campaign(self, linked: frozenset[NodeId]) -> bool:
         """SyncObj asks once its election deadline has passed. True at most once a won ballot."""
-        if voters == 1 or self._graft.transfer_in_progress:
+        if not self._group.is_voter:
+            return False
+        if not self._group.other_voters or self._graft.transfer_in_progress:
             return True
-        if 2 * (len(linked) + 1) <= voters:
+        if not self._group.is_majority_with(linked):
             return False  # cut off from the majority: nothing could be won
         now_s, term = self._clock.monotonic_s(), Term(self._graft.term + 1)
         if self._ballot is None or self._ballot.term != term or now_s > self._ballot.until_s:
             self._open(term, now_s, linked)
         assert self._ballot is not None
-        if 2 * len(self._ballot.grants) > voters:
+        if self._group.is_majority_with(self._ballot.grants):
             self._ballot = None
             return True
         return False
@@ -79,6 +84,7 @@ class Ballots:
         granted = (
             asked.term > self._graft.term
             and (asked.last_term, asked.last_index) >= (last.term, last.index)
+            and self._group.may_vote_for(peer, LogIndex(asked.membership_index))
             and not self._graft.is_leader
             and quiet_s >= self._timing.election_timeout_min_s
         )
@@ -93,7 +99,7 @@ class Ballots:
         # Several round trips of the links that the timers were chosen for; spread, so that two nodes part. Shorter than
         # an election timeout, since a first ballot is often refused by a peer that heard the leader a moment later.
         until_s = now_s + self._timing.election_timeout_min_s * (0.5 + 0.5 * self._dice.random())
-        self._ballot = _Ballot(term, {self._node_id}, until_s)
+        self._ballot = _Ballot(term, set(), until_s)
         last = self._journal.entry(self._journal.last_index)
-        for peer in sorted(linked):
-            self._send(peer, pre_vote(term, last))
+        for peer in sorted(linked & self._group.other_voters):
+            self._send(peer, pre_vote(term, last, self._group.membership.index))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from replicator.engine.member_calls import MemberCalls
 from replicator.engine.proposals import Proposal
 from replicator.engine.replica import Frame, LinkDown, LinkUp, Replica, Turn
 from replicator.engine.settings import EngineSettings
@@ -29,6 +30,7 @@ from replicator.model.errors import (
 )
 from replicator.model.ids import EntryCount, LogIndex, NodeId
 from replicator.model.log import SnapshotManifest
+from replicator.model.members import MemberChange, Membership
 from replicator.model.observe import Observer, Signal
 from replicator.model.status import EngineStatus, PeerProgress
 from replicator.storage.storage import Storage
@@ -66,6 +68,12 @@ class RaftEngine:
             replica=lambda: self._turns.replica,
             wake=self._turns.wake,
             install=self._install,
+        )
+        self._member_calls = MemberCalls(
+            replica=lambda: self._turns.replica,
+            clock=clock,
+            wake=self._turns.wake,
+            wait_for_leader=self._wait_for_leader,
         )
         self._waits = AppliedWaits(applied)
         self._leader_waits: set[asyncio.Future[None]] = set()
@@ -120,9 +128,9 @@ class RaftEngine:
 
     # transport.LinkSink --------------------------------------------------------------------------------------------
 
-    def link_up(self, peer: NodeId, epoch: int) -> None:
+    def link_up(self, peer: NodeId, epoch: int, directory_id: bytes = b"") -> None:
         """A stream to a peer is established."""
-        self._turns.post(LinkUp(peer, epoch))
+        self._turns.post(LinkUp(peer, epoch, directory_id))
 
     def link_down(self, peer: NodeId, epoch: int) -> None:
         """The stream of that epoch is gone."""
@@ -216,6 +224,15 @@ class RaftEngine:
         """Proposals queued or uncommitted at this node."""
         return self._replica.proposals.depth
 
+    async def change_members(self, change: MemberChange, *, timeout_s: float) -> Membership:
+        """See member_calls.py."""
+        self._check_accepting()
+        return await self._member_calls.change(change, timeout_s=timeout_s)
+
+    def membership(self) -> Membership:
+        """As applied here."""
+        return self._replica.group.membership
+
     def status(self) -> EngineStatus:
         """What this node knows now."""
         replica = self._replica
@@ -227,7 +244,8 @@ class RaftEngine:
             applied_index=replica.applied_index,
             last_index=replica.journal.last_index,
             read_only_reason=self._turns.read_only_reason,
-            peers=tuple(self._progress_of(peer) for peer in sorted(self._settings.peers)),
+            membership=replica.group.membership,
+            peers=tuple(self._progress_of(peer) for peer in replica.group.others),
         )
 
     async def transfer_leadership(self, target: NodeId | None = None, *, timeout_s: float) -> bool:
@@ -324,9 +342,9 @@ class RaftEngine:
             async with asyncio.timeout(max(0.0, wait_s)):
                 await waiter
         except TimeoutError:
-            links = len(self._replica.linked)
+            links, others = len(self._replica.linked), len(self._replica.group.others)
             raise NoLeader(
-                f"no leader can be reached from this node ({links} of {len(self._settings.peers)} peers linked): an "
+                f"no leader can be reached from this node ({links} of {others} peers linked): an "
                 "election is under way, or the node is cut off from the majority; retry, or ask another node",
                 retry_after_s=self._settings.timing.election_timeout_min_s / 2,
             ) from None
@@ -373,6 +391,7 @@ class RaftEngine:
         self._replica.proposals.fail_all(ShuttingDown(why))
         self._replica.forwards.fail_all(why)
         self._replica.reads.lost_leadership()
+        self._replica.members.lost_leadership()
         self._waits.fail_all(ShuttingDown(why))
         for waiter in self._leader_waits:
             if not waiter.done():
@@ -381,7 +400,7 @@ class RaftEngine:
     def _progress_of(self, peer: NodeId) -> PeerProgress:
         replica = self._replica
         connected = replica.link_epoch(peer) is not None
-        if not replica.graft.is_leader:
+        if not replica.graft.is_leader or peer not in replica.pump.progress:
             return PeerProgress(peer, connected, None, None)
         match = replica.graft.match_index(peer)
         return PeerProgress(peer, connected, match, EntryCount(replica.journal.last_index - match))

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.engine.messages import Malformed, Send
+from replicator.engine.members import MemberChanges, MembershipSink
+from replicator.engine.messages import Malformed, Send, checked_membership, member_change, wished_change
 from replicator.engine.proposals import Proposals, ProposalSink, refuse_oversized
 from replicator.engine.read_index import ReadIndexes, ReadSink
+from replicator.machine.group import stored_membership
 from replicator.model.errors import (
     NoLeader,
+    NotLeader,
     OutcomeUnknown,
     Overloaded,
     ReplicatorError,
@@ -20,6 +23,7 @@ from replicator.model.errors import (
     error_from_reason,
 )
 from replicator.model.ids import LogIndex, NodeId
+from replicator.model.members import MemberChange, Membership
 from replicator.v1 import raft_pb2, store_pb2
 
 PENDING_MAX: Final = 65_536
@@ -30,6 +34,7 @@ class _Question:
     leader: NodeId
     write: ProposalSink | None = None
     read: ReadSink | None = None
+    change: MembershipSink | None = None
 
 
 class Forwards:
@@ -40,11 +45,13 @@ class Forwards:
         *,
         proposals: Proposals,
         reads: ReadIndexes,
+        changes: MemberChanges,
         send: Send,
         link_epoch: Callable[[NodeId], int | None],
         request_ids: Iterator[int],
     ) -> None:
         self._proposals, self._reads, self._send, self._link_epoch = proposals, reads, send, link_epoch
+        self._changes = changes
         self._questions: dict[int, _Question] = {}
         self._request_ids = request_ids
         self.refusing = False  # draining: this node proposes nothing more for others
@@ -62,6 +69,13 @@ class Forwards:
         """Asks the leader for a read index. Returns the request id. Raises Overloaded."""
         request_id = self._ask(_Question(leader, read=sink))
         self._send(leader, raft_pb2.RaftMessage(read_index=raft_pb2.ReadIndex(request_id=request_id)))
+        return request_id
+
+    def change_members(self, leader: NodeId, change: MemberChange, sink: MembershipSink) -> int:
+        """Asks the leader to change the membership. Returns the request id. Raises Overloaded."""
+        request_id = self._ask(_Question(leader, change=sink))
+        forward = raft_pb2.Forward(request_id=request_id, member_change=member_change(change))
+        self._send(leader, raft_pb2.RaftMessage(forward=forward))
         return request_id
 
     def forget(self, request_id: int) -> None:
@@ -82,6 +96,9 @@ class Forwards:
     def write_reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
         """The leader has answered a forwarded write. Raises Malformed."""
         question = self._take(peer, reply.request_id)
+        if question is not None and question.change is not None:
+            question.change(_membership_or_error(peer, reply))
+            return
         if question is None or question.write is None:
             return
         if reply.WhichOneof("result") == "refused":
@@ -108,20 +125,27 @@ class Forwards:
     # Leader side ---------------------------------------------------------------------------------------------------
 
     def serve_write(self, peer: NodeId, request: raft_pb2.Forward) -> None:
-        """A follower forwards a write: propose it, answer when it is applied."""
+        """A follower forwards a write, or a change of the membership: answer when it is applied. Raises Malformed."""
         asked_on = self._link_epoch(peer)
 
-        def answer(result: store_pb2.Outcome | ReplicatorError) -> None:
+        def answer(result: store_pb2.Outcome | Membership | ReplicatorError) -> None:
             reply = raft_pb2.ForwardReply(request_id=request.request_id)
             if isinstance(result, ReplicatorError):
                 reply.refused = result.reason
+                reply.message = result.message if change is not None else ""
+            elif isinstance(result, Membership):
+                reply.membership.CopyFrom(stored_membership(result))
             else:
                 reply.outcome = result.SerializeToString()
             if self._link_epoch(peer) == asked_on:
                 self._send(peer, raft_pb2.RaftMessage(forward_reply=reply))
 
+        change = wished_change(request)
         if self.refusing:
             answer(ShuttingDown("the leader drains"))
+            return
+        if change is not None:
+            self._changes.ask(change, answer)
             return
         try:
             self._proposals.offer(request.command, answer)
@@ -161,7 +185,16 @@ def _refused_by(peer: NodeId, reason: str) -> str:
     return f"the leader ({peer}) answered {reason}"
 
 
+def _membership_or_error(peer: NodeId, reply: raft_pb2.ForwardReply) -> Membership | ReplicatorError:
+    if reply.WhichOneof("result") == "refused":
+        message = reply.message or _refused_by(peer, reply.refused)
+        return error_from_reason(reply.refused, message, retry_after_s=0.2)
+    return checked_membership(reply.membership)
+
+
 def _fail(question: _Question, why: str) -> None:
+    if question.change is not None:  # safe to ask again: a wish says what shall be
+        question.change(NotLeader(why))
     if question.write is not None:
         question.write(
             OutcomeUnknown(

@@ -10,6 +10,8 @@ Why each name is touched, pysyncobj 0.3.17:
 - `_checkCommandsToApply` takes one pickled command an entry and forwards pickles: replaced by proposals.
 - `__doApplyCommand` unpickles and calls methods: replaced by handing the entry over.
 - `__parseChangeClusterRequest` unpickles entries: replaced by "not a membership change".
+- `__otherNodes`, `__readonlyNodes` and what is kept of each are set when a membership is applied: stock changes them by
+  pickled commands, when they are appended.
 - Positions (`__raftNextIndex` and so on) have no public accessor that does not build a whole status dictionary.
 """
 
@@ -17,7 +19,7 @@ import importlib.metadata
 import importlib.util
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Any, Final, NoReturn, Protocol
 
@@ -155,14 +157,38 @@ class Graft:
         dice: random.Random,
         hooks: EngineHooks,
     ) -> None:
-        self._peers = {peer: Peer(peer) for peer in sorted(settings.peers)}
+        self._peers: dict[NodeId, Peer] = {}
         self._transport = _HookTransport(hooks)
+        self._clock, self._journal = clock, journal
         self._engine: Any = _engine_class(_private_copy(clock, dice, journal), hooks)(
-            Peer(settings.node_id), list(self._peers.values()), stock_conf(settings), transport=self._transport
+            Peer(settings.node_id), [], stock_conf(settings), transport=self._transport
         )
         # Fault 10: SyncObj replays from entry 1; the store already holds everything up to its applied index.
         self._engine._SyncObj__raftLastApplied = applied_index
         assert applied_index <= journal.hard_state.commit_index <= journal.last_index
+
+    def set_members(self, voters: Collection[NodeId], replicas: Collection[NodeId]) -> None:
+        """Who counts besides this node, and who only replicates. Those that stay keep their positions."""
+        engine, now_s = self._engine, self._clock.monotonic_s()
+        counted = [self._peer(node_id) for node_id in sorted(voters)]
+        others = [self._peer(node_id) for node_id in sorted(replicas)]
+        new_voters = set(counted) - engine._SyncObj__otherNodes
+        engine._SyncObj__otherNodes, engine._SyncObj__readonlyNodes = set(counted), set(others)
+        following, matches = engine._SyncObj__raftNextIndex, engine._SyncObj__raftMatchIndex
+        answers = engine._SyncObj__lastResponseTime
+        for gone in [node for node in following if node not in {*counted, *others}]:
+            del following[gone], matches[gone]
+            answers.pop(gone, None)
+        for node in (*counted, *others):
+            if node not in following:
+                following[node], matches[node] = self._journal.last_index + 1, 0
+        for node in new_voters:  # a leader steps down when most voters are silent: their time begins now
+            answers[node] = now_s
+
+    def step_down(self) -> None:
+        """Ends leadership at once: the node is no voter any more."""
+        self._engine._SyncObj__setState(ROLES.index("follower"))
+        self._engine._SyncObj__raftLeader = None
 
     def tick(self) -> None:
         """One tick of SyncObj, never waiting."""
@@ -170,19 +196,25 @@ class Graft:
 
     def receive(self, peer: NodeId, message: dict[str, Any]) -> None:
         """Delivers a message that the guard has made safe."""
-        self._transport._onMessageReceived(self._peers[peer], message)
+        self._transport._onMessageReceived(self._peer(peer), message)
 
     def link_up(self, peer: NodeId) -> None:
         """The peer can be reached."""
-        self._transport._onNodeConnected(self._peers[peer])
+        self._transport._onNodeConnected(self._peer(peer))
 
     def link_down(self, peer: NodeId) -> None:
         """The peer cannot be reached."""
-        self._transport._onNodeDisconnected(self._peers[peer])
+        self._transport._onNodeDisconnected(self._peer(peer))
 
     def transfer_to(self, peer: NodeId) -> None:
         """Asks a fully caught-up peer to campaign at once (Ongaro 2014, 3.10)."""
-        self._engine.transferLeadership(self._peers[peer])
+        self._engine.transferLeadership(self._peer(peer))
+
+    def _peer(self, node_id: NodeId) -> Peer:
+        """Links come up before a membership is known, so any name may be met."""
+        if node_id not in self._peers:
+            self._peers[node_id] = Peer(node_id)
+        return self._peers[node_id]
 
     @property
     def role(self) -> str:
@@ -240,17 +272,17 @@ class Graft:
 
     def next_index(self, peer: NodeId) -> LogIndex:
         """First index that the peer has not been sent."""
-        return LogIndex(self._engine._SyncObj__raftNextIndex[self._peers[peer]])
+        return LogIndex(self._engine._SyncObj__raftNextIndex[self._peer(peer)])
 
     def set_next_index(self, peer: NodeId, index: LogIndex) -> None:
         """Moves what the peer is sent next."""
         assert index > self.match_index(peer), "what a peer has acknowledged is never sent again"
-        self._engine._SyncObj__raftNextIndex[self._peers[peer]] = index
+        self._engine._SyncObj__raftNextIndex[self._peer(peer)] = index
 
     def forget_match(self, peer: NodeId, index: LogIndex) -> None:
         """The peer holds no more than `index`, whatever it acknowledged before. What is committed stays committed."""
-        self._engine._SyncObj__raftMatchIndex[self._peers[peer]] = index
+        self._engine._SyncObj__raftMatchIndex[self._peer(peer)] = index
 
     def match_index(self, peer: NodeId) -> LogIndex:
         """Highest index that the peer has acknowledged in this term; leader only."""
-        return LogIndex(self._engine._SyncObj__raftMatchIndex[self._peers[peer]])
+        return LogIndex(self._engine._SyncObj__raftMatchIndex[self._peer(peer)])

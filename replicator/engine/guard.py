@@ -11,6 +11,7 @@ from typing import Any
 from replicator.core.freshness import Freshness
 from replicator.engine.ballot import Ballots
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.messages import Malformed, Send, checked_entries, stale_term
 from replicator.engine.pump import Pump
@@ -29,6 +30,7 @@ class Guard:
     def __init__(
         self,
         *,
+        group: Group,
         graft: Graft,
         journal: TurnJournal,
         pump: Pump,
@@ -38,7 +40,7 @@ class Guard:
         observer: Observer,
         send: Send,
     ) -> None:
-        self._graft, self._journal = graft, journal
+        self._group, self._graft, self._journal = group, graft, journal
         self._pump, self._ballots, self._freshness = pump, ballots, freshness
         self._clock, self._observer, self._send = clock, observer, send
         self._answering: tuple[int, LogIndex] | None = None  # sequence of the append in hand, highest index compared
@@ -68,7 +70,9 @@ class Guard:
             self._adopt(peer, Term(reply.term))
         if reply.term != self._graft.term or not self._graft.is_leader:
             return  # answers an append of an earlier term of ours (fault 2)
-        progress, last = self._pump.progress[peer], self._journal.last_index
+        progress, last = self._pump.progress.get(peer), self._journal.last_index
+        if progress is None:
+            return  # not a member any more
         if reply.answers > progress.sent or reply.next_index < 1 or (reply.success and reply.next_index > last + 1):
             raise Malformed(f"reply to append {reply.answers} of {progress.sent} with next_index={reply.next_index}")
         rewind = reply.rewind and reply.answers > progress.floor
@@ -110,6 +114,8 @@ class Guard:
         if request.term < self._graft.term:
             self._send(peer, stale_term(self._graft.term))
             return
+        if not self._group.may_vote_for(peer, LogIndex(request.membership_index)):
+            return  # nor is its term taken: one that was removed cannot disturb those that stay
         if request.term > self._graft.term:
             self._graft.forget_transfer()
         self._graft.receive(
@@ -127,7 +133,7 @@ class Guard:
         term = self._graft.term
         if self._voters_heard[0] != term:
             self._voters_heard = (term, set())
-        if reply.term == term and peer not in self._voters_heard[1]:
+        if reply.term == term and peer in self._group.other_voters and peer not in self._voters_heard[1]:
             self._voters_heard[1].add(peer)
             self._graft.receive(peer, {"type": "response_vote", "term": reply.term})
 
@@ -145,7 +151,7 @@ class Guard:
 
     def timeout_now(self, peer: NodeId, message: raft_pb2.TimeoutNow) -> None:
         """Our leader asks us to campaign at once."""
-        if message.term == self._graft.term:
+        if message.term == self._graft.term and self._group.is_voter:
             self._graft.receive(peer, {"type": "timeout_now", "term": message.term})
 
     # Outgoing: what SyncObj sends ----------------------------------------------------------------------------------
@@ -157,7 +163,10 @@ class Guard:
                 self._send(peer, self._append_reply(message))
             case "request_vote":
                 request = raft_pb2.RequestVote(
-                    term=message["term"], last_index=message["last_log_index"], last_term=message["last_log_term"]
+                    term=message["term"],
+                    last_index=message["last_log_index"],
+                    last_term=message["last_log_term"],
+                    membership_index=self._group.membership.index,
                 )
                 self._send(peer, raft_pb2.RaftMessage(request_vote=request))
             case "response_vote":

@@ -12,6 +12,7 @@ from pysyncobj.journal import Journal
 from replicator.model.errors import CorruptData, StorageFailed
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState
+from replicator.model.members import Membership
 
 CACHE_BYTES_MAX: Final = 32 << 20
 LOAD_COUNT_MAX: Final = 4096  # entries read, or sent, at a time
@@ -42,6 +43,10 @@ class LogReader(Protocol):
 
     def log_bytes(self) -> int:
         """Bytes that the durable log takes."""
+        ...
+
+    def membership(self) -> Membership | None:
+        """What was applied last; None if the group has never changed it."""
         ...
 
 

@@ -11,9 +11,11 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from replicator.machine.codec import GROUP_CHANGE, NO_OP, REGULAR
+from replicator.machine.group import is_sound, is_sound_member, member_of, membership_of, stored_member
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, SnapshotManifest
-from replicator.v1 import raft_pb2
+from replicator.model.members import MemberChange, Membership, RemoveMember, SetMember
+from replicator.v1 import raft_pb2, store_pb2
 
 Send = Callable[[NodeId, raft_pb2.RaftMessage], None]
 
@@ -70,15 +72,44 @@ def append_entries(
     )
 
 
-def pre_vote(term: Term, last: Entry) -> raft_pb2.RaftMessage:
-    """Could I win `term` with a log that ends in `last`?"""
-    return raft_pb2.RaftMessage(pre_vote=raft_pb2.PreVote(term=term, last_index=last.index, last_term=last.term))
+def pre_vote(term: Term, last: Entry, membership_index: LogIndex) -> raft_pb2.RaftMessage:
+    """Could I win `term` with a log that ends in `last`, among the voters of that membership?"""
+    asked = raft_pb2.PreVote(term=term, last_index=last.index, last_term=last.term, membership_index=membership_index)
+    return raft_pb2.RaftMessage(pre_vote=asked)
 
 
 def pre_vote_reply(asked_term: Term, term: Term, *, granted: bool) -> raft_pb2.RaftMessage:
     """Yes or no, and the term that the answerer is in."""
     reply = raft_pb2.PreVoteReply(asked_term=asked_term, granted=granted, term=term)
     return raft_pb2.RaftMessage(pre_vote_reply=reply)
+
+
+def member_change(change: MemberChange) -> raft_pb2.MemberChange:
+    """A wish, as it is forwarded."""
+    match change:
+        case SetMember(member):
+            return raft_pb2.MemberChange(set=stored_member(member))
+        case RemoveMember(node_id):
+            return raft_pb2.MemberChange(remove=node_id)
+
+
+def wished_change(forward: raft_pb2.Forward) -> MemberChange | None:
+    """The wish that was forwarded; None if it is something else. Raises Malformed."""
+    if forward.WhichOneof("wish") != "member_change":
+        return None
+    wish = forward.member_change
+    if wish.WhichOneof("change") == "set" and is_sound_member(wish.set):
+        return SetMember(member_of(wish.set))
+    if wish.WhichOneof("change") == "remove":
+        return RemoveMember(NodeId(wish.remove))
+    raise Malformed("a change of the membership that means nothing")
+
+
+def checked_membership(stored: store_pb2.Membership) -> Membership:
+    """What a leader answered. Raises Malformed."""
+    if not is_sound(stored):
+        raise Malformed("an answer that is no membership")
+    return membership_of(stored)
 
 
 def snapshot_offer(term: Term, manifest: SnapshotManifest) -> raft_pb2.RaftMessage:

@@ -6,6 +6,7 @@ the guard decides what an answer means.
 """
 
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.messages import Send, append_entries
 from replicator.engine.progress import Progress
@@ -23,13 +24,15 @@ class Pump:
         self,
         settings: EngineSettings,
         *,
+        group: Group,
         graft: Graft,
         journal: TurnJournal,
         clock: Clock,
         send: Send,
     ) -> None:
         self._settings, self._graft, self._journal, self._clock, self._send = settings, graft, journal, clock, send
-        self.progress = {peer: Progress() for peer in sorted(settings.peers)}
+        self._group = group
+        self.progress = {peer: Progress() for peer in group.others}
         self.linked: set[NodeId] = set()
         self._wanted = False
 
@@ -37,6 +40,11 @@ class Pump:
         """Followers are owed an append; it goes out once, when the turn knows all that it will carry."""
         self._wanted = True
         self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._settings.timing.heartbeat_s
+
+    def members_changed(self) -> None:
+        """Another membership is in force: who stays keeps its progress."""
+        self.progress = {peer: self.progress.get(peer) or Progress() for peer in self._group.others}
+        self._wanted = True
 
     def became_leader(self) -> None:
         """A new term of ours: nothing sent or heard in an earlier one counts."""
@@ -46,7 +54,9 @@ class Pump:
     def link_up(self, peer: NodeId) -> None:
         """A new link: what was in flight on the old one is lost, so start again after what is acknowledged."""
         self.linked.add(peer)
-        progress = self.progress[peer]
+        progress = self.progress.get(peer)
+        if progress is None:  # not a member here, or not yet
+            return
         progress.void_in_flight()
         progress.peer_clock_ms = None
         if self._graft.is_leader:
@@ -97,7 +107,7 @@ class Pump:
         """
         if not self.knows_commit_index():
             return None
-        contacts = sorted([progress.acked_sent_s for progress in self.progress.values()], reverse=True)
+        contacts = sorted([self.progress[peer].acked_sent_s for peer in self._group.other_voters], reverse=True)
         needed = (len(contacts) + 1) // 2  # besides ourselves
         if needed == 0:
             return self._clock.monotonic_s()
@@ -105,7 +115,9 @@ class Pump:
 
     def lacking(self) -> frozenset[NodeId]:
         """Linked peers whose next entry the log no longer holds."""
-        return frozenset(peer for peer in self.linked if self.progress[peer].needs_snapshot)
+        return frozenset(
+            peer for peer, progress in self.progress.items() if progress.needs_snapshot and peer in self.linked
+        )
 
     def _replicate(self, peer: NodeId) -> None:
         progress, last, sent = self.progress[peer], self._journal.last_index, False

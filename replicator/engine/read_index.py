@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.pump import Pump
 from replicator.model.errors import NoLeader, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
@@ -27,8 +28,8 @@ class _Round(NamedTuple):
 class ReadIndexes:
     """Leader side. Followers ask it by message."""
 
-    def __init__(self, *, graft: Graft, pump: Pump) -> None:
-        self._graft, self._pump = graft, pump
+    def __init__(self, *, group: Group, graft: Graft, pump: Pump) -> None:
+        self._group, self._graft, self._pump = group, graft, pump
         self._arrived: list[ReadSink] = []
         self._rounds: list[_Round] = []
         self._waiting = 0
@@ -66,9 +67,11 @@ class ReadIndexes:
         self._answer(arrived, error)
 
     def _is_confirmed(self, waiting: _Round) -> bool:
-        voters = len(self._pump.progress) + 1
-        heard = 1 + sum(progress.acked > waiting.sent[peer] for peer, progress in self._pump.progress.items())
-        return 2 * heard > voters
+        sent = waiting.sent  # whoever became a member since is not in it: it confirms the next round
+        heard = [
+            peer for peer, progress in self._pump.progress.items() if progress.acked > sent.get(peer, progress.sent)
+        ]
+        return self._group.is_majority_with(heard)
 
     def _answer(self, sinks: list[ReadSink], result: LogIndex | ReplicatorError) -> None:
         self._waiting -= len(sinks)

@@ -12,22 +12,27 @@ import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
 from replicator.engine.ballot import Ballots
+from replicator.engine.dispatch import Dispatch
+from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.forwards import Forwards
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
+from replicator.engine.members import HAND_OVER_ELECTIONS, MemberChanges
 from replicator.engine.messages import Malformed, decode, offered_manifest, refusal, snapshot_offer, stale_term
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
 from replicator.engine.read_index import ReadIndexes
 from replicator.engine.settings import EngineSettings
 from replicator.engine.transfer import Transfers
+from replicator.machine.codec import is_group_change
+from replicator.machine.group import decode_group_change, membership_of
 from replicator.model.clock import Clock
 from replicator.model.errors import StorageFull
 from replicator.model.ids import LogIndex, NodeId
@@ -38,50 +43,11 @@ from replicator.v1 import raft_pb2, store_pb2
 TIMER_SLACK_S: Final = 0.001  # SyncObj's timers fire strictly after their time
 
 
-class LinkUp(NamedTuple):
-    """A link to `peer` is established; frames of earlier epochs are void."""
-
-    peer: NodeId
-    epoch: int
-
-
-class LinkDown(NamedTuple):
-    """The link of that epoch is gone."""
-
-    peer: NodeId
-    epoch: int
-
-
-class Frame(NamedTuple):
-    """One message of a peer."""
-
-    peer: NodeId
-    epoch: int
-    payload: bytes
-
-
-Event = LinkUp | LinkDown | Frame
-
-
-class Outgoing(NamedTuple):
-    """One frame to send, if the link is still of that epoch."""
-
-    peer: NodeId
-    epoch: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one turn decided. `bad_links`: links that brought something that no correct peer sends."""
-
-    write: TurnWrite
-    frames: tuple[Outgoing, ...]
-    bad_links: tuple[tuple[NodeId, int, str], ...]
+__all__ = ["Event", "Frame", "LinkDown", "LinkUp", "Outgoing", "Replica", "Turn"]
 
 
 class Replica:
-    """Wires graft, guard, pump, proposals, reads and transfers of one node. Implements `graft.EngineHooks`."""
+    """Wires what one node's engine is made of. Implements `graft.EngineHooks`."""
 
     def __init__(
         self,
@@ -105,15 +71,25 @@ class Replica:
         self._turn: Turn | None = None
         self.applied_index = applied_index
         self.freshness = Freshness(applied_index)
+        self.group = Group(
+            settings.node_id,
+            settings.directory_id,
+            log.membership() or settings.membership,
+            joining=settings.joining,
+        )
         self.graft = Graft(
             settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
         )
+        self._set_members()
         self.on_role: Callable[[str], None] = lambda _role: None
         self._role = self.graft.role
-        self.pump = Pump(settings, graft=self.graft, journal=self.journal, clock=clock, send=self._send)
+        self.pump = Pump(
+            settings, group=self.group, graft=self.graft, journal=self.journal, clock=clock, send=self._send
+        )
         self._ballots = Ballots(
             settings.node_id,
             settings.timing,
+            group=self.group,
             graft=self.graft,
             journal=self.journal,
             clock=clock,
@@ -121,20 +97,38 @@ class Replica:
             send=self._send,
         )
         self._guard = Guard(
-            graft=self.graft, journal=self.journal, pump=self.pump, ballots=self._ballots, freshness=self.freshness,
-            clock=clock, observer=observer, send=self._send,
+            group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, ballots=self._ballots,
+            freshness=self.freshness, clock=clock, observer=observer, send=self._send,
         )  # fmt: skip
+        self._wire_callers()
+        self._dispatch = Dispatch(self._guard, self._ballots, self.forwards, self._take_offer)
+
+    def _wire_callers(self) -> None:
+        """What stands between callers and the log."""
+        settings, clock = self.settings, self._clock
         self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
-        self.reads = ReadIndexes(graft=self.graft, pump=self.pump)
+        self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
+        self.transfers = Transfers(
+            group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, proposals=self.proposals,
+            clock=clock,
+        )  # fmt: skip
+        self.members = MemberChanges(
+            settings.node_id,
+            group=self.group,
+            graft=self.graft,
+            journal=self.journal,
+            pump=self.pump,
+            transfers=self.transfers,
+            applied_index=lambda: self.applied_index,
+            hand_over_s=lambda: HAND_OVER_ELECTIONS * settings.timing.election_timeout_max_s,
+        )
         self.forwards = Forwards(
             proposals=self.proposals,
             reads=self.reads,
+            changes=self.members,
             send=self._send,
             link_epoch=self.link_epoch,
             request_ids=self._request_ids,
-        )
-        self.transfers = Transfers(
-            graft=self.graft, journal=self.journal, pump=self.pump, proposals=self.proposals, clock=clock
         )
 
     # A turn --------------------------------------------------------------------------------------------------------
@@ -151,6 +145,7 @@ class Replica:
         self.reads.close_rounds()
         self.graft.tick()
         self._note_role()
+        self.members.step()
         self.transfers.step()
         self.reads.open_round()
         self.pump.flush()
@@ -171,6 +166,8 @@ class Replica:
             assert entry.index == self.applied_index + 1, (entry.index, self.applied_index)
             self.applied_index = entry.index
             self.proposals.settle(entry.index, entry.term, results)
+            if is_group_change(entry.payload):
+                self._group_changed(entry)
         if write.apply:
             self.freshness.applied(self.applied_index)
             self._observer.record(Signal.TURN_ENTRIES_APPLIED, len(write.apply))
@@ -195,6 +192,7 @@ class Replica:
         assert not self.graft.is_leader, "a leader holds what it needs"
         self.proposals.lost_leadership()
         self.reads.lost_leadership()
+        self.members.lost_leadership()
         self.forwards.fail_all("this node has taken over a snapshot meanwhile")
         successor = Replica(
             self.settings,
@@ -210,7 +208,7 @@ class Replica:
         if self._role != successor.graft.role:
             self.on_role(successor.graft.role)
         for peer, epoch in self._epochs.items():
-            successor._take(LinkUp(peer, epoch))
+            successor._take(LinkUp(peer, epoch, self.members.directory_of(peer)))
         return successor
 
     def heartbeat_while_committing(self) -> tuple[Outgoing, ...]:
@@ -245,7 +243,7 @@ class Replica:
     def next_due_s(self) -> float:
         """When a turn is due even if nothing arrives, by the monotonic clock."""
         if self.graft.is_leader:
-            if not self.settings.peers and self.graft.commit_index < self.journal.last_index:
+            if not self.group.other_voters and self.graft.commit_index < self.journal.last_index:
                 return self._clock.monotonic_s()  # alone, what is durable is committed: no answer will wake us
             return self.graft.heartbeat_due_s + TIMER_SLACK_S
         due_s = self.graft.election_deadline_s
@@ -273,8 +271,8 @@ class Replica:
     # graft.EngineHooks ---------------------------------------------------------------------------------------------
 
     def may_campaign(self) -> bool:
-        """See ballot.py."""
-        return self._ballots.may_campaign(self.linked, voters=len(self.settings.peers) + 1)
+        """See ballot.py, and group.py for why what is committed must be applied."""
+        return self.applied_index == self.graft.commit_index and self._ballots.may_campaign(self.linked)
 
     def replicate(self) -> None:
         """See pump.py."""
@@ -308,6 +306,23 @@ class Replica:
         log_bytes = journal.durable_bytes() if self._compaction.wants_size(journal.last_index) else None
         return self._compaction.first_to_keep(journal.first_index, journal.last_index, self.applied_index, log_bytes)
 
+    def _group_changed(self, entry: Entry) -> None:
+        change = decode_group_change(entry.payload)
+        if change is None or not change.HasField("membership"):
+            return  # rejected, the same on every node
+        change.membership.index = entry.index
+        self.group.take(membership_of(change.membership))
+        self._set_members()
+        self.pump.members_changed()
+        self.members.applied(entry.index)
+        if self.graft.is_leader and not self.group.is_voter:  # a leader before us proposed that, without our leave
+            self.graft.step_down()
+            self._note_role()
+
+    def _set_members(self) -> None:
+        voters = self.group.other_voters
+        self.graft.set_members(voters, set(self.group.others) - voters)
+
     def _take_offer(self, peer: NodeId, offer: raft_pb2.SnapshotOffer) -> None:
         if offer.term < self.graft.term:
             self._send(peer, stale_term(self.graft.term))
@@ -316,10 +331,11 @@ class Replica:
 
     def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
         match event:
-            case LinkUp(peer, epoch):
+            case LinkUp(peer, epoch, directory_id):
                 if peer in self._epochs:
                     self._drop_link(peer)  # superseded: what was asked on the old link will not be answered
                 self._epochs[peer] = epoch
+                self.members.linked(peer, directory_id)
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)
             case LinkDown(peer, epoch):
@@ -341,38 +357,8 @@ class Replica:
         del self._epochs[peer]
         self.graft.link_down(peer)
         self.pump.link_down(peer)
+        self.members.unlinked(peer)
         self.forwards.link_down(peer)
-
-    def _dispatch(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
-        match message.WhichOneof("body"):
-            case "append_entries":
-                self._guard.append_entries(peer, message.append_entries)
-            case "append_reply":
-                self._guard.append_reply(peer, message.append_reply)
-            case "forward":
-                self.forwards.serve_write(peer, message.forward)
-            case "forward_reply":
-                self.forwards.write_reply(peer, message.forward_reply)
-            case "read_index":
-                self.forwards.serve_read(peer, message.read_index)
-            case "read_index_reply":
-                self.forwards.read_reply(peer, message.read_index_reply)
-            case "request_vote":
-                self._guard.request_vote(peer, message.request_vote)
-            case "vote_reply":
-                self._guard.vote_reply(peer, message.vote_reply)
-            case "pre_vote":
-                self._ballots.answer(peer, message.pre_vote)
-            case "pre_vote_reply":
-                self._guard.pre_vote_reply(peer, message.pre_vote_reply)
-            case "stale_term":
-                self._guard.stale_term(peer, message.stale_term)
-            case "snapshot_offer":
-                self._take_offer(peer, message.snapshot_offer)
-            case "timeout_now":
-                self._guard.timeout_now(peer, message.timeout_now)
-            case kind:
-                raise Malformed(f"message of kind {kind} has no handler")
 
     def _note_role(self) -> None:
         """Follows SyncObj's role; losing leadership settles what waits for it."""
@@ -382,8 +368,10 @@ class Replica:
         before, self._role = self._role, role
         if role == "leader":
             self.pump.became_leader()
+            self.members.became_leader()
         if before == "leader":
             self.proposals.lost_leadership()
             self.reads.lost_leadership()
+            self.members.lost_leadership()
         self._observer.count(Signal.ROLE_CHANGES, role=role)
         self.on_role(role)

@@ -10,14 +10,17 @@ from pysyncobj import SyncObjConf
 
 from replicator.config.timing import RaftTiming
 from replicator.model.ids import NodeId
+from replicator.model.members import Membership
 
 _NEVER: Final = 10**9  # for stock machinery that must not run: the store is its own snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """One node's place in its group. `peers` are the other voters.
+    """One node's place in its group.
 
+    membership: of a new group; what the log brought since counts more. directory_id: of this node's data directory.
+    joining: it began empty, in a group that was there before it; its membership is then empty at first.
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
     append_bytes_max: entries sent in one message, unless a single one is larger.
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
@@ -26,8 +29,10 @@ class EngineSettings:
 
     cluster_id: str
     node_id: NodeId
-    peers: tuple[NodeId, ...]
+    membership: Membership
     timing: RaftTiming
+    directory_id: bytes = b""
+    joining: bool = False
     proposals_queued_max: int = 8192
     proposals_queued_bytes_max: int = 64 << 20
     uncommitted_bytes_max: int = 64 << 20

@@ -7,6 +7,7 @@ go to the new leader, or are admitted here again when the transfer is given up.
 from dataclasses import dataclass
 
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
@@ -24,10 +25,17 @@ class _Transfer:
 class Transfers:
     """At most one at a time."""
 
-    def __init__(self, *, graft: Graft, journal: TurnJournal, pump: Pump, proposals: Proposals, clock: Clock) -> None:
-        self._graft, self._journal, self._pump = graft, journal, pump
+    def __init__(
+        self, *, group: Group, graft: Graft, journal: TurnJournal, pump: Pump, proposals: Proposals, clock: Clock
+    ) -> None:
+        self._group, self._graft, self._journal, self._pump = group, graft, journal, pump
         self._proposals, self._clock = proposals, clock
         self._transfer: _Transfer | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether one is being tried."""
+        return self._transfer is not None
 
     def begin(self, target: NodeId | None, timeout_s: float) -> bool:
         """Starts a transfer to `target`, or to whoever is most caught up. False if this node leads nothing."""
@@ -46,7 +54,7 @@ class Transfers:
             self._transfer = None
             self._proposals.paused = False
             return
-        ready = [peer for peer in sorted(self._pump.linked) if self._is_ready(peer)]
+        ready = [peer for peer in sorted(self._pump.linked & self._group.other_voters) if self._is_ready(peer)]
         chosen = transfer.target if transfer.target in ready else None
         if transfer.target is None and ready:
             chosen = ready[0]

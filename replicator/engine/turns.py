@@ -72,7 +72,7 @@ class Turns:
         match event:
             case Frame(_peer, _epoch, payload):
                 self._inbox_bytes += len(payload)
-            case LinkUp(peer, epoch):
+            case LinkUp(peer, epoch, _):
                 self._live_epochs[peer] = epoch
             case LinkDown(peer, epoch) if self._live_epochs.get(peer) == epoch:
                 del self._live_epochs[peer]

@@ -44,7 +44,7 @@ def decode_group_change(payload: bytes) -> store_pb2.GroupChange | None:
         return None
     match change.WhichOneof("change"):
         case "membership":
-            return change if _is_sound(change.membership) else None
+            return change if is_sound(change.membership) else None
         case "timing":
             return change if _is_in_order(change.timing) else None
     return None
@@ -86,6 +86,17 @@ def member_of(stored: store_pb2.StoredMember) -> Member:
     )
 
 
+def is_sound(membership: store_pb2.Membership) -> bool:
+    """Whether `membership_of` has a value for it, in which somebody votes."""
+    ids = [member.node_id for member in membership.members]
+    return (
+        0 < len(ids) <= MEMBERS_MAX
+        and ids == sorted(set(ids))
+        and all(is_sound_member(member) for member in membership.members)
+        and any(member.role == store_pb2.StoredMember.ROLE_VOTER for member in membership.members)
+    )
+
+
 def is_sound_member(member: store_pb2.StoredMember) -> bool:
     """Whether `member_of` has a value for it."""
     return (
@@ -100,16 +111,6 @@ def _encode(change: store_pb2.GroupChange) -> bytes:
     payload = GROUP_CHANGE_PREFIX + change.SerializeToString()
     assert decode_group_change(payload) is not None, change
     return payload
-
-
-def _is_sound(membership: store_pb2.Membership) -> bool:
-    ids = [member.node_id for member in membership.members]
-    return (
-        0 < len(ids) <= MEMBERS_MAX
-        and ids == sorted(set(ids))
-        and all(is_sound_member(member) for member in membership.members)
-        and any(member.role == store_pb2.StoredMember.ROLE_VOTER for member in membership.members)
-    )
 
 
 def _is_in_order(timing: store_pb2.Timing) -> bool:

@@ -6,6 +6,8 @@
     |  |- TokenAhead          names a point that the log has not reached
     |- Unavailable            nothing happened; try again, perhaps elsewhere
     |  |- NoLeader  NotLeader  ShuttingDown  Overloaded  StorageFull  ReplicaBehind
+    |  |- ChangeInProgress
+    |- NoMajority             a change of the membership that would stop the group
     |- DeadlineExceeded       nothing happened, time is over
     |- SessionExpired         the cluster no longer remembers this client's write ids
     |- Forbidden              the other side refused who we are
@@ -104,6 +106,18 @@ class ReplicaBehind(Unavailable):
     reason = "REPLICA_BEHIND"
 
 
+class ChangeInProgress(Unavailable):
+    """Another change of the membership is under way; one is made at a time."""
+
+    reason = "CHANGE_IN_PROGRESS"
+
+
+class NoMajority(ReplicatorError):
+    """The change would leave a membership of which no majority is connected: the group would stand still."""
+
+    reason = "NO_MAJORITY"
+
+
 class DeadlineExceeded(ReplicatorError):
     """The time given was over before anything was proposed, or the call was a read."""
 
@@ -139,7 +153,7 @@ class Internal(ReplicatorError):
 
 _TRAVELLING: Final = (
     InvalidArgument, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown, Overloaded, StorageFull,
-    ReplicaBehind, DeadlineExceeded, SessionExpired, Forbidden, OutcomeUnknown, Internal,
+    ReplicaBehind, ChangeInProgress, NoMajority, DeadlineExceeded, SessionExpired, Forbidden, OutcomeUnknown, Internal,
 )  # fmt: skip
 ERROR_OF_REASON: Final[Mapping[str, type[ReplicatorError]]] = {error.reason: error for error in _TRAVELLING}
 assert len(ERROR_OF_REASON) == len(_TRAVELLING), "reasons are unique"

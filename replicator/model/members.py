@@ -62,6 +62,12 @@ class Membership:
         others = [other for other in self.members if other.node_id != member.node_id]
         return replace(self, members=tuple(sorted([*others, member], key=lambda each: each.node_id)))
 
+    def with_role(self, node_id: NodeId, role: MemberRole) -> "Membership":
+        """The same with another role of one that is a member."""
+        member = self.get(node_id)
+        assert member is not None, f"{node_id} is no member"
+        return self.with_member(replace(member, role=role))
+
     def without(self, node_id: NodeId) -> "Membership":
         """The same without that member."""
         return replace(self, members=tuple(other for other in self.members if other.node_id != node_id))

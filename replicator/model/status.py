@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from replicator.model.ids import EntryCount, LogIndex, NodeId, Term
+from replicator.model.members import Membership
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +30,5 @@ class EngineStatus:
     applied_index: LogIndex
     last_index: LogIndex
     read_only_reason: str
+    membership: Membership
     peers: tuple[PeerProgress, ...]

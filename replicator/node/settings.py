@@ -6,7 +6,8 @@ from pathlib import Path
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
-from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.members import Member, Membership
 from replicator.service.status import MemberAddress, NodeIdentity
 from replicator.telemetry import TelemetrySettings
 from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
@@ -38,13 +39,21 @@ def engine_settings(config: NodeConfig) -> EngineSettings:
     return EngineSettings(
         cluster_id=config.cluster.id,
         node_id=NodeId(config.node.id),
-        peers=tuple(NodeId(member.id) for member in _others(config)),
+        membership=first_membership(config),
         timing=resolve_timing(config.raft),
         proposals_queued_max=config.limits.proposals_queued_max,
         proposals_queued_bytes_max=config.limits.proposals_queued_mib_max * _MIB,
         log_entries_max=config.storage.log_entries_max,
         log_bytes_max=config.storage.log_mib_max * _MIB,
     )
+
+
+def first_membership(config: NodeConfig) -> Membership:
+    """Of a new cluster: everybody in the file votes."""
+    members = [
+        Member(NodeId(member.id), Region(member.region), member.peer, member.api) for member in config.cluster.members
+    ]
+    return Membership(LogIndex(0), tuple(sorted(members, key=lambda member: member.node_id)))
 
 
 def transport_settings(config: NodeConfig) -> TransportSettings:

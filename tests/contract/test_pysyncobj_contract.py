@@ -24,6 +24,7 @@ from replicator.engine.graft import ENGINE_VERSION, ROLES, Peer
 from replicator.engine.journal import TurnJournal
 from replicator.engine.settings import EngineSettings, stock_conf
 from replicator.machine.codec import NO_OP_PAYLOAD, REGULAR_PREFIX
+from tests.support.members import voters
 from tests.support.replicas import LAN, NAMES, HandNode
 from tests.support.stock import NO_OP, TIMING, B, C, StockNode
 
@@ -131,7 +132,7 @@ def test_a_misspelt_option_is_accepted_in_silence() -> None:
 
 
 def test_our_options_exist_and_pass_its_own_check() -> None:
-    settings = EngineSettings(cluster_id="c", node_id=NAMES[0], peers=NAMES[1:3], timing=LAN)
+    settings = EngineSettings(cluster_id="c", node_id=NAMES[0], membership=voters(*NAMES[:3]), timing=LAN)
     conf = stock_conf(settings)
     conf.validate()
 

@@ -18,6 +18,7 @@ from replicator.storage.storage import Storage
 from replicator.storage.writer import StorageWriter
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 from replicator.v1 import store_pb2
+from tests.support.members import voters
 from tests.support.replicas import LAN
 
 QUEUE_FRAMES_MAX = 10_000
@@ -107,8 +108,7 @@ class EngineNet:
     async def _start(self, name: NodeId) -> None:
         storage = Storage.open(self.directory / name, cluster_id=ClusterId("c"), node_id=name, size_max_bytes=1 << 26)
         writer = StorageWriter(storage)
-        peers = tuple(peer for peer in self.names if peer != name)
-        settings = EngineSettings(cluster_id="c", node_id=name, peers=peers, timing=LAN)
+        settings = EngineSettings(cluster_id="c", node_id=name, membership=voters(*self.names), timing=LAN)
         dice = random.Random(name)
         disk = Disk(writer)
         engine = RaftEngine(
@@ -131,7 +131,7 @@ class EngineNet:
         for me, peer in ((a, b), (b, a)):
             self._queues[me, peer] = asyncio.Queue(QUEUE_FRAMES_MAX)
             self._epochs[me, peer] = self._epoch
-            self[me].link_up(peer, self._epoch)
+            self[me].link_up(peer, self._epoch, b"")
             self._readers[me, peer] = asyncio.create_task(self._read(me, peer, self._epoch))
 
     def unlink(self, a: NodeId, b: NodeId) -> None:

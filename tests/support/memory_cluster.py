@@ -21,6 +21,7 @@ from replicator.service.scan import ScanService
 from replicator.service.status import MemberAddress, NodeIdentity, StatusService
 from replicator.service.write import WriteService
 from replicator.v1 import store_pb2
+from tests.support.members import voters
 from tests.support.memory_store import MemoryStore
 
 CLUSTER_ID = ClusterId("shop")
@@ -208,6 +209,7 @@ class MemoryNode:
             applied_index=self.applied_index,
             last_index=self._known_commit,
             read_only_reason="",
+            membership=voters(*sorted(node.node_id for node in self.cluster.nodes)),
             peers=tuple(
                 PeerProgress(
                     peer.node_id,

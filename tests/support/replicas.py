@@ -6,20 +6,23 @@ A `HandNode` keeps the contract of `replicator.engine.replica`: a turn's write i
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.messages import decode
 from replicator.engine.replica import Event, Frame, LinkDown, LinkUp, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.machine.apply import apply_entry
+from replicator.machine.group import membership_of
 from replicator.model.errors import CorruptData, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.model.members import Membership
 from replicator.model.observe import SilentObserver
 from replicator.storage.raft_log import INITIAL_HARD_STATE, LogBounds
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
+from tests.support.members import voters
 from tests.support.memory_store import MemoryStore
 
 LAN = RaftTiming(heartbeat_s=0.05, election_timeout_min_s=0.3, election_timeout_max_s=0.6)
@@ -70,6 +73,10 @@ class HandDisk:
     def hard_state(self) -> HardState:
         return self.state
 
+    def membership(self) -> Membership | None:
+        stored = self.store.membership
+        return None if stored is None else membership_of(stored)
+
     def log_bytes(self) -> int:
         return sum(len(entry.payload) for entry in self.entries)
 
@@ -108,7 +115,9 @@ class HandNode:
         self.node_id, self.peers = node_id, tuple(peers)
         self.clock = clock or HandClock()
         self.disk = disk or HandDisk()
-        self.settings = settings or EngineSettings(cluster_id="c", node_id=node_id, peers=self.peers, timing=LAN)
+        self.settings = settings or EngineSettings(
+            cluster_id="c", node_id=node_id, membership=voters(node_id, *self.peers), timing=LAN
+        )
         self.dice = random.Random(seed)
         self.last: Turn | None = None
         self.replica = self._started()
@@ -182,8 +191,9 @@ class HandCluster:
                 name,
                 [peer for peer in names if peer != name],
                 clock=self.clock,
-                settings=EngineSettings(
-                    cluster_id="c", node_id=name, peers=tuple(p for p in names if p != name), timing=LAN, **settings
+                settings=replace(
+                    EngineSettings(cluster_id="c", node_id=name, membership=voters(*names), timing=LAN),
+                    **settings,  # type: ignore[arg-type]  # mypy does not know which fields
                 ),
                 seed=number,
             )

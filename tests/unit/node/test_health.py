@@ -8,6 +8,7 @@ from replicator.console.pages import ProbeAnswer
 from replicator.model.ids import LogIndex, Term
 from replicator.model.status import EngineStatus
 from replicator.node.health import NodeHealth, Phase
+from tests.support.members import voters
 
 
 @dataclass
@@ -17,7 +18,9 @@ class AReplica:
     is_caught_up: bool = False
     applied_index: LogIndex = field(default_factory=lambda: LogIndex(7))
     _status: EngineStatus = field(
-        default_factory=lambda: EngineStatus("follower", Term(3), "us-1", LogIndex(9), LogIndex(7), LogIndex(9), "", ())
+        default_factory=lambda: EngineStatus(
+            "follower", Term(3), "us-1", LogIndex(9), LogIndex(7), LogIndex(9), "", voters(), ()
+        )
     )
 
     def status(self) -> EngineStatus:

@@ -5,6 +5,7 @@ from pathlib import Path
 from replicator.config.load import parse_config
 from replicator.config.schema import NodeConfig
 from replicator.config.timing import RaftTiming
+from replicator.model.members import MemberRole
 from replicator.node import settings
 from tests.unit.config.test_load import with_change
 
@@ -16,7 +17,11 @@ def a_config(path: str = "raft.profile", value: object = "wan") -> NodeConfig:
 def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
     engine = settings.engine_settings(a_config())
 
-    assert (engine.cluster_id, engine.node_id, engine.peers) == ("orders", "eu-1", ("us-1", "ap-1"))
+    assert (engine.cluster_id, engine.node_id) == ("orders", "eu-1")
+    assert engine.membership.index == 0
+    assert [(member.node_id, member.region, member.role) for member in engine.membership.members] == [
+        ("ap-1", "ap", MemberRole.VOTER), ("eu-1", "eu", MemberRole.VOTER), ("us-1", "us", MemberRole.VOTER)
+    ]  # fmt: skip
     assert engine.timing == RaftTiming(0.15, 1.5, 3.0)
     assert engine.proposals_queued_max == 8192
     assert engine.proposals_queued_bytes_max == 64 << 20

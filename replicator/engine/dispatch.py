@@ -1,0 +1,54 @@
+"""Which part of the engine a peer's message is for."""
+
+from collections.abc import Callable
+
+from replicator.engine.ballot import Ballots
+from replicator.engine.forwards import Forwards
+from replicator.engine.guard import Guard
+from replicator.engine.messages import Malformed
+from replicator.model.ids import NodeId
+from replicator.v1 import raft_pb2
+
+
+class Dispatch:
+    """Hands over one message. Raises Malformed."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        ballots: Ballots,
+        forwards: Forwards,
+        take_offer: Callable[[NodeId, raft_pb2.SnapshotOffer], None],
+    ) -> None:
+        self._guard, self._ballots, self._forwards, self._take_offer = guard, ballots, forwards, take_offer
+
+    def __call__(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
+        match message.WhichOneof("body"):
+            case "append_entries":
+                self._guard.append_entries(peer, message.append_entries)
+            case "append_reply":
+                self._guard.append_reply(peer, message.append_reply)
+            case "forward":
+                self._forwards.serve_write(peer, message.forward)
+            case "forward_reply":
+                self._forwards.write_reply(peer, message.forward_reply)
+            case "read_index":
+                self._forwards.serve_read(peer, message.read_index)
+            case "read_index_reply":
+                self._forwards.read_reply(peer, message.read_index_reply)
+            case "request_vote":
+                self._guard.request_vote(peer, message.request_vote)
+            case "vote_reply":
+                self._guard.vote_reply(peer, message.vote_reply)
+            case "pre_vote":
+                self._ballots.answer(peer, message.pre_vote)
+            case "pre_vote_reply":
+                self._guard.pre_vote_reply(peer, message.pre_vote_reply)
+            case "stale_term":
+                self._guard.stale_term(peer, message.stale_term)
+            case "snapshot_offer":
+                self._take_offer(peer, message.snapshot_offer)
+            case "timeout_now":
+                self._guard.timeout_now(peer, message.timeout_now)
+            case kind:
+                raise Malformed(f"message of kind {kind} has no handler")

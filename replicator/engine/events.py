@@ -1,0 +1,50 @@
+"""What goes into a turn and what comes out of it."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from replicator.model.ids import NodeId
+from replicator.model.log import TurnWrite
+
+
+class LinkUp(NamedTuple):
+    """A link to `peer` is established; frames of earlier epochs are void. directory_id: of its data directory."""
+
+    peer: NodeId
+    epoch: int
+    directory_id: bytes = b""
+
+
+class LinkDown(NamedTuple):
+    """The link of that epoch is gone."""
+
+    peer: NodeId
+    epoch: int
+
+
+class Frame(NamedTuple):
+    """One message of a peer."""
+
+    peer: NodeId
+    epoch: int
+    payload: bytes
+
+
+Event = LinkUp | LinkDown | Frame
+
+
+class Outgoing(NamedTuple):
+    """One frame to send, if the link is still of that epoch."""
+
+    peer: NodeId
+    epoch: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn decided. `bad_links`: links that brought something that no correct peer sends."""
+
+    write: TurnWrite
+    frames: tuple[Outgoing, ...]
+    bad_links: tuple[tuple[NodeId, int, str], ...]

@@ -1,0 +1,59 @@
+"""The membership that this node has applied, and what follows from it: who counts, and for whom it may vote.
+
+A membership takes effect when its entry is applied, as in etcd's Raft, and not when it is appended as in Ongaro 2014,
+4.1: it is then a function of the store, so restarts, snapshots and truncated tails need no care. What makes that safe:
+1. two memberships that follow each other differ by one voter at most, so their majorities meet (4.1);
+2. a leader proposes one only once all that was in its log when it was elected, and the change before, is applied;
+3. nobody campaigns while something that it knows to be committed is not applied.
+By 2, whoever holds a change in its log knows the one before it to be committed, so by 3 a node that is elected is at
+most one change behind anything in its log; and whoever is two behind lacks a committed entry, which costs it the votes.
+"""
+
+from collections.abc import Collection
+
+from replicator.model.ids import LogIndex, NodeId
+from replicator.model.members import MemberRole, Membership
+
+
+class Group:
+    """One node's view. `joining`: its data directory began empty, in a group that was there before it."""
+
+    def __init__(self, node_id: NodeId, directory_id: bytes, membership: Membership, *, joining: bool) -> None:
+        self._node_id, self._joining = node_id, joining
+        self.directory_id = directory_id
+        self._take(membership)
+
+    def take(self, membership: Membership) -> None:
+        """A newer membership is applied."""
+        assert membership.index > self.membership.index, "memberships are applied in order"
+        self._take(membership)
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether this node counts in majorities, and may campaign.
+
+        A node that lost its disk and joins again under its old name has forgotten its votes. It must not vote by an old
+        membership that it meets in the log, so it waits for one that names its new data directory.
+        """
+        me = self.membership.get(self._node_id)
+        if me is None or me.role is not MemberRole.VOTER:
+            return False
+        return me.directory_id == self.directory_id or not (me.directory_id or self._joining)
+
+    def may_vote_for(self, peer: NodeId, membership_index: LogIndex) -> bool:
+        """Whether `peer` may be given a vote; membership_index: of the membership that it has applied.
+
+        If that is newer, the peer knows better than we do who votes: we may be what it needs for a majority. If not, a
+        peer that is no voter has been removed.
+        """
+        return membership_index > self.membership.index or (self.is_voter and peer in self.other_voters)
+
+    def is_majority_with(self, others: Collection[NodeId]) -> bool:
+        """Whether this node and those of `others` that vote are a majority of all voters."""
+        counted = self.is_voter + len(self.other_voters.intersection(others))
+        return 2 * counted > len(self.membership.voters)
+
+    def _take(self, membership: Membership) -> None:
+        self.membership = membership
+        self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
+        self.other_voters = membership.voters - {self._node_id}

@@ -1,0 +1,169 @@
+"""Changes of the membership, at the leader: one at a time, each an entry that carries the whole new membership.
+
+Wishes of operators come first. Besides, the leader notes the data directories of members that it has heard from, and
+makes voters of those that join once they have caught up (Ongaro 2014, 4.2.1). What makes changes safe is in group.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from replicator.core.member_rules import changed, pinned
+from replicator.engine.graft import Graft
+from replicator.engine.group import Group
+from replicator.engine.journal import TurnJournal
+from replicator.engine.pump import Pump
+from replicator.engine.transfer import Transfers
+from replicator.machine.group import encode_membership
+from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError, Unavailable
+from replicator.model.ids import LogIndex, NodeId
+from replicator.model.members import MemberChange, MemberRole, Membership
+
+PROMOTION_LAG_ENTRIES_MAX: Final = 64  # a joining member that trails by no more votes soon after it may
+HAND_OVER_ELECTIONS: Final = 2  # how long a leader that is to go tries to hand over, in election timeouts
+
+MembershipSink = Callable[[Membership | ReplicatorError], None]
+
+
+@dataclass(slots=True)
+class _Wish:
+    change: MemberChange
+    sink: MembershipSink
+    index: LogIndex | None = None  # of its entry, once it is proposed
+    handing_over: bool = False
+
+
+class MemberChanges:
+    """Leader side. `group` is what is applied; `applied_index` how far that is."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        *,
+        group: Group,
+        graft: Graft,
+        journal: TurnJournal,
+        pump: Pump,
+        transfers: Transfers,
+        applied_index: Callable[[], LogIndex],
+        hand_over_s: Callable[[], float],
+    ) -> None:
+        self._node_id, self._group, self._graft, self._journal = node_id, group, graft, journal
+        self._pump, self._transfers, self._applied_index = pump, transfers, applied_index
+        self._hand_over_s = hand_over_s
+        self._directories: dict[str, bytes] = {node_id: group.directory_id}
+        self._pending_index = LogIndex(0)  # the newest entry that may change the group and may not be applied
+        self._wish: _Wish | None = None
+
+    def ask(self, change: MemberChange, sink: MembershipSink) -> None:
+        """Answers `sink` once: with the membership that grants the wish, applied here, or with why not."""
+        if not self._graft.is_leader:
+            sink(NotLeader("this node is not the leader any more"))
+        elif self._wish is not None:
+            sink(ChangeInProgress("another change of the membership is under way; try again", retry_after_s=0.2))
+        else:
+            self._wish = _Wish(change, sink)
+
+    def linked(self, peer: NodeId, directory_id: bytes) -> None:
+        """A link to `peer` is up; its data directory has this id."""
+        self._directories[peer] = directory_id
+
+    def unlinked(self, peer: NodeId) -> None:
+        """The link is gone."""
+        self._directories.pop(peer, None)
+
+    def directory_of(self, peer: NodeId) -> bytes:
+        """Of a peer that is linked."""
+        return self._directories[peer]
+
+    def became_leader(self) -> None:
+        """Whatever an earlier leader has proposed is at most at our last entry."""
+        self._pending_index = self._journal.last_index
+
+    def lost_leadership(self) -> None:
+        """A successor may grant the wish yet: asking again is safe, since wishes say what shall be."""
+        self._answer(NotLeader("leadership was lost while the membership was being changed"))
+
+    def step(self) -> None:
+        """Called in each turn at the leader, after the tick."""
+        if not self._graft.is_leader or self._applied_index() < self._pending_index:
+            return
+        if not self._pump.knows_commit_index():
+            return
+        if self._wish is not None:
+            self._grant(self._wish)
+        elif not self._transfers.under_way:  # which waits for a log that stands still
+            wanted = self._with_those_that_caught_up(pinned(self._group.membership, self._directories))
+            if wanted != self._group.membership:
+                self._propose(wanted)
+
+    def applied(self, index: LogIndex) -> None:
+        """The entry at `index` has changed the membership."""
+        if self._wish is not None and self._wish.index == index:
+            self._answer(self._group.membership)
+
+    def _grant(self, wish: _Wish) -> None:
+        if wish.index is not None:
+            return  # applied with the change itself
+        try:
+            wanted = changed(self._group.membership, wish.change)
+        except ReplicatorError as error:
+            self._answer(error)
+            return
+        if wanted == self._group.membership:
+            self._answer(wanted)
+        elif self._node_id not in wanted.voters:
+            self._hand_over(wish)
+        elif not self._reaches_majority(wanted):
+            self._answer(
+                NoMajority(
+                    "after this change, the voters that are connected now would be no majority, and the group would "
+                    "stand still; bring more of them back first, or remove one that is down",
+                    retry_after_s=1.0,
+                )
+            )
+        else:
+            wish.index = self._propose(wanted)
+
+    def _hand_over(self, wish: _Wish) -> None:
+        """The leader itself is to go: its successor must grant that. The caller asks it, once told NotLeader."""
+        if not wish.handing_over:
+            wish.handing_over = self._transfers.begin(None, self._hand_over_s())
+        if not self._transfers.under_way:
+            self._answer(
+                Unavailable(
+                    f"{self._node_id} leads, and nobody could take over: no other voter has caught up; try again",
+                    retry_after_s=1.0,
+                )
+            )
+
+    def _reaches_majority(self, wanted: Membership) -> bool:
+        reached = wanted.voters & (self._pump.linked | {self._node_id})
+        return 2 * len(reached) > len(wanted.voters)
+
+    def _with_those_that_caught_up(self, membership: Membership) -> Membership:
+        """One new voter at most, so that majorities of before and after meet."""
+        for member in membership.members:
+            if member.role is MemberRole.JOINING and member.directory_id and self._has_caught_up(member.node_id):
+                return membership.with_role(member.node_id, MemberRole.VOTER)
+        return membership
+
+    def _has_caught_up(self, peer: NodeId) -> bool:
+        progress = self._pump.progress.get(peer)
+        if progress is None or progress.needs_snapshot or peer not in self._pump.linked:
+            return False
+        match = self._graft.match_index(peer)
+        return match >= self._journal.first_index and self._journal.last_index - match <= PROMOTION_LAG_ENTRIES_MAX
+
+    def _propose(self, membership: Membership) -> LogIndex:
+        assert len(membership.voters ^ self._group.membership.voters) <= 1, "majorities of before and after meet"
+        index = LogIndex(self._journal.last_index + 1)
+        self._journal.add(encode_membership(membership), index, self._graft.term)
+        self._pending_index = index
+        self._pump.want()
+        return index
+
+    def _answer(self, result: Membership | ReplicatorError) -> None:
+        wish, self._wish = self._wish, None
+        if wish is not None:
+            wish.sink(result)

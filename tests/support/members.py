@@ -1,0 +1,18 @@
+"""Memberships by names alone, for what needs no addresses."""
+
+from collections.abc import Iterable
+
+from replicator.model.ids import LogIndex, NodeId, Region
+from replicator.model.members import Member, MemberRole, Membership
+
+
+def a_member(name: str, role: MemberRole = MemberRole.VOTER, directory_id: bytes = b"") -> Member:
+    return Member(NodeId(name), Region("r"), f"{name}.peer:1", f"{name}.api:1", role, directory_id)
+
+
+def voters(*names: str, index: int = 0) -> Membership:
+    return a_membership([a_member(name) for name in names], index)
+
+
+def a_membership(members: Iterable[Member], index: int = 0) -> Membership:
+    return Membership(LogIndex(index), tuple(sorted(members, key=lambda member: member.node_id)))
