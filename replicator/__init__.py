@@ -7,12 +7,14 @@ imported when it is first asked for: it brings gRPC, which the offline tools and
 from typing import TYPE_CHECKING, Any
 
 from replicator.model.errors import (
+    ChangeInProgress,
     DeadlineExceeded,
     Forbidden,
     Internal,
     InvalidArgument,
     InvalidToken,
     NoLeader,
+    NoMajority,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
@@ -48,6 +50,7 @@ __all__ = [
     "CAUSAL",
     "LINEARIZABLE",
     "LOCAL",
+    "ChangeInProgress",
     "Client",
     "ClientTls",
     "CompareAndSetResult",
@@ -62,6 +65,7 @@ __all__ = [
     "KeyValue",
     "MemberStatus",
     "NoLeader",
+    "NoMajority",
     "NodeStatus",
     "NotLeader",
     "OutcomeUnknown",

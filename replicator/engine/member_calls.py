@@ -1,4 +1,4 @@
-"""A caller's wish for another membership, from any node: asked of the leader until it is granted, refused, or too late."""
+"""A caller's wish for another membership, at any node: asked of the leader until granted, refused, or too late."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -79,7 +79,7 @@ class MemberCalls:
 
 def _unknown() -> OutcomeUnknown:
     return OutcomeUnknown(
-        "the change of the membership was not confirmed in time: it may be made yet; look at the members, or ask again, "
-        "which is safe",
+        "the change of the membership was not confirmed in time: it may be made yet; look at the members, or ask "
+        "again, which is safe",
         retry_after_s=0.2,
     )

@@ -17,7 +17,7 @@ from replicator.machine.group import membership_of
 from replicator.model.errors import CorruptData, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, TurnWrite
-from replicator.model.members import Membership
+from replicator.model.members import MemberChange, Membership
 from replicator.model.observe import SilentObserver
 from replicator.storage.raft_log import INITIAL_HARD_STATE, LogBounds
 from replicator.v1 import raft_pb2, store_pb2
@@ -212,12 +212,32 @@ class HandCluster:
     def __getitem__(self, name: NodeId) -> HandNode:
         return self.nodes[name]
 
+    def join(self, name: NodeId, *, directory_id: bytes = b"") -> HandNode:
+        """A node with an empty disk that belongs to no group yet, linked to all."""
+        settings = EngineSettings(
+            cluster_id="c", node_id=name, membership=voters(), timing=LAN, joining=True, directory_id=directory_id
+        )
+        node = self.nodes[name] = HandNode(name, [], clock=self.clock, settings=settings, seed=len(self.nodes))
+        for peer in self.nodes:
+            if peer != name:
+                self.connect(peer, name)
+        return node
+
+    def change(self, change: MemberChange, at: NodeId | None = None) -> list[Membership | ReplicatorError]:
+        """Asks the leader; what it answers is in the list once it does."""
+        answers: list[Membership | ReplicatorError] = []
+        leader = self[at] if at is not None else self.leader()
+        leader.replica.members.ask(change, answers.append)
+        self.take(leader.node_id)
+        self.deliver()
+        return answers
+
     def connect(self, a: NodeId, b: NodeId) -> None:
         """A new stream between two nodes; what flew on an older one is lost."""
         self._epoch += 1
         self.wire = deque(item for item in self.wire if {item[0], item[1].peer} != {a, b})
         for me, peer in ((a, b), (b, a)):
-            self.take(me, LinkUp(peer, self._epoch))
+            self.take(me, LinkUp(peer, self._epoch, self[peer].settings.directory_id))
 
     def disconnect(self, a: NodeId, b: NodeId) -> None:
         self.wire = deque(item for item in self.wire if {item[0], item[1].peer} != {a, b})
