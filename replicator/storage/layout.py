@@ -22,6 +22,7 @@ _RESULT_KEY: Final = Struct(">16sQ")  # client id, sequence
 _HEADER: Final = Struct(">QQQQQ16s")
 
 HEADER_KEY: Final = b"header"
+DIRECTORY_ID_KEY: Final = b"directory_id"
 
 pack_number: Final = _NUMBER.pack
 pack_idle_key: Final = _IDLE_KEY.pack
@@ -55,7 +56,7 @@ def unpack_idle_key(data: bytes) -> tuple[int, bytes]:
 class Databases:
     """Handles of all databases; valid as long as the environment is open."""
 
-    meta: Database  # name -> value; `header` holds the watermarks
+    meta: Database  # name -> value; `header` holds the watermarks, `directory_id` what tells this directory from others
     hard_state: Database  # "state" -> term, vote, commit index
     log: Database  # index -> term, checksum, payload
     digests: Database  # index -> rolling hash after it
