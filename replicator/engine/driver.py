@@ -120,7 +120,7 @@ class RaftEngine:
 
     # transport.LinkSink --------------------------------------------------------------------------------------------
 
-    def link_up(self, peer: NodeId, epoch: int) -> None:
+    def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:  # noqa: ARG002
         """A stream to a peer is established."""
         self._turns.post(LinkUp(peer, epoch))
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
-from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.members import Member, Membership
 from replicator.service.status import MemberAddress, NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
+from replicator.transport.settings import TlsFiles, TransportSettings
 
 _MIB = 1 << 20
 
@@ -47,14 +48,20 @@ def engine_settings(config: NodeConfig) -> EngineSettings:
     )
 
 
-def transport_settings(config: NodeConfig) -> TransportSettings:
-    """Addresses, certificates and queue bounds of the links."""
+def membership(config: NodeConfig) -> Membership:
+    """The members that the group begins with."""
+    members = (Member(NodeId(m.id), Region(m.region), m.peer, m.api) for m in config.cluster.members)
+    return Membership(LogIndex(0), tuple(sorted(members, key=lambda member: member.node_id)))
+
+
+def transport_settings(config: NodeConfig, directory_id: bytes) -> TransportSettings:
+    """Own address, certificates and queue bounds of the links. directory_id: of the open storage."""
     return TransportSettings(
         cluster_id=ClusterId(config.cluster.id),
         node_id=NodeId(config.node.id),
         region=Region(config.node.region),
         listen=config.peer_listen,
-        peers=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)),
+        directory_id=directory_id,
         tls=_tls_files(config),
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
     )

@@ -57,7 +57,9 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     engine = RaftEngine(
         settings.engine_settings(config), storage, writer, clock=SystemClock(), dice=dice, observer=telemetry
     )
-    transport = PeerTransport(settings.transport_settings(config), engine, dice)
+    transport = PeerTransport(
+        settings.transport_settings(config, storage.directory_id), engine, dice, settings.membership(config)
+    )
     engine.connect(transport)
     transport.serve_snapshots(engine)
     services = Services(

@@ -34,7 +34,7 @@ class Held:
 
 
 def seal(prepared_dir: Path, held: Held) -> Path:
-    """The prepared file, durable and under the node's term, vote and directory id. Raises SnapshotRefused or DiskFull."""
+    """The prepared file, durable and under the node's term, vote and directory id. Raises SnapshotRefused, DiskFull."""
     file = prepared_dir / DATA_FILE
     try:
         _seal(file, held)

@@ -131,7 +131,7 @@ class EngineNet:
         for me, peer in ((a, b), (b, a)):
             self._queues[me, peer] = asyncio.Queue(QUEUE_FRAMES_MAX)
             self._epochs[me, peer] = self._epoch
-            self[me].link_up(peer, self._epoch)
+            self[me].link_up(peer, self._epoch, peer.encode().ljust(16, b"."))
             self._readers[me, peer] = asyncio.create_task(self._read(me, peer, self._epoch))
 
     def unlink(self, a: NodeId, b: NodeId) -> None:
