@@ -120,7 +120,7 @@ class Acceptor:
         code = OBJECTION_CODE[objection]
         if objection is Objection.FULL:
             self._door.say("strangers", f"turned away peer={shown(said.peer)} from={origin(context)}: {objection}")
-        end(context, code, objection)
+        end(context, code, objection.value)  # gRPC takes plain text only
         return True
 
     async def _shake_hands(

@@ -97,8 +97,10 @@ def a_circle(node: str, peers: dict[str, int], **changes: Any) -> Circle:
 class Links(AsyncExitStack):
     """Starts transports, and stops them all at the end of the test."""
 
+    dice = random.Random(7)
+
     async def start(self, circle: Circle, sink: LinkSink) -> PeerTransport:
-        transport = PeerTransport(circle.settings, sink, random.Random(7), circle.membership)
+        transport = PeerTransport(circle.settings, sink, self.dice, circle.membership)
         self.push_async_callback(transport.stop, 0.5)
         await transport.start()
         return transport
@@ -159,6 +161,6 @@ class HandDriven:
         assert answer is not grpc.aio.EOF, "expected a message, the stream ended"
         return peer_pb2.LinkMessage.FromString(answer)
 
-    async def shake_hands(self) -> None:
-        await self.say(a_hello())
+    async def shake_hands(self, **hello: Any) -> None:
+        await self.say(a_hello(**hello))
         assert (await self.hear()).WhichOneof("body") == "hello"
