@@ -58,7 +58,7 @@ async def test_an_id_that_is_none_never_reaches_the_source(links: Links, name: s
     ("hello", "reason"),
     [
         ({"cluster_id": "warehouse"}, "CLUSTER_MISMATCH"),
-        ({"node_id": "n7"}, "UNKNOWN_NODE"),
+        ({"node_id": "n7"}, "NOT_A_MEMBER"),
         ({"node_id": "n1"}, "DUPLICATE"),
         ({"peer_id": "n0"}, "WRONG_NODE"),
         ({"protocol_version": 9, "protocol_version_min": 9}, "PROTOCOL_VERSION"),
@@ -86,7 +86,7 @@ async def test_a_malformed_request_is_turned_away(links: Links) -> None:
 async def test_a_node_of_another_cluster_is_refused_for_good(links: Links, tmp_path: Path) -> None:
     one = await a_server(links, Shelf().put(tmp_path, b"x"), a_circle("n1", {"n3": 1}))
     two = await a_client(links, one.bound_port)
-    with pytest.raises(SnapshotUnavailable, match="REFUSED: PERMISSION_DENIED: UNKNOWN_NODE") as error:
+    with pytest.raises(SnapshotUnavailable, match="REFUSED: PERMISSION_DENIED: NOT_A_MEMBER") as error:
         await fetch(two, tmp_path / "got", 1)
     assert error.value.reason is FetchFailure.REFUSED
 
