@@ -13,9 +13,10 @@ from typing import Final
 from benchmarks.delay_proxy import DelayProxy
 from benchmarks.effort import Effort, Say
 from benchmarks.figures import Collector, Result
-from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.members import DIRECTORY_ID_BYTES, Member, Membership
 from replicator.transport.peer_transport import PeerTransport
-from replicator.transport.settings import PeerAddress, TransportSettings
+from replicator.transport.settings import TransportSettings
 
 NEAR, FAR = NodeId("n1"), NodeId("n2")
 TOTAL_MIB: Final = 128
@@ -49,7 +50,7 @@ class CountingSink:
         self.is_up = asyncio.Event()
         self.is_done = asyncio.Event()
 
-    def link_up(self, peer: NodeId, epoch: int) -> None:  # noqa: ARG002
+    def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:  # noqa: ARG002
         self.is_up.set()
 
     def link_down(self, peer: NodeId, epoch: int) -> None:  # noqa: ARG002
@@ -61,24 +62,27 @@ class CountingSink:
             self.is_done.set()
 
 
-def settings(node: NodeId, peer: NodeId, port: int, plan: Plan) -> TransportSettings:
-    return TransportSettings(
+def transport(node: NodeId, far_port: int, plan: Plan, sink: CountingSink) -> PeerTransport:
+    """far_port: under which the other one is reached."""
+    settings = TransportSettings(
         cluster_id=ClusterId("bench"),
         node_id=node,
         region=Region("eu"),
         listen="127.0.0.1:0",
-        peers=(PeerAddress(peer, Region("eu"), f"127.0.0.1:{port}"),),
+        directory_id=node.encode().ljust(DIRECTORY_ID_BYTES, b"."),
         window_bytes=plan.window_bytes,
     )
+    members = tuple(Member(each, Region("eu"), f"127.0.0.1:{far_port}", "") for each in (NEAR, FAR))
+    return PeerTransport(settings, sink, random.Random(node), Membership(LogIndex(0), members))
 
 
 async def measure(plan: Plan) -> float:
     """MB/s (10**6 bytes) from the first send to the last frame delivered, so the path's delay is in it."""
     near, far = CountingSink(0), CountingSink(plan.total_bytes)
-    acceptor = PeerTransport(settings(NEAR, FAR, 1, plan), near, random.Random(1))
+    acceptor = transport(NEAR, 1, plan, near)
     await acceptor.start()
     async with DelayProxy(acceptor.bound_port, plan.one_way_s) as proxy:
-        dialler = PeerTransport(settings(FAR, NEAR, proxy.port, plan), far, random.Random(2))
+        dialler = transport(FAR, proxy.port, plan, far)
         await dialler.start()
         try:
             async with asyncio.timeout(120):

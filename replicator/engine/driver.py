@@ -44,6 +44,10 @@ NOT_LEADER_PAUSE_S: Final = 0.02  # between asking a node that says it leads no 
 class EngineTransport(FrameSender, SnapshotFetcher, Protocol):
     """transport.PeerTransport, as far as the engine uses it."""
 
+    def set_membership(self, membership: Membership) -> None:
+        """Whom to link from now on."""
+        ...
+
 
 class RaftEngine:
     """One node's engine. Everything is called on one loop. Implements transport.LinkSink and service.EnginePort."""
@@ -80,6 +84,8 @@ class RaftEngine:
         self._role_callbacks: list[Callable[[str], None]] = []
         replica.on_role = self._on_role
         self._refusing = False
+        self._transport: EngineTransport | None = None
+        self._announced = replica.group.membership
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -91,6 +97,7 @@ class RaftEngine:
 
     def connect(self, transport: EngineTransport) -> None:
         """Where frames go and snapshots come from. Before `start`."""
+        self._transport = transport
         self._turns.connect(transport)
         self._snapshots.connect(transport)
 
@@ -128,7 +135,7 @@ class RaftEngine:
 
     # transport.LinkSink --------------------------------------------------------------------------------------------
 
-    def link_up(self, peer: NodeId, epoch: int, directory_id: bytes = b"") -> None:
+    def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:
         """A stream to a peer is established."""
         self._turns.post(LinkUp(peer, epoch, directory_id))
 
@@ -364,10 +371,18 @@ class RaftEngine:
             if duplicates:
                 self._observer.count(Signal.DUPLICATES_SUPPRESSED, duplicates)
         self._snapshots.after_turn()
+        self._announce_membership()
         if self._leader_waits and self._reaches_leader():
             for waiter in self._leader_waits:
                 if not waiter.done():
                     waiter.set_result(None)
+
+    def _announce_membership(self) -> None:
+        """Links follow the membership, whether an entry or a snapshot brought it."""
+        membership = self._replica.group.membership
+        if membership is not self._announced and self._transport is not None:
+            self._announced = membership
+            self._transport.set_membership(membership)
 
     async def _install(self, prepared: Path, manifest: SnapshotManifest) -> bool:
         """Takes a verified snapshot over, unless the log has caught up meanwhile. True if it did."""

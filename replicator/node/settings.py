@@ -10,7 +10,7 @@ from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.members import Member, Membership
 from replicator.service.status import MemberAddress, NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
+from replicator.transport.settings import TlsFiles, TransportSettings
 
 _MIB = 1 << 20
 
@@ -34,12 +34,13 @@ def identity(config: NodeConfig) -> NodeIdentity:
     )
 
 
-def engine_settings(config: NodeConfig) -> EngineSettings:
-    """Group, timers and queue bounds of the engine."""
+def engine_settings(config: NodeConfig, directory_id: bytes) -> EngineSettings:
+    """Group, timers and queue bounds of the engine. directory_id: of the open storage."""
     return EngineSettings(
         cluster_id=config.cluster.id,
         node_id=NodeId(config.node.id),
         membership=first_membership(config),
+        directory_id=directory_id,
         timing=resolve_timing(config.raft),
         proposals_queued_max=config.limits.proposals_queued_max,
         proposals_queued_bytes_max=config.limits.proposals_queued_mib_max * _MIB,
@@ -56,14 +57,14 @@ def first_membership(config: NodeConfig) -> Membership:
     return Membership(LogIndex(0), tuple(sorted(members, key=lambda member: member.node_id)))
 
 
-def transport_settings(config: NodeConfig) -> TransportSettings:
-    """Addresses, certificates and queue bounds of the links."""
+def transport_settings(config: NodeConfig, directory_id: bytes) -> TransportSettings:
+    """Own address, certificates and queue bounds of the links. directory_id: of the open storage."""
     return TransportSettings(
         cluster_id=ClusterId(config.cluster.id),
         node_id=NodeId(config.node.id),
         region=Region(config.node.region),
         listen=config.peer_listen,
-        peers=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)),
+        directory_id=directory_id,
         tls=_tls_files(config),
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
     )

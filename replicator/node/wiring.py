@@ -55,9 +55,16 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     cluster_id = ClusterId(config.cluster.id)
     writer = StorageWriter(storage)
     engine = RaftEngine(
-        settings.engine_settings(config), storage, writer, clock=SystemClock(), dice=dice, observer=telemetry
+        settings.engine_settings(config, storage.directory_id),
+        storage,
+        writer,
+        clock=SystemClock(),
+        dice=dice,
+        observer=telemetry,
     )
-    transport = PeerTransport(settings.transport_settings(config), engine, dice)
+    transport = PeerTransport(
+        settings.transport_settings(config, storage.directory_id), engine, dice, engine.membership()
+    )
     engine.connect(transport)
     transport.serve_snapshots(engine)
     services = Services(

@@ -15,22 +15,26 @@ from replicator.model.ids import LogIndex, Term
 from replicator.model.log import HardState
 from replicator.storage.env import DATA_FILE, used_bytes
 from replicator.storage.failures import DiskFull, SnapshotRefused, failure_of
-from replicator.storage.layout import Databases
+from replicator.storage.layout import DIRECTORY_ID_KEY, Databases
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import opened_file, read_content, sync_file
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the node holds now. term_at: of an entry of its log, None if it is not held."""
+    """What the node holds now. term_at: of an entry of its log, None if it is not held.
+
+    directory_id: stays that of the directory, whichever node the data came from.
+    """
 
     hard_state: HardState
     applied_index: LogIndex
     term_at: Callable[[LogIndex], Term | None]
+    directory_id: bytes
 
 
 def seal(prepared_dir: Path, held: Held) -> Path:
-    """The prepared file, durable and under the node's term and vote. Raises SnapshotRefused or DiskFull."""
+    """The prepared file, durable and under the node's term, vote and directory id. Raises SnapshotRefused, DiskFull."""
     file = prepared_dir / DATA_FILE
     try:
         _seal(file, held)
@@ -50,6 +54,7 @@ def _seal(file: Path, held: Held) -> None:
         content = read_content(txn, databases)
         _check_needed(content.header.applied_index, content.term, held)
         state = HardState(held.hard_state.term, held.hard_state.voted_for, content.header.applied_index)
+        txn.put(DIRECTORY_ID_KEY, held.directory_id, db=databases.meta)
         log = RaftLog(txn, databases)
         if log.hard_state() != state:
             log.save_hard_state(state)

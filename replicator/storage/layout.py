@@ -24,6 +24,7 @@ _HEADER: Final = Struct(">QQQQQ16s")
 HEADER_KEY: Final = b"header"
 MEMBERSHIP_KEY: Final = b"membership"  # store_pb2.Membership; absent as long as the configuration's is in force
 TIMING_KEY: Final = b"timing"  # store_pb2.Timing; absent as long as the configuration's is in force
+DIRECTORY_ID_KEY: Final = b"directory_id"
 
 pack_number: Final = _NUMBER.pack
 pack_idle_key: Final = _IDLE_KEY.pack
@@ -57,7 +58,7 @@ def unpack_idle_key(data: bytes) -> tuple[int, bytes]:
 class Databases:
     """Handles of all databases; valid as long as the environment is open."""
 
-    meta: Database  # name -> value; `header` holds the watermarks
+    meta: Database  # name -> value; `header` holds the watermarks, `directory_id` what tells this directory from others
     hard_state: Database  # "state" -> term, vote, commit index
     log: Database  # index -> term, checksum, payload
     digests: Database  # index -> rolling hash after it

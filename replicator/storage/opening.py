@@ -1,6 +1,7 @@
 """Opens a data directory, or says in one line why not: in use, of another cluster or node, newer, or damaged."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import lmdb
 
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
+from replicator.model.members import DIRECTORY_ID_BYTES
 from replicator.storage import directory
 from replicator.storage.env import (
     DATA_FILE,
@@ -22,7 +24,7 @@ from replicator.storage.env import (
     used_bytes,
 )
 from replicator.storage.gate import ReaderGate
-from replicator.storage.layout import DATABASE_COUNT, FORMAT_VERSION, Databases, Transaction
+from replicator.storage.layout import DATABASE_COUNT, DIRECTORY_ID_KEY, FORMAT_VERSION, Databases, Transaction
 
 READER_TABLE_BYTES: Final = 32 << 10
 ENGINE: Final = "lmdb-0.9"  # 0.9 and 1.0 cannot read each other's files
@@ -30,10 +32,14 @@ ENGINE: Final = "lmdb-0.9"  # 0.9 and 1.0 cannot read each other's files
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose data it is. Noted when the directory is new, compared ever after."""
+    """Whose data it is. Noted when the directory is new, compared ever after.
+
+    new_directory_id: makes the id of a directory that has none: a new one, or one of an older release.
+    """
 
     cluster_id: ClusterId
     node_id: NodeId
+    new_directory_id: Callable[[], bytes]
 
 
 def open_environment(path: Path, size_max_bytes: int, identity: Identity) -> Environment:
@@ -131,6 +137,9 @@ def _open_databases(path: Path, env: lmdb.Environment, identity: Identity) -> Da
                 _note_identity(txn, databases, identity)
             else:
                 _check_identity(path, txn, databases, identity)
+            if txn.get(DIRECTORY_ID_KEY, db=databases.meta) is None:
+                txn.put(DIRECTORY_ID_KEY, identity.new_directory_id(), db=databases.meta)
+            _check_directory_id(path, txn, databases)
     except lmdb.Error as error:
         raise DataDirectoryError(damaged(path, str(error))) from error
     assert page_bytes(env) > 0
@@ -145,6 +154,12 @@ def _note_identity(txn: Transaction, databases: Databases, identity: Identity) -
         (b"node_id", identity.node_id),
     ):
         txn.put(name, value.encode(), db=databases.meta)
+
+
+def _check_directory_id(path: Path, txn: Transaction, databases: Databases) -> None:
+    held_bytes = len(txn.get(DIRECTORY_ID_KEY, db=databases.meta) or b"")
+    if held_bytes != DIRECTORY_ID_BYTES:
+        raise DataDirectoryError(damaged(path, f"a directory_id of {held_bytes} bytes"))
 
 
 def _check_identity(path: Path, txn: Transaction, databases: Databases, identity: Identity) -> None:

@@ -3,8 +3,9 @@
 Invariant: `position` is that of the last durable commit, never ahead of it.
 """
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -16,13 +17,21 @@ from replicator.machine.group import membership_of
 from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed, Unavailable
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
 from replicator.model.log import Entry, HardState, TurnWrite
-from replicator.model.members import Membership
+from replicator.model.members import DIRECTORY_ID_BYTES, Membership
 from replicator.model.values import KeyValue
 from replicator.storage import reads
 from replicator.storage.env import Environment
 from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotRefused
 from replicator.storage.installing import Held, seal
-from replicator.storage.layout import MEMBERSHIP_KEY, TIMING_KEY, Databases, Header, Transaction, pack_number
+from replicator.storage.layout import (
+    DIRECTORY_ID_KEY,
+    MEMBERSHIP_KEY,
+    TIMING_KEY,
+    Databases,
+    Header,
+    Transaction,
+    pack_number,
+)
 from replicator.storage.opening import Identity, damaged, open_environment
 from replicator.storage.raft_log import LogBounds, RaftLog
 from replicator.storage.reads import ScanPage, ScanRange
@@ -46,6 +55,10 @@ class Position:
     rolling_hash: bytes
 
 
+def _random_directory_id() -> bytes:
+    return os.urandom(DIRECTORY_ID_BYTES)
+
+
 class _ResizeWanted(Exception):
     """The long read stepped out, so that the writer can grow the map."""
 
@@ -58,13 +71,25 @@ class Storage:
         self._committing = threading.Lock()
         self._failure: StorageFailed | None = None
         with environment.read() as txn:
+            self._directory_id = _directory_id_of(txn, self._databases)
             self._position = _position_of(Header.load(txn, self._databases))
             _assert_ordered(self._position, RaftLog(txn, self._databases))
 
     @classmethod
-    def open(cls, path: Path, *, cluster_id: ClusterId, node_id: NodeId, size_max_bytes: int) -> "Storage":
-        """Opens or creates the data directory. Raises DataDirectoryError, also if its content is damaged."""
-        environment = open_environment(path, size_max_bytes, Identity(cluster_id, node_id))
+    def open(
+        cls,
+        path: Path,
+        *,
+        cluster_id: ClusterId,
+        node_id: NodeId,
+        size_max_bytes: int,
+        new_directory_id: Callable[[], bytes] = _random_directory_id,
+    ) -> "Storage":
+        """Opens or creates the data directory. Raises DataDirectoryError, also if its content is damaged.
+
+        new_directory_id: DIRECTORY_ID_BYTES that no other directory has; asked for when this one has none yet.
+        """
+        environment = open_environment(path, size_max_bytes, Identity(cluster_id, node_id, new_directory_id))
         try:
             return cls(environment)
         except StorageFailed as failure:
@@ -118,9 +143,11 @@ class Storage:
         try:
             if self._failure is not None:
                 raise self._failure
-            prepared_file = seal(prepared_dir, Held(self.hard_state(), self._position.applied_index, self.term_at))
-            self._environment.install(prepared_file)
+            held = Held(self.hard_state(), self._position.applied_index, self.term_at, self._directory_id)
+            self._environment.install(seal(prepared_dir, held))
             with self._environment.read() as txn:
+                if _directory_id_of(txn, self._databases) != self._directory_id:
+                    raise InvariantViolated("the data directory has another id than before")
                 position = _position_of(Header.load(txn, self._databases))
                 _assert_ordered(position, RaftLog(txn, self._databases))
             self._position = position
@@ -149,6 +176,11 @@ class Storage:
     def path(self) -> Path:
         """The data directory."""
         return self._environment.path
+
+    @property
+    def directory_id(self) -> bytes:
+        """DIRECTORY_ID_BYTES, made when the directory was new, never changed: tells a node from its wiped successor."""
+        return self._directory_id
 
     # Log
 
@@ -253,6 +285,13 @@ class Storage:
     def close(self) -> None:
         """Lets go of the directory. Closing twice is fine."""
         self._environment.close()
+
+
+def _directory_id_of(txn: Transaction, databases: Databases) -> bytes:
+    held = txn.get(DIRECTORY_ID_KEY, db=databases.meta)
+    if held is None or len(held) != DIRECTORY_ID_BYTES:
+        raise InvariantViolated("the data directory has no id")
+    return held
 
 
 def _position_of(header: Header) -> Position:

@@ -1,27 +1,34 @@
-"""Accept links from the peers with greater ids: bind, check who comes, carry."""
+"""Accept links: bind, check who comes, carry."""
 
 import asyncio
 import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import grpc
 
 from replicator.model.errors import StartupError
-from replicator.model.ids import NodeId
+from replicator.transport.circle import Introduction
 from replicator.transport.door import Door, end, origin
-from replicator.transport.handshake import hello_to, judge_dialler, region_contradiction, shown
+from replicator.transport.handshake import hello_to, region_contradiction, shown
 from replicator.transport.options import server_options
 from replicator.transport.ports import SnapshotSource
-from replicator.transport.roster import Roster
-from replicator.transport.settings import TransportSettings
+from replicator.transport.roster import Objection, Roster
 from replicator.transport.snapshot_server import SnapshotServer
 from replicator.transport.streams import FETCH_METHOD, METHOD, SERVICE, AcceptedStream, LinkLost, parse
 
 _GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
+
+OBJECTION_CODE: Final[Mapping[Objection, grpc.StatusCode]] = {
+    Objection.STOPPING: grpc.StatusCode.UNAVAILABLE,
+    Objection.LAPSED: grpc.StatusCode.UNAVAILABLE,
+    Objection.LINKED: grpc.StatusCode.ALREADY_EXISTS,
+    Objection.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+assert OBJECTION_CODE.keys() == set(Objection), "every objection needs a status"
 
 FLUSH_S: Final = 0.5  # for the status of ended streams to leave before connections are cut
 
@@ -31,17 +38,17 @@ class Acceptor:
 
     def __init__(
         self,
-        settings: TransportSettings,
         roster: Roster,
         credentials: grpc.ServerCredentials | None,
         source: SnapshotSource | None,
     ) -> None:
-        self._settings = settings
+        settings = roster.circle.settings
+        self._listen = settings.listen
         self._roster = roster
         self._credentials = credentials
         self._server = grpc.aio.server(options=server_options(settings))
         self._handlers: set[asyncio.Task[Any]] = set()
-        self._door = Door(settings, roster.notices, certificates=credentials is not None)
+        self._door = Door(roster, certificates=credentials is not None)
         self._snapshots = SnapshotServer(settings, self._door, source) if source is not None else None
 
     async def start(self) -> int:
@@ -53,7 +60,7 @@ class Acceptor:
             # On the wire one request is a stream of one; taken as a stream, the wait for it is ours to bound.
             methods[FETCH_METHOD] = grpc.stream_stream_rpc_method_handler(self._fetch)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        listen = self._settings.listen
+        listen = self._listen
         try:
             if self._credentials is None:
                 port = self._server.add_insecure_port(listen)
@@ -100,18 +107,25 @@ class Acceptor:
 
     async def _serve(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         stream = AcceptedStream(context)
-        peer = await self._door.welcome(context, lambda: self._shake_hands(stream, context))
-        if peer is None:
+        said = await self._door.welcome(context, lambda: self._shake_hands(stream, context))
+        if said is None or self._object(said, context):  # once more: much may have changed while we answered
             return
-        link = self._roster.install(peer, stream)
-        if link is None:
-            end(context, grpc.StatusCode.UNAVAILABLE, "this node stops")
-            return
-        await self._roster.carry(link)
+        await self._roster.carry(self._roster.install(said, stream))
+
+    def _object(self, said: Introduction, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bool:
+        """True, and the status is set, if there is no place for the stream."""
+        objection = self._roster.objection_to(said, dialled=False)
+        if objection is None:
+            return False
+        code = OBJECTION_CODE[objection]
+        if objection is Objection.FULL:
+            self._door.say("strangers", f"turned away peer={shown(said.peer)} from={origin(context)}: {objection}")
+        end(context, code, objection.value)  # gRPC takes plain text only
+        return True
 
     async def _shake_hands(
         self, stream: AcceptedStream, context: "grpc.aio.ServicerContext[bytes, bytes]"
-    ) -> NodeId | None:
+    ) -> Introduction | None:
         first = await stream.read()
         if first is None:
             raise LinkLost("the stream ended before a Hello")
@@ -119,21 +133,19 @@ class Acceptor:
         if message.WhichOneof("body") != "hello":
             raise LinkLost(f"the first message must be Hello, got {message.WhichOneof('body')}")
         hello = message.hello
-        verdict = self._door.judge(hello, context, judge_dialler)
+        verdict = self._door.judge(hello, context)
+        said = Introduction.of(hello)
         if verdict is not None:
-            who = shown(hello.node_id)
-            self._roster.refused(
-                hello.node_id if hello.node_id in self._roster.status() else f"unknown:{who}",
-                f"refusing peer={who} from={origin(context)}: {verdict.reason}: {verdict.message}",
-            )
+            self._roster.refused(said.peer, f"refusing peer={shown(said.peer)} from={origin(context)}", verdict)
             await stream.write(verdict.to_message().SerializeToString())
             return None
-        contradiction = region_contradiction(self._settings, hello)
+        if self._object(said, context):
+            return None
+        contradiction = region_contradiction(self._roster.circle, hello)
         if contradiction is not None:
-            self._roster.notices.say(f"region:{hello.node_id}", contradiction)
-        peer = NodeId(hello.node_id)
-        await stream.write(hello_to(self._settings, peer).SerializeToString())
-        return peer
+            self._roster.notices.say(f"region:{said.peer}", contradiction)
+        await stream.write(hello_to(self._roster.circle, said.peer).SerializeToString())
+        return said
 
 
 class _GoneBeforeStatus(logging.Filter):

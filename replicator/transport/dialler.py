@@ -1,63 +1,127 @@
-"""Keep one link to one peer up: dial, shake hands, carry, wait, dial again."""
+"""Keep one link to one peer up: dial, shake hands, carry, wait, dial again.
+
+The greater id of a pair dials whenever there is no link. The lesser one gives it a while, then dials too: the other may
+not know it yet, or not reach it. `Roster` decides which of two streams stays.
+"""
 
 import asyncio
+import contextlib
 import logging
 import random
 
 import grpc
 
 from replicator.core.backoff import Backoff
+from replicator.transport.circle import Introduction
 from replicator.transport.handshake import Refused, hello_to, judge_acceptor, region_contradiction
+from replicator.transport.link import Link
 from replicator.transport.options import open_channel
 from replicator.transport.roster import Roster
-from replicator.transport.settings import PeerAddress, TransportSettings
+from replicator.transport.settings import PeerAddress
 from replicator.transport.streams import METHOD, SERVICE, DialledStream, LinkLost, parse
+from replicator.v1 import peer_pb2
 
 _LOG = logging.getLogger(__name__)
 
 
 class Dialler:
-    """One task a peer; attempts are serial, so there is never more than one stream of ours to that peer."""
+    """One task an address; attempts are serial, so there is never more than one stream of ours to it."""
 
     def __init__(
-        self,
-        settings: TransportSettings,
-        peer: PeerAddress,
-        roster: Roster,
-        credentials: grpc.ChannelCredentials | None,
-        dice: random.Random,
+        self, peer: PeerAddress, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random
     ) -> None:
-        timers = settings.timers
-        self._settings = settings
+        timers = roster.circle.settings.timers
         self._peer = peer
         self._roster = roster
+        self._timers = timers
         self._credentials = credentials
         self._failures = Backoff(dice, min_s=timers.backoff_min_s, max_s=timers.backoff_max_s)
         self._refusals = Backoff(dice, min_s=timers.backoff_min_s, max_s=timers.refused_backoff_max_s)
+        self._task: asyncio.Task[None] | None = None
+        self._due_s = 0.0  # of the loop's clock: no attempt before
+        self._wake = asyncio.Event()  # something changed that a wait depends on
+        self._attempting = False
+        self._link: Link | None = None  # the one that runs over our stream
+        self._is_refused = False
+        self._ended = False
+        current = roster.current(peer.node_id)
+        # A link that was dialled at an earlier address of the peer: it stays until this one is reached.
+        self._outdated = current if current is not None and current.is_dialled else None
 
-    async def run(self) -> None:
-        """Until the roster closes or the task is cancelled."""
-        while not self._roster.is_closed:
-            try:
-                wait_s = await self._attempt()
-            except Exception:
-                _LOG.exception("dial failed peer=%s: a bug, dialling goes on", self._peer.node_id)
-                wait_s = self._failures.next_s()
-            if not self._roster.is_closed:
-                await asyncio.sleep(wait_s)
+    @property
+    def address(self) -> str:
+        """HOST:PORT"""
+        return self._peer.address
+
+    def start(self) -> "asyncio.Task[None]":
+        """Dials until `end`, or until the roster closes or the task is cancelled."""
+        assert self._task is None, "a dialler starts once"
+        self._due_s = self._now_s() + self._courtesy_s()
+        self._task = asyncio.create_task(self._run(), name=f"dial-{self._peer.node_id}")
+        return self._task
+
+    def end(self) -> None:
+        """Dials no more; a link that runs over our stream goes on, and the task ends with it."""
+        assert self._task is not None, "start first"
+        self._ended = True
+        if self._link is None:
+            self._task.cancel()
+
+    def encourage(self) -> None:
+        """What the last refusal was about may have changed: tries at once, if there was one."""
+        if self._is_refused:
+            self._refusals.reset()
+            self._due_s = self._now_s()
+            self._wake.set()
+
+    def vacant(self) -> None:
+        """The peer's link is down, whoever dialled it."""
+        if not self._attempting:  # an attempt says itself when the next is due
+            self._due_s = self._now_s() + max(self._failures.next_s(), self._courtesy_s())
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while not self._ended and not self._roster.is_closed:
+            wait_s = None if self._is_linked() else max(0.0, self._due_s - self._now_s())
+            if wait_s == 0.0:
+                await self._try()
+            else:
+                await self._sleep(wait_s)
+
+    async def _sleep(self, wait_s: float | None) -> None:
+        """Until something changes, for wait_s at most."""
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+
+    async def _try(self) -> None:
+        self._attempting = True
+        try:
+            wait_s = await self._attempt()
+        except Exception:
+            _LOG.exception("dial failed peer=%s: a bug, dialling goes on", self._peer.node_id)
+            wait_s = self._failures.next_s()
+        finally:
+            self._attempting = False
+        self._due_s = self._now_s() + wait_s
 
     async def _attempt(self) -> float:
         """One channel from dial to end. Returns the seconds to wait before the next."""
-        channel = open_channel(self._settings, self._peer, self._credentials)
+        channel = open_channel(self._roster.circle.settings, self._peer, self._credentials)
         stream = DialledStream(channel.stream_stream(f"/{SERVICE}/{METHOD}")())
         try:
-            await self._shake_hands(stream)
-            return await self._carry(stream)
+            said = await self._shake_hands(stream)
+            if said is None or self._roster.objection_to(said, dialled=True) is not None:
+                return self._after_link_s()
+            return await self._carry(said, stream)
         except _HandshakeRefused as error:
-            self._roster.refused(self._peer.node_id, str(error))
+            self._is_refused = True
+            self._roster.refused(self._peer.node_id, error.where, error.refused)
             return self._refusals.next_s()
         except LinkLost as error:
-            self._roster.notices.say(self._peer.node_id, self._failure_line(str(error)))
+            if not self._is_linked():  # else the peer was quicker, and nobody misses this stream
+                self._roster.notices.say(self._peer.node_id, self._failure_line(str(error)))
             return self._failures.next_s()
         finally:
             try:
@@ -65,55 +129,60 @@ class Dialler:
             finally:
                 await channel.close()
 
-    async def _carry(self, stream: DialledStream) -> float:
+    async def _carry(self, said: Introduction, stream: DialledStream) -> float:
+        self._is_refused = False
         self._refusals.reset()
-        link = self._roster.install(self._peer.node_id, stream)
-        if link is not None:
-            loop = asyncio.get_running_loop()
-            up_at_s = loop.time()
-            await self._roster.carry(link)
-            if loop.time() - up_at_s >= self._settings.timers.stable_after_s:
-                self._failures.reset()
-        return self._failures.next_s()
+        up_at_s = self._now_s()
+        self._link = self._roster.install(said, stream)
+        try:
+            await self._roster.carry(self._link)
+        finally:
+            self._link = self._outdated = None
+        if self._now_s() - up_at_s >= self._timers.stable_after_s:
+            self._failures.reset()
+        return self._after_link_s()
 
-    async def _shake_hands(self, stream: DialledStream) -> None:
-        """Raises _HandshakeRefused or LinkLost."""
-        timers = self._settings.timers
+    async def _shake_hands(self, stream: DialledStream) -> Introduction | None:
+        """None if the peer was quicker, and is linked. Raises _HandshakeRefused or LinkLost."""
+        timers = self._timers
         try:
             async with asyncio.timeout(timers.connect_s):
                 await stream.connected()
         except TimeoutError:
             raise LinkLost(f"no connection within {timers.connect_s:g} s") from None
+        if self._is_linked():
+            return None
         try:
             async with asyncio.timeout(timers.hello_s):
-                await stream.write(hello_to(self._settings, self._peer.node_id).SerializeToString())
+                await stream.write(hello_to(self._roster.circle, self._peer.node_id).SerializeToString())
                 answer = await stream.read()
         except TimeoutError:
             raise LinkLost(f"no answer to Hello within {timers.hello_s:g} s") from None
         if answer is None:
             raise LinkLost("the stream ended before an answer to Hello")
-        await self._judge(stream, answer)
+        return Introduction.of(await self._judge(stream, answer))
 
-    async def _judge(self, stream: DialledStream, answer: bytes) -> None:
+    async def _judge(self, stream: DialledStream, answer: bytes) -> peer_pb2.Hello:
         message = parse(answer)
         body = message.WhichOneof("body")
         if body == "refusal":
-            refused = Refused.from_message(message.refusal)
-            raise _HandshakeRefused(f"refused by {self._where()}: {refused.reason}: {refused.message}")
+            raise _HandshakeRefused(f"refused by {self._where()}", Refused.from_message(message.refusal))
         if body != "hello":
             raise LinkLost(f"unexpected {body} in place of an answer to Hello")
-        verdict = judge_acceptor(self._settings, message.hello, self._peer.node_id)
+        circle, hello = self._roster.circle, message.hello
+        verdict = judge_acceptor(circle, hello, self._peer.node_id)
         if verdict is not None:
             await self._tell(stream, verdict)
-            raise _HandshakeRefused(f"refusing {self._where()}: {verdict.reason}: {verdict.message}")
-        contradiction = region_contradiction(self._settings, message.hello)
+            raise _HandshakeRefused(f"refusing {self._where()}", verdict)
+        contradiction = region_contradiction(circle, hello)
         if contradiction is not None:
             self._roster.notices.say(f"region:{self._peer.node_id}", contradiction)
+        return hello
 
     async def _tell(self, stream: DialledStream, verdict: Refused) -> None:
         """Lets the other side log the refusal too; waits until it has hung up, but not for ever."""
         try:
-            async with asyncio.timeout(self._settings.timers.hello_s):
+            async with asyncio.timeout(self._timers.hello_s):
                 await stream.write(verdict.to_message().SerializeToString())
                 await stream.end()
                 while await stream.read() is not None:
@@ -121,12 +190,28 @@ class Dialler:
         except (TimeoutError, LinkLost):
             return  # it hangs up either way; our own log has the line
 
+    def _is_linked(self) -> bool:
+        link = self._roster.current(self._peer.node_id)
+        return link is not None and link is not self._outdated
+
+    def _courtesy_s(self) -> float:
+        """How long the peer is given to dial first. A contact that no membership names cannot know us by one either."""
+        circle = self._roster.circle
+        peer_dials = circle.settings.node_id < self._peer.node_id and circle.is_member(self._peer.node_id)
+        return self._timers.late_dial_s if peer_dials else 0.0
+
+    def _after_link_s(self) -> float:
+        return max(self._failures.next_s(), self._courtesy_s())
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
     def _where(self) -> str:
         return f"peer={self._peer.node_id} address={self._peer.address}"
 
     def _failure_line(self, why: str) -> str:
         if why.startswith("UNIMPLEMENTED"):
-            remedy = "no peer port listens there, correct the address in cluster.members"
+            remedy = "no peer port listens there, correct the address that the group knows"
         elif self._credentials is not None and "onnect: " not in why and "refused" not in why:
             remedy = (
                 f"trying again; if it persists, the other side may lack TLS, share no CA or not be {self._peer.node_id}"
@@ -137,4 +222,9 @@ class Dialler:
 
 
 class _HandshakeRefused(Exception):
-    """One side refused the other. The text is the log line."""
+    """One side refused the other. where: the beginning of the line for the log."""
+
+    def __init__(self, where: str, refused: Refused) -> None:
+        super().__init__(f"{where}: {refused.reason}: {refused.message}")
+        self.where = where
+        self.refused = refused

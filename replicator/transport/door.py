@@ -6,9 +6,8 @@ from typing import Final, TypeVar
 
 import grpc
 
-from replicator.transport.handshake import Refused, judge_identity
-from replicator.transport.notices import Notices
-from replicator.transport.settings import TransportSettings
+from replicator.transport.handshake import Refused, judge_caller, judge_identity
+from replicator.transport.roster import Roster
 from replicator.transport.streams import LinkLost
 from replicator.v1 import peer_pb2
 
@@ -20,9 +19,8 @@ UNSHAKEN_STREAMS_MAX: Final = 32  # streams that have not said who they are, at 
 class Door:
     """One for the port, so that its bound holds for links and snapshots together."""
 
-    def __init__(self, settings: TransportSettings, notices: Notices, *, certificates: bool) -> None:
-        self._settings = settings
-        self._notices = notices
+    def __init__(self, roster: Roster, *, certificates: bool) -> None:
+        self._roster = roster
         self._certificates = certificates
         self._unshaken = 0
 
@@ -35,11 +33,12 @@ class Door:
             self._turn_away(context, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
             return None
         self._unshaken += 1
+        hello_s = self._roster.circle.settings.timers.hello_s
         try:
-            async with asyncio.timeout(self._settings.timers.hello_s):
+            async with asyncio.timeout(hello_s):
                 return await shake_hands()
         except TimeoutError:
-            why = f"no Hello within {self._settings.timers.hello_s:g} s"
+            why = f"no Hello within {hello_s:g} s"
             self._turn_away(context, grpc.StatusCode.DEADLINE_EXCEEDED, why)
         except LinkLost as error:
             self._turn_away(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -47,21 +46,16 @@ class Door:
             self._unshaken -= 1
         return None
 
-    def judge(
-        self,
-        hello: peer_pb2.Hello,
-        context: "grpc.aio.ServicerContext[bytes, bytes]",
-        judge_words: Callable[[TransportSettings, peer_pb2.Hello], Refused | None],
-    ) -> Refused | None:
+    def judge(self, hello: peer_pb2.Hello, context: "grpc.aio.ServicerContext[bytes, bytes]") -> Refused | None:
         """None if both what it says and, with TLS, its certificate are in order."""
-        verdict = judge_words(self._settings, hello)
+        verdict = judge_caller(self._roster.circle, hello)
         if verdict is None and self._certificates:
             verdict = judge_identity(hello, certified_names(context))
         return verdict
 
     def say(self, key: str, text: str) -> None:
         """One warning about `key`, once."""
-        self._notices.say(key, text)
+        self._roster.notices.say(key, text)
 
     def _turn_away(self, context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:
         self.say(f"stranger:{origin(context)}", f"turned away a stream from={origin(context)}: {why}")

@@ -7,9 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from replicator.core.admission import Admission
 from replicator.model.ids import NodeId
+from replicator.model.members import DIRECTORY_ID_BYTES
+from replicator.transport.circle import Circle, Introduction
 from replicator.transport.ports import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN
-from replicator.transport.settings import TransportSettings
 from replicator.v1 import peer_pb2
 
 SHOWN_CHARS_MAX: Final = 80
@@ -43,8 +45,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:MESSAGE_CHARS_MAX])
 
 
-def hello_to(settings: TransportSettings, peer: NodeId) -> peer_pb2.LinkMessage:
+def hello_to(circle: Circle, peer: NodeId) -> peer_pb2.LinkMessage:
     """What this node says first."""
+    settings = circle.settings
     return peer_pb2.LinkMessage(
         hello=peer_pb2.Hello(
             cluster_id=settings.cluster_id,
@@ -53,39 +56,20 @@ def hello_to(settings: TransportSettings, peer: NodeId) -> peer_pb2.LinkMessage:
             protocol_version=PROTOCOL_VERSION,
             protocol_version_min=PROTOCOL_VERSION_MIN,
             region=settings.region,
+            directory_id=settings.directory_id,
+            membership_index=circle.membership.index,
         )
     )
 
 
-def judge_dialler(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
-    """None if the node that dialled us may stay. The order matters: the most general contradiction first."""
-    return (
-        _judge_version(hello)
-        or _judge_cluster(settings, hello)
-        or _judge_addressee(settings, hello)
-        or _judge_member(settings, hello)
-        or _judge_direction(settings, hello)
-    )
+def judge_caller(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    """None if the node that came to us may stay. The order matters: the most general contradiction first."""
+    return _judge_group(circle, hello) or _judge_namesake(circle, hello) or _judge_admission(circle, hello)
 
 
-def judge_fetcher(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
-    """None if the node may fetch snapshots from us: any peer may, whichever of the two dials the link."""
-    return (
-        _judge_version(hello)
-        or _judge_cluster(settings, hello)
-        or _judge_addressee(settings, hello)
-        or _judge_member(settings, hello)
-    )
-
-
-def judge_acceptor(settings: TransportSettings, hello: peer_pb2.Hello, dialled: NodeId) -> Refused | None:
-    """None if the node that answered is the one we dialled."""
-    return (
-        _judge_version(hello)
-        or _judge_cluster(settings, hello)
-        or _judge_addressee(settings, hello)
-        or _judge_acceptor_id(settings, hello, dialled)
-    )
+def judge_acceptor(circle: Circle, hello: peer_pb2.Hello, dialled: NodeId) -> Refused | None:
+    """None if the node that answered is the one we dialled, and may be linked."""
+    return _judge_group(circle, hello) or _judge_acceptor_id(circle, hello, dialled) or _judge_admission(circle, hello)
 
 
 def judge_identity(hello: peer_pb2.Hello, certified_names: Collection[str]) -> Refused | None:
@@ -100,15 +84,47 @@ def judge_identity(hello: peer_pb2.Hello, certified_names: Collection[str]) -> R
     )
 
 
-def region_contradiction(settings: TransportSettings, hello: peer_pb2.Hello) -> str | None:
-    """A line for the log if the peer's own region differs from the one configured for it. Not a reason to refuse."""
-    configured = next((peer.region for peer in settings.peers if peer.node_id == hello.node_id), None)
-    if configured is None or configured == hello.region:
+def region_contradiction(circle: Circle, hello: peer_pb2.Hello) -> str | None:
+    """A line for the log if the peer's own region differs from the one that we know. Not a reason to refuse."""
+    known = circle.address_of(NodeId(hello.node_id))
+    if known is None or known.region == hello.region:
         return None
     return (
-        f"node {shown(hello.node_id)} says it is in region {shown(hello.region)}, cluster.members here says "
-        f"{shown(configured)}: make cluster.members the same on every node"
+        f"node {shown(hello.node_id)} says it is in region {shown(hello.region)}, {_source(circle)} says "
+        f"{shown(known.region)}: correct node.region there, or what the group knows of it"
     )
+
+
+def admission_message(circle: Circle, said: Introduction, refusal: Admission) -> str:
+    """Why not, and what the operator is to do."""
+    who = f"node {shown(said.peer)}"
+    match refusal:
+        case Admission.NOT_A_MEMBER if circle.membership.index == 0:
+            known = ", ".join(shown(peer.node_id) for peer in circle.others()[:9]) or "nobody"
+            return (
+                f"{who} is not in {_source(circle)} of node {shown(circle.settings.node_id)}, which knows {known}: "
+                "make cluster.members the same on every node, or start it with `replicator serve --join`"
+            )
+        case Admission.NOT_A_MEMBER:
+            return (
+                f"{who} is not a member of cluster {shown(circle.settings.cluster_id)} as of {_source(circle)}: "
+                "start it with `replicator serve --join`, or, if it was removed, stop it"
+            )
+        case Admission.OTHER_DIRECTORY:
+            return (
+                f"{who} comes with another data directory than the one that the group knows under this name: it has "
+                "lost its disk, and with it the votes it gave; see docs/operating.md: remove it and let it join again "
+                f"(`replicator serve --join --replace {printable(said.peer[:SHOWN_CHARS_MAX])}`)"
+            )
+
+
+def _source(circle: Circle) -> str:
+    index = circle.membership.index
+    return "cluster.members" if index == 0 else f"membership {index}"
+
+
+def _judge_group(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    return _judge_version(hello) or _judge_cluster(circle, hello) or _judge_addressee(circle, hello)
 
 
 def _judge_version(hello: peer_pb2.Hello) -> Refused | None:
@@ -124,7 +140,8 @@ def _judge_version(hello: peer_pb2.Hello) -> Refused | None:
     )
 
 
-def _judge_cluster(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
+def _judge_cluster(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    settings = circle.settings
     if hello.cluster_id == settings.cluster_id:
         return None
     return Refused(
@@ -134,47 +151,42 @@ def _judge_cluster(settings: TransportSettings, hello: peer_pb2.Hello) -> Refuse
     )
 
 
-def _judge_addressee(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
-    if hello.peer_id == settings.node_id:
+def _judge_addressee(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    if hello.peer_id == circle.settings.node_id:
         return None
     return Refused(
         "WRONG_NODE",
-        f"node {shown(hello.node_id)} asked for node {shown(hello.peer_id)} and reached {shown(settings.node_id)}: "
-        "correct the peer addresses in cluster.members",
+        f"node {shown(hello.node_id)} asked for node {shown(hello.peer_id)} and reached "
+        f"{shown(circle.settings.node_id)}: correct the peer address that the group knows of it",
     )
 
 
-def _judge_member(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
-    if hello.node_id == settings.node_id:
-        return Refused(
-            "DUPLICATE",
-            f"node {shown(hello.node_id)} was dialled by a process with the same node.id: give each node its own",
-        )
-    if all(hello.node_id != peer.node_id for peer in settings.peers):
-        known = ", ".join(shown(peer.node_id) for peer in settings.peers[:9]) or "nobody"
-        return Refused(
-            "UNKNOWN_NODE",
-            f"node {shown(hello.node_id)} is not in cluster.members of node {shown(settings.node_id)}, "
-            f"which knows {known}: make cluster.members the same on every node",
-        )
-    return None
+def _judge_namesake(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    if hello.node_id != circle.settings.node_id:
+        return None
+    return Refused(
+        "DUPLICATE",
+        f"node {shown(hello.node_id)} was dialled by a process with the same node.id: give each node its own",
+    )
 
 
-def _judge_direction(settings: TransportSettings, hello: peer_pb2.Hello) -> Refused | None:
-    if hello.node_id < settings.node_id:
-        return Refused(
-            "WRONG_NODE",
-            f"node {shown(hello.node_id)} dialled {shown(settings.node_id)}, but the greater id dials: "
-            "it does not follow this protocol; check what runs there",
-        )
-    return None
-
-
-def _judge_acceptor_id(settings: TransportSettings, hello: peer_pb2.Hello, dialled: NodeId) -> Refused | None:
+def _judge_acceptor_id(circle: Circle, hello: peer_pb2.Hello, dialled: NodeId) -> Refused | None:
     if hello.node_id == dialled:
         return None
     return Refused(
         "WRONG_NODE",
-        f"node {shown(settings.node_id)} dialled {shown(dialled)} and was answered by {shown(hello.node_id)}: "
-        "correct the peer addresses in cluster.members",
+        f"node {shown(circle.settings.node_id)} dialled {shown(dialled)} and was answered by {shown(hello.node_id)}: "
+        "correct the peer address that the group knows of it",
     )
+
+
+def _judge_admission(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    if len(hello.directory_id) != DIRECTORY_ID_BYTES:
+        return Refused(
+            "PROTOCOL_VERSION",
+            f"node {shown(hello.node_id)} says nothing of its data directory that could be compared "
+            f"({len(hello.directory_id)} bytes, must be {DIRECTORY_ID_BYTES}): upgrade it",
+        )
+    said = Introduction.of(hello)
+    refusal = circle.refusal_of(said)
+    return None if refusal is None else Refused(refusal.value, admission_message(circle, said, refusal))

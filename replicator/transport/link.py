@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from replicator.model.ids import NodeId
+from replicator.transport.circle import Introduction
 from replicator.transport.handshake import Refused
 from replicator.transport.ports import LinkSink
 from replicator.transport.send_queue import SendQueue
@@ -26,6 +26,10 @@ class LinkCounters:
 class LinkRefused(LinkLost):
     """The peer refused us after the handshake: it did not like our answer to its Hello."""
 
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(f"{refused.reason}: {refused.message}")
+        self.refused = refused
+
 
 class Link:
     """Lives from the end of the handshake to the end of the stream.
@@ -34,9 +38,10 @@ class Link:
     """
 
     def __init__(
-        self, peer: NodeId, stream: ByteStream, sink: LinkSink, counters: LinkCounters, queue_bytes_max: int
+        self, said: Introduction, stream: ByteStream, sink: LinkSink, counters: LinkCounters, queue_bytes_max: int
     ) -> None:
-        self.peer = peer
+        self.said = said
+        self.peer = said.peer
         self.epoch = 0  # given by the roster when the link is installed
         self.live = False
         self.queue = SendQueue(queue_bytes_max)
@@ -45,6 +50,11 @@ class Link:
         self._counters = counters
         self._cut: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_dialled(self) -> bool:
+        """By this node; else by the peer."""
+        return self._stream.is_dialled
 
     async def ended(self) -> None:
         """Returns once `run` is over."""
@@ -64,7 +74,7 @@ class Link:
         writer = asyncio.create_task(self._write_all(), name=f"link-write-{self.peer}-{self.epoch}")
         try:
             await asyncio.wait((reader, writer, self._cut), return_when=asyncio.FIRST_COMPLETED)
-            if _is_fine(writer) and self._stream.half_closes:  # queue closed and empty: let the other side end in order
+            if _is_fine(writer) and self._stream.is_dialled:  # queue closed and empty: let the other side end in order
                 await asyncio.wait((reader, self._cut), return_when=asyncio.FIRST_COMPLETED)
             return self._why(reader, writer)
         finally:
@@ -91,8 +101,7 @@ class Link:
             parsed = parse(message)
             body = parsed.WhichOneof("body")
             if body == "refusal":
-                refused = Refused.from_message(parsed.refusal)
-                raise LinkRefused(f"{refused.reason}: {refused.message}")
+                raise LinkRefused(Refused.from_message(parsed.refusal))
             if body != "frame":
                 raise LinkLost(f"unexpected {body} on an established link")
             if not self.live:  # superseded or stopping: drop what is still under way

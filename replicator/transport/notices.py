@@ -8,16 +8,17 @@ _KEYS_MAX: Final = 256  # keys may come from the wire (an unknown node's address
 
 
 class Notices:
-    """Logs a text at its level when it differs from the last one under the same key, else at debug."""
+    """Logs a text at its level when it, or its matter, differs from the last one under the same key, else at debug."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._last: OrderedDict[str, str] = OrderedDict()
 
-    def say(self, key: str, text: str, *, level: int = logging.WARNING) -> None:
-        """One line about `key`."""
-        repeated = self._last.get(key) == text
-        self._last[key] = text
+    def say(self, key: str, text: str, *, level: int = logging.WARNING, matter: str | None = None) -> None:
+        """One line about `key`. matter: what of it is news, if another line that says the same is none."""
+        matter = text if matter is None else matter
+        repeated = self._last.get(key) == matter
+        self._last[key] = matter
         self._last.move_to_end(key)
         if len(self._last) > _KEYS_MAX:
             self._last.popitem(last=False)

@@ -12,8 +12,10 @@ import grpc
 from replicator.config.relations import is_loopback
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
+from replicator.model.members import Membership
 from replicator.transport.acceptor import Acceptor
-from replicator.transport.dialler import Dialler
+from replicator.transport.circle import Circle
+from replicator.transport.dialling import Dialling
 from replicator.transport.ports import FRAME_BYTES_MAX, LinkSink, LinkStatus, SnapshotSource
 from replicator.transport.roster import Roster
 from replicator.transport.settings import TlsPems, TransportSettings
@@ -27,12 +29,14 @@ STOP_SPARE_S: Final = 3.0  # beyond the grace, for cancelled streams to unwind
 class PeerTransport:
     """All links of one node. Start, stop and send on one running loop."""
 
-    def __init__(self, settings: TransportSettings, sink: LinkSink, dice: random.Random) -> None:
+    def __init__(
+        self, settings: TransportSettings, sink: LinkSink, dice: random.Random, membership: Membership
+    ) -> None:
         self._settings = settings
         self._dice = dice
-        self._roster = Roster(settings, sink)
+        self._roster = Roster(Circle(settings, membership), sink)
         self._acceptor: Acceptor | None = None
-        self._dialling: list[asyncio.Task[None]] = []
+        self._dialling: Dialling | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._bound_port: int | None = None
         self._source: SnapshotSource | None = None
@@ -59,24 +63,33 @@ class PeerTransport:
                 "configure [tls], or bind 127.0.0.1"
             )
         pems = settings.tls.read() if settings.tls is not None else None
-        self._acceptor = Acceptor(settings, self._roster, _server_credentials(pems), self._source)
+        self._acceptor = Acceptor(self._roster, _server_credentials(pems), self._source)
         try:
             self._bound_port = await self._acceptor.start()
         except BaseException:
             await self._acceptor.stop()
             raise
         credentials = _channel_credentials(pems)
-        self._fetches = SnapshotFetches(settings, credentials, self._dice)
-        for peer in settings.peers:
-            if settings.node_id > peer.node_id:  # the greater id dials, so a pair never has two streams
-                dialler = Dialler(settings, peer, self._roster, credentials, self._dice)
-                self._dialling.append(asyncio.create_task(dialler.run(), name=f"dial-{peer.node_id}"))
+        self._fetches = SnapshotFetches(self._roster, credentials, self._dice)
+        if not self._roster.is_closed:  # stopped while it bound
+            self._dialling = Dialling(self._roster, credentials, self._dice)
+            self._dialling.follow()
+
+    def set_membership(self, membership: Membership) -> None:
+        """The group is now this: dials who is new or has moved, takes down who is gone. On the loop, at any time.
+
+        A link that is up is judged again, and stays if the other side would be let in now. One that was dialled at an
+        address that has changed stays until the new one is reached.
+        """
+        self._roster.follow(Circle(self._settings, membership))
+        if self._dialling is not None and not self._roster.is_closed:
+            self._dialling.follow()
 
     def send(self, peer: NodeId, payload: bytes) -> bool:
         """Queues one frame; never blocks. False when there is no link, or its queue is full.
 
         True is no promise of delivery: frames that wait when a link goes down are gone with it.
-        Raises ValueError for a frame beyond FRAME_BYTES_MAX, KeyError for a node that is not a peer: caller's bugs.
+        Raises ValueError for a frame beyond FRAME_BYTES_MAX: a caller's bug.
         """
         if len(payload) > FRAME_BYTES_MAX:
             raise ValueError(f"a frame has at most {FRAME_BYTES_MAX} bytes, got {len(payload)}")
@@ -97,13 +110,13 @@ class PeerTransport:
 
         Tries again until it is whole, `timeout_s` is over, or no byte has come for snapshot_silence_s. Any peer may be
         asked. The caller checks the digest and makes the file durable; no two fetches may share a target.
-        Raises SnapshotUnavailable, KeyError for a node that is not a peer.
+        Raises SnapshotUnavailable.
         """
         assert self._fetches is not None, "start first"
         await self._fetches.fetch(peer, Wanted(snapshot_id, target, size_bytes), timeout_s)
 
     def links(self) -> Mapping[NodeId, LinkStatus]:
-        """Every peer, linked or not."""
+        """Every member and contact, linked or not, and the strangers that are linked."""
         return self._roster.status()
 
     async def stop(self, grace_s: float) -> None:
@@ -123,10 +136,11 @@ class PeerTransport:
             await asyncio.wait(endings, timeout=grace_s)
         for link in links:
             link.cut("this node stops")
-        for task in (*self._dialling, *endings):
+        for task in endings:
             task.cancel()
-        if self._dialling or endings:
-            await asyncio.wait((*self._dialling, *endings), timeout=STOP_SPARE_S)
+        ending = {*endings, *(self._dialling.cancel() if self._dialling is not None else ())}
+        if ending:
+            await asyncio.wait(ending, timeout=STOP_SPARE_S)
         if self._fetches is not None:
             await self._fetches.ended(STOP_SPARE_S)
         if self._acceptor is not None:

@@ -20,8 +20,11 @@ class LinkSink(Protocol):
     An exception raised by `frame` closes the link, and is logged: it is a bug of the sink.
     """
 
-    def link_up(self, peer: NodeId, epoch: int) -> None:
-        """A stream is established; `send` works from inside this call."""
+    def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:
+        """A stream is established; `send` works from inside this call. directory_id: of the peer's data, as it says.
+
+        The peer may be a stranger, which no membership of this node names: it has shown that it knows a newer one.
+        """
         ...
 
     def link_down(self, peer: NodeId, epoch: int) -> None:
@@ -51,9 +54,9 @@ class SnapshotSource(Protocol):
 class FetchFailure(StrEnum):
     """Why a snapshot did not come.
 
-    GONE: the peer does not, or no longer, hold it. TIMED_OUT: in all, or without a byte. REFUSED: the peer sends us
-    nothing. WRONG_SIZE: its file is longer or shorter than announced; what was fetched is deleted. DISK: of this node.
-    STOPPING: this node stops. What was fetched stays for a later try, except after WRONG_SIZE.
+    GONE: the peer does not, or no longer, hold it, or is none any more. TIMED_OUT: in all, or without a byte. REFUSED:
+    the peer sends us nothing. WRONG_SIZE: its file is longer or shorter than announced; what was fetched is deleted.
+    DISK: of this node. STOPPING: this node stops. What was fetched stays for a later try, except after WRONG_SIZE.
     """
 
     GONE = "GONE"

@@ -1,18 +1,34 @@
 """Which link is the current one of each peer. Only caller of link_up and link_down, so their order is decided here."""
 
+import asyncio
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
 
 from replicator.model.ids import NodeId
+from replicator.transport.circle import Circle, Introduction
+from replicator.transport.handshake import Refused, admission_message, shown
 from replicator.transport.link import Link, LinkCounters, LinkRefused
 from replicator.transport.notices import Notices
 from replicator.transport.ports import LinkSink, LinkStatus
-from replicator.transport.settings import TransportSettings
 from replicator.transport.streams import ByteStream, LinkLost
 
 _LOG = logging.getLogger(__name__)
+
+STRANGERS_MAX: Final = 16  # linked at once because they say that they know a newer membership
+FAREWELL_S: Final = 1.0  # for what is queued to leave when a peer is no longer one
+
+
+class Objection(StrEnum):
+    """Why a stream whose handshake is in order is not made a link."""
+
+    STOPPING = "this node stops"
+    LAPSED = "the membership has changed meanwhile; try again"
+    LINKED = "linked already, by a stream that the greater id of the two has dialled"
+    FULL = f"{STRANGERS_MAX} nodes are linked already that no membership known here names; try again"
 
 
 @dataclass(slots=True)
@@ -25,48 +41,89 @@ class _Seat:
 
 
 class Roster:
-    """Invariants: at most one live link a peer; epochs only grow; each link_up has exactly one link_down."""
+    """Invariants: at most one live link a peer; epochs only grow; each link_up has exactly one link_down.
 
-    def __init__(self, settings: TransportSettings, sink: LinkSink) -> None:
-        self._settings = settings
+    Everyone in the circle has a seat; a stranger has one as long as it is linked.
+    Of two streams of a pair, the one that the greater id dialled stays, of two from one side the newer. Both ends see
+    the same two streams and decide alike, so a pair that dials from both sides ends with one link.
+    """
+
+    def __init__(self, circle: Circle, sink: LinkSink) -> None:
+        self._circle = circle
         self._sink = sink
         self._epochs = itertools.count(1)
-        self._seats: dict[NodeId, _Seat] = {peer.node_id: _Seat() for peer in settings.peers}
+        self._seats: dict[NodeId, _Seat] = {peer.node_id: _Seat() for peer in circle.others()}
         self._closed = False
         self.notices = Notices(_LOG)
+        self.on_vacant: Callable[[NodeId], None] = lambda _peer: None  # a link went down, and none took its place yet
 
-    def install(self, peer: NodeId, stream: ByteStream) -> Link | None:
-        """Makes a link over `stream` the current one of `peer`; an older one goes down first. None when stopping."""
+    @property
+    def circle(self) -> Circle:
+        """Whom the node knows now."""
+        return self._circle
+
+    def follow(self, circle: Circle) -> None:
+        """From now on `circle`; takes the links of those down that would be refused by it."""
+        self._circle = circle
+        for peer in circle.others():
+            self._seats.setdefault(peer.node_id, _Seat())
+        for link in tuple(self._live()):
+            refusal = circle.refusal_of(link.said)
+            if refusal is not None:
+                self._dismiss(link, f"{refusal}: {admission_message(circle, link.said, refusal)}")
+        for peer_id in tuple(self._seats):
+            self._tidy(peer_id)
+
+    def objection_to(self, said: Introduction, *, dialled: bool) -> Objection | None:
+        """None if `install` may be called now. dialled: by this node."""
         if self._closed:
-            return None
-        seat = self._seats[peer]
+            return Objection.STOPPING
+        if self._circle.refusal_of(said) is not None:
+            return Objection.LAPSED
+        current = self.current(said.peer)
+        if current is None:
+            return Objection.FULL if self._is_stranger(said.peer) and self._strangers() >= STRANGERS_MAX else None
+        own_is_greater = self._circle.settings.node_id > said.peer
+        if current.is_dialled == own_is_greater and dialled != own_is_greater:
+            return Objection.LINKED
+        return None
+
+    def install(self, said: Introduction, stream: ByteStream) -> Link:
+        """Makes a link over `stream` the current one of the peer; an older one goes down first."""
+        peer = said.peer
+        assert self.objection_to(said, dialled=stream.is_dialled) is None, "asked for beforehand"
+        seat = self._seats.setdefault(peer, _Seat())
         if seat.link is not None:
             old = seat.link
-            self.retire(old, "superseded by a newer stream")
+            self._unseat(old, "superseded by a newer stream")
             old.cut("superseded by a newer stream")
-        link = Link(peer, stream, self._sink, seat.counters, self._settings.queue_bytes_max)
+        link = Link(said, stream, self._sink, seat.counters, self._circle.settings.queue_bytes_max)
         link.epoch = next(self._epochs)
         link.live = True
         seat.link = link
         seat.last_refusal = None
         seat.counters.links += 1
         self.notices.forget(peer)
+        if link.is_dialled:  # else the peer may still refuse our answer, as it may have done a moment ago
+            self.notices.forget(_refusal_key(peer))
         _LOG.info("link up peer=%s epoch=%d", peer, link.epoch)
         try:
-            self._sink.link_up(peer, link.epoch)
+            self._sink.link_up(peer, link.epoch, said.directory_id)
         except BaseException:
             link.live, seat.link = False, None  # the sink never got to know this link: no link_down for it
+            self._tidy(peer)
+            self.on_vacant(peer)
             raise
         return link
 
     async def carry(self, link: Link) -> None:
         """Runs an installed link to its end, and takes it down however it ends."""
         why = "the peer broke the stream"  # what it means when gRPC cancels a handler
+        refused: Refused | None = None
         try:
             why = await link.run()
         except LinkRefused as error:
-            why = f"refused by the peer: {error}"
-            self.refused(link.peer, f"refused by peer={link.peer}: {error}")
+            why, refused = f"refused by the peer: {error}", error.refused
         except LinkLost as error:
             why = str(error)
         except Exception:
@@ -74,18 +131,17 @@ class Roster:
             _LOG.exception("sink failed peer=%s epoch=%d: a bug, the link is closed", link.peer, link.epoch)
         finally:
             self.retire(link, why)
+            if refused is not None:
+                self.refused(link.peer, f"refused by peer={link.peer}", refused)
+            else:
+                self.notices.forget(_refusal_key(link.peer))
 
     def retire(self, link: Link, why: str) -> None:
         """Takes `link` down in the sink's eyes; does nothing if that has happened already."""
-        if not link.live:
-            return
-        seat = self._seats[link.peer]
-        assert seat.link is link, "only the current link is live"
-        link.live = False
-        seat.link = None
-        link.queue.close()
-        _LOG.info("link down peer=%s epoch=%d why=%s", link.peer, link.epoch, why)
-        self._sink.link_down(link.peer, link.epoch)
+        if link.live:
+            self._unseat(link, why)
+            self._tidy(link.peer)
+            self.on_vacant(link.peer)
 
     @property
     def is_closed(self) -> bool:
@@ -95,25 +151,60 @@ class Roster:
     def close(self) -> tuple[Link, ...]:
         """Retires every link and takes no more; returns them, so that their queues can be written out."""
         self._closed = True
-        links = tuple(seat.link for seat in self._seats.values() if seat.link is not None)
+        links = tuple(self._live())
         for link in links:
             self.retire(link, "this node stops")
         return links
 
     def current(self, peer: NodeId) -> Link | None:
-        """The live link of `peer`. Raises KeyError for a node that is not a peer, which is the caller's bug."""
-        return self._seats[peer].link
+        """The live link of `peer`; None if there is none, whoever it is."""
+        seat = self._seats.get(peer)
+        return None if seat is None else seat.link
 
-    def refused(self, peer: str, why: str) -> None:
-        """Notes and logs a refusal by either side."""
-        self.notices.say(peer, why)
-        seat = self._seats.get(NodeId(peer))
+    def refused(self, peer: NodeId, where: str, refused: Refused) -> None:
+        """Notes and logs a refusal by either side; the same one only once, on whichever way it comes again."""
+        matter = f"{refused.reason}: {refused.message}"
+        seat = self._seats.get(peer)
+        key = _refusal_key(peer) if seat is not None else f"unknown:{shown(peer)}"
+        self.notices.say(key, f"{where}: {matter}", matter=matter)
         if seat is not None:
-            seat.last_refusal = why
+            seat.last_refusal = f"{where}: {matter}"
 
     def status(self) -> Mapping[NodeId, LinkStatus]:
-        """All peers, linked or not."""
+        """All of the circle, linked or not, and the strangers that are linked."""
         return {peer: _status_of(seat) for peer, seat in self._seats.items()}
+
+    def _live(self) -> Iterable[Link]:
+        return (seat.link for seat in self._seats.values() if seat.link is not None)
+
+    def _is_stranger(self, peer: NodeId) -> bool:
+        return self._circle.address_of(peer) is None
+
+    def _strangers(self) -> int:
+        return sum(self._is_stranger(link.peer) for link in self._live())
+
+    def _dismiss(self, link: Link, why: str) -> None:
+        """Takes the link of one down that is no longer to be linked; what is queued may still leave."""
+        self.retire(link, why)
+        asyncio.get_running_loop().call_later(FAREWELL_S, link.cut, why)
+
+    def _unseat(self, link: Link, why: str) -> None:
+        seat = self._seats[link.peer]
+        assert seat.link is link, "only the current link is live"
+        link.live = False
+        seat.link = None
+        link.queue.close()
+        _LOG.info("link down peer=%s epoch=%d why=%s", link.peer, link.epoch, why)
+        self._sink.link_down(link.peer, link.epoch)
+
+    def _tidy(self, peer: NodeId) -> None:
+        seat = self._seats.get(peer)
+        if seat is not None and seat.link is None and self._is_stranger(peer):
+            del self._seats[peer]
+
+
+def _refusal_key(peer: NodeId) -> str:
+    return f"refusal:{peer}"
 
 
 def _status_of(seat: _Seat) -> LinkStatus:

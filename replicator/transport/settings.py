@@ -6,6 +6,7 @@ from pathlib import Path
 
 from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.members import DIRECTORY_ID_BYTES
 from replicator.transport.ports import FRAME_BYTES_MAX
 
 
@@ -67,8 +68,9 @@ class LinkTimers:
 
     connect: TCP, TLS and HTTP/2 set-up. hello: from there (or from the accepted stream) to a valid Hello.
     keepalive_time: silence before a ping; keepalive_timeout: silence after it that kills the link; so a blackholed link
-    is dead after their sum. stable_after: a link that lived this long resets the backoff. snapshot_silence: without a
-    byte of a snapshot, after which either side gives its stream up.
+    is dead after their sum. stable_after: a link that lived this long resets the backoff. late_dial: without a link,
+    after which the lesser id of a pair dials as well. snapshot_silence: without a byte of a snapshot, after which
+    either side gives its stream up.
     """
 
     connect_s: float = 2.0
@@ -79,13 +81,16 @@ class LinkTimers:
     backoff_max_s: float = 1.0
     refused_backoff_max_s: float = 15.0
     stable_after_s: float = 5.0
+    late_dial_s: float = 2.0
     snapshot_silence_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
-    """listen: HOST:PORT to bind, port 0 for any. peers: all other nodes; a row with the own id is left out.
+    """listen: HOST:PORT to bind, port 0 for any. directory_id: of this node's data, see storage.
 
+    contacts: dialled even if no membership names them; a node that joins knows its group only by these. A row with
+    the own id is left out.
     queue_bytes_max: payload bytes that may wait for one peer. window_bytes: what one stream may have under way unread:
     a link carries at most window_bytes per round trip. snapshot_bytes_per_s: of all snapshots that this node sends
     together, so that links keep their share of the network and the loop; None for no bound.
@@ -95,7 +100,8 @@ class TransportSettings:
     node_id: NodeId
     region: Region
     listen: str
-    peers: tuple[PeerAddress, ...]
+    directory_id: bytes
+    contacts: tuple[PeerAddress, ...] = ()
     tls: TlsFiles | None = None
     queue_bytes_max: int = 32 << 20
     window_bytes: int = 16 << 20
@@ -103,9 +109,10 @@ class TransportSettings:
     timers: LinkTimers = LinkTimers()
 
     def __post_init__(self) -> None:
-        others = tuple(peer for peer in self.peers if peer.node_id != self.node_id)
-        object.__setattr__(self, "peers", others)
-        assert len({peer.node_id for peer in others}) == len(others), "peer ids are unique"
+        others = tuple(contact for contact in self.contacts if contact.node_id != self.node_id)
+        object.__setattr__(self, "contacts", others)
+        assert len({contact.node_id for contact in others}) == len(others), "ids of contacts are unique"
+        assert len(self.directory_id) == DIRECTORY_ID_BYTES, "the id that storage keeps"
         assert self.queue_bytes_max > 0, "a queue needs room"
         assert 1 << 16 <= self.window_bytes < 1 << 31, "HTTP/2 windows are 64 KiB to 2 GiB (RFC 9113, 6.9.2)"
         rate = self.snapshot_bytes_per_s

@@ -19,7 +19,8 @@ from replicator.transport.handshake import hello_to, printable
 from replicator.transport.options import open_channel
 from replicator.transport.patience import Patience
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
-from replicator.transport.settings import PeerAddress, TransportSettings
+from replicator.transport.roster import Roster
+from replicator.transport.settings import PeerAddress
 from replicator.transport.snapshot_files import BadChunk, FileThread, SnapshotWriter
 from replicator.transport.streams import FETCH_METHOD, SERVICE, FetchedStream, LinkLost
 from replicator.v1 import peer_pb2
@@ -48,26 +49,23 @@ class Wanted:
 class SnapshotFetches:
     """All that this node fetches. Each runs in its caller's task."""
 
-    def __init__(
-        self, settings: TransportSettings, credentials: grpc.ChannelCredentials | None, dice: random.Random
-    ) -> None:
-        self._settings = settings
+    def __init__(self, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random) -> None:
+        self._roster = roster
         self._credentials = credentials
         self._dice = dice
-        self._peers = {peer.node_id: peer for peer in settings.peers}
         self._running: dict[Path, tuple[Patience, asyncio.Future[None]]] = {}
         self._closed = False
 
     async def fetch(self, peer: NodeId, wanted: Wanted, timeout_s: float) -> None:
         """See PeerTransport.fetch_snapshot."""
-        address, timers = self._peers[peer], self._settings.timers
+        timers = self._roster.circle.settings.timers
         if self._closed:
             raise _stopping()
         assert wanted.target not in self._running, "no two fetches share a target"
         patience = Patience(timers.snapshot_silence_s, timeout_s)
         over = asyncio.get_running_loop().create_future()
         self._running[wanted.target] = patience, over
-        fetch = _Fetch(self._settings, address, self._credentials, wanted, patience)
+        fetch = _Fetch(self._roster, peer, self._credentials, wanted, patience)
         try:
             await fetch.run(Backoff(self._dice, min_s=timers.backoff_min_s, max_s=timers.backoff_max_s))
             _LOG.info("fetched snapshot=%s from peer=%s bytes=%d", wanted.snapshot_id, peer, wanted.size_bytes)
@@ -95,13 +93,13 @@ class _Fetch:
 
     def __init__(
         self,
-        settings: TransportSettings,
-        peer: PeerAddress,
+        roster: Roster,
+        peer: NodeId,
         credentials: grpc.ChannelCredentials | None,
         wanted: Wanted,
         patience: Patience,
     ) -> None:
-        self._settings = settings
+        self._roster = roster
         self._peer = peer
         self._credentials = credentials
         self._wanted = wanted
@@ -136,12 +134,12 @@ class _Fetch:
             if self._writer.held_bytes > held_bytes:
                 backoff.reset()
             _LOG.info("snapshot=%s from peer=%s broke off at byte %d: %s", self._wanted.snapshot_id,
-                      self._peer.node_id, self._writer.held_bytes, self._last_failure)  # fmt: skip
+                      self._peer, self._writer.held_bytes, self._last_failure)  # fmt: skip
             await asyncio.sleep(backoff.next_s())
 
     async def _attempt(self, thread: FileThread) -> None:
         """One stream from the first byte not held. Raises LinkLost, BadChunk, SnapshotUnavailable."""
-        channel = open_channel(self._settings, self._peer, self._credentials)
+        channel = open_channel(self._roster.circle.settings, self._address(), self._credentials)
         fetch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{SERVICE}/{FETCH_METHOD}")
         stream = FetchedStream(fetch(self._request()))
         try:
@@ -158,7 +156,7 @@ class _Fetch:
                 await channel.close()
 
     async def _receive(self, stream: FetchedStream, thread: FileThread) -> None:
-        timers = self._settings.timers
+        timers = self._roster.circle.settings.timers
         answer_s = timers.connect_s + timers.hello_s
         try:
             async with asyncio.timeout(answer_s):
@@ -172,9 +170,17 @@ class _Fetch:
             why = f"{self._writer.held_bytes} bytes, {self._wanted.size_bytes} were announced"
             raise SnapshotUnavailable(FetchFailure.WRONG_SIZE, why)
 
+    def _address(self) -> PeerAddress:
+        """As the membership says now. Raises SnapshotUnavailable: a membership that comes later may not know it."""
+        address = self._roster.circle.address_of(self._peer)
+        if address is None:
+            why = f"node {self._peer} is not known here by an address: no membership names it, or none any more"
+            raise SnapshotUnavailable(FetchFailure.GONE, why)
+        return address
+
     def _request(self) -> bytes:
         return peer_pb2.FetchSnapshotRequest(
-            hello=hello_to(self._settings, self._peer.node_id).hello,
+            hello=hello_to(self._roster.circle, self._peer).hello,
             snapshot_id=self._wanted.snapshot_id,
             offset=self._writer.held_bytes,
         ).SerializeToString()

@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from replicator.transport.door import Door, end, origin
-from replicator.transport.handshake import judge_fetcher, shown
+from replicator.transport.handshake import shown
 from replicator.transport.pacer import Pacer
 from replicator.transport.patience import Patience
 from replicator.transport.ports import SNAPSHOT_STREAMS_MAX, SnapshotSource
@@ -74,7 +74,7 @@ class SnapshotServer:
             request = peer_pb2.FetchSnapshotRequest.FromString(message)
         except DecodeError:
             raise LinkLost(f"malformed request of {len(message)} bytes") from None
-        verdict = self._door.judge(request.hello, context, judge_fetcher)
+        verdict = self._door.judge(request.hello, context)
         if verdict is None:
             return request
         why = f"{verdict.reason}: {verdict.message}"

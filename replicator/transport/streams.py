@@ -32,10 +32,10 @@ class LinkLost(Exception):
 class ByteStream(Protocol):
     """One end of an open stream. One reader and one writer at a time.
 
-    half_closes: `end` leaves the other direction open, so its end must be awaited.
+    is_dialled: by this end; then `end` leaves the other direction open, so its end must be awaited.
     """
 
-    half_closes: bool
+    is_dialled: bool
 
     async def read(self) -> bytes | None:
         """Next message; None when the other side has ended the stream in order. Raises LinkLost."""
@@ -108,7 +108,7 @@ class FetchedStream:
 class DialledStream(FetchedStream):
     """The client's end of a stream in both directions."""
 
-    half_closes = True
+    is_dialled = True
 
     def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
         super().__init__(call)
@@ -126,7 +126,7 @@ class DialledStream(FetchedStream):
 class AcceptedStream:
     """The server's end. It ends when the handler returns, so `end` has nothing to do."""
 
-    half_closes = False
+    is_dialled = False
 
     def __init__(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         self._context = context

@@ -18,7 +18,7 @@ from replicator.transport.door import UNSHAKEN_STREAMS_MAX
 from replicator.transport.settings import LinkTimers, TlsFiles
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
-from tests.support.links import QUICK, HandDriven, Links, RecordingSink, a_hello, a_setting, is_linked, until
+from tests.support.links import QUICK, HandDriven, Links, RecordingSink, a_circle, a_hello, is_linked, until
 
 Handler = Callable[[object, "grpc.aio.ServicerContext[bytes, bytes]"], Awaitable[None]]
 N1, N2 = NodeId("n1"), NodeId("n2")
@@ -55,7 +55,7 @@ def warnings(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
     [
         ({}, {"cluster_id": "warehouse"}, "CLUSTER_MISMATCH", ["'warehouse'", "'shop'"]),
         ({"node_id": NodeId("n0")}, {}, "WRONG_NODE", ["'n1'", "'n0'"]),
-        ({}, {"node_id": NodeId("n7")}, "UNKNOWN_NODE", ["'n7'", "'n2'"]),
+        ({}, {"node_id": NodeId("n7")}, "NOT_A_MEMBER", ["'n7'", "'n2'"]),
     ],
 )
 async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
@@ -69,8 +69,8 @@ async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
     """And it is said once, however often the peer returns."""
     caplog.set_level(logging.DEBUG, "replicator.transport")
     sink_1, sink_2 = RecordingSink(), RecordingSink()
-    one = await links.start(replace(a_setting("n1", {"n2": 1}), **acceptor), sink_1)
-    two = await links.start(replace(a_setting("n2", {"n1": one.bound_port}), **dialler), sink_2)
+    one = await links.start(a_circle("n1", {"n2": 1}, **acceptor), sink_1)
+    two = await links.start(a_circle("n2", {"n1": one.bound_port}, **dialler), sink_2)
 
     await until(lambda: sum(r.message.startswith("refused by peer=n1") for r in caplog.records) >= 3)
 
@@ -90,7 +90,7 @@ async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
 async def test_a_peer_of_another_protocol_version_is_refused(
     links: Links, caplog: pytest.LogCaptureFixture, version: int, version_min: int
 ) -> None:
-    one = await links.start(a_setting("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
     async with HandDriven(one.bound_port) as peer:
         await peer.say(a_hello(protocol_version=version, protocol_version_min=version_min))
         refusal = (await peer.hear()).refusal
@@ -127,7 +127,7 @@ async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
         heard.put_nowait(peer_pb2.LinkMessage.FromString(await context.read()))
 
     async with a_peer_port(newer) as port:
-        two = await links.start(a_setting("n2", {"n1": port}), RecordingSink())
+        two = await links.start(a_circle("n2", {"n1": port}), RecordingSink())
         async with asyncio.timeout(20):
             refusal = (await heard.get()).refusal
         assert refusal.reason == "PROTOCOL_VERSION"
@@ -151,7 +151,7 @@ async def test_a_dialler_outlives_streams_that_the_other_side_cancels(links: Lin
 
     async with a_peer_port(cancelling) as port:
         sink = RecordingSink()
-        two = await links.start(a_setting("n2", {"n1": port}), sink)
+        two = await links.start(a_circle("n2", {"n1": port}), sink)
         await until(lambda: tries >= 3)
         await two.stop(0.2)
     assert bool(sink.calls) is after_hello
@@ -161,7 +161,7 @@ async def test_an_acceptor_that_is_refused_after_its_hello_logs_it(
     links: Links, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_setting("n1", {"n2": 1}), sink)
+    one = await links.start(a_circle("n1", {"n2": 1}), sink)
     async with HandDriven(one.bound_port) as peer:
         await peer.shake_hands()
         await peer.say(
@@ -174,7 +174,7 @@ async def test_an_acceptor_that_is_refused_after_its_hello_logs_it(
 async def test_another_region_than_configured_is_a_warning_and_no_more(
     links: Links, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = await links.start(a_setting("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
     async with HandDriven(one.bound_port) as peer:
         await peer.say(a_hello(region="mars"))
         assert (await peer.hear()).WhichOneof("body") == "hello"
@@ -195,7 +195,7 @@ async def test_a_stream_that_does_not_begin_with_hello_is_turned_away(
     links: Links, caplog: pytest.LogCaptureFixture, first: bytes, why: str
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_setting("n1", {"n2": 1}), sink)
+    one = await links.start(a_circle("n1", {"n2": 1}), sink)
     async with HandDriven(one.bound_port) as peer:
         await peer.call.write(first)
         with pytest.raises(grpc.aio.AioRpcError, match=why) as refused:
@@ -211,7 +211,7 @@ async def test_nonsense_on_an_established_link_closes_it(
 ) -> None:
     caplog.set_level(logging.INFO, "replicator.transport")
     sink = RecordingSink()
-    one = await links.start(a_setting("n1", {"n2": 1}), sink)
+    one = await links.start(a_circle("n1", {"n2": 1}), sink)
     async with HandDriven(one.bound_port) as peer:
         await peer.shake_hands()
         await peer.call.write(message)
@@ -222,7 +222,7 @@ async def test_nonsense_on_an_established_link_closes_it(
 
 async def test_a_silent_stream_is_turned_away_after_the_hello_timeout(links: Links) -> None:
     timers = replace(QUICK, hello_s=0.2)
-    one = await links.start(a_setting("n1", {"n2": 1}, timers=timers), RecordingSink())
+    one = await links.start(a_circle("n1", {"n2": 1}, timers=timers), RecordingSink())
     async with HandDriven(one.bound_port) as silent:
         with pytest.raises(grpc.aio.AioRpcError, match="no Hello within") as refused:
             await silent.call.read()
@@ -230,7 +230,7 @@ async def test_a_silent_stream_is_turned_away_after_the_hello_timeout(links: Lin
 
 
 async def test_streams_that_have_not_said_hello_are_limited_in_number(links: Links) -> None:
-    one = await links.start(a_setting("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
+    one = await links.start(a_circle("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
     silent = [HandDriven(one.bound_port) for _ in range(UNSHAKEN_STREAMS_MAX)]
     try:
         for peer in silent:
@@ -254,9 +254,9 @@ async def test_mutual_tls_links_nodes_whose_certificates_name_them(
     links: Links, authority: trustme.CA, tmp_path: Path
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     tls = certificate(authority, tmp_path, "n2")
-    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
+    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
     await until(lambda: is_linked(two, "n1"))
     assert two.send(N1, b"under seal")
     await until(lambda: sink.frames.get("n2") == [b"under seal"])
@@ -266,9 +266,9 @@ async def test_a_valid_certificate_of_another_node_is_refused_on_both_sides(
     links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     stolen = certificate(authority, tmp_path, "n3")
-    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=stolen), RecordingSink())
+    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=stolen), RecordingSink())
     await until(lambda: two.links()[N1].last_refusal is not None)
     for line in (*warnings(caplog, "refusing peer='n2'"), *warnings(caplog, "refused by peer=n1")):
         assert "IDENTITY" in line
@@ -281,9 +281,9 @@ async def test_a_valid_certificate_of_another_node_is_refused_on_both_sides(
 async def test_an_acceptor_with_the_certificate_of_another_node_is_not_linked(
     links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n3")), RecordingSink())
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n3")), RecordingSink())
     tls = certificate(authority, tmp_path, "n2")
-    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
+    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
     assert not is_linked(two, "n1")
     assert "share no CA or not be n1" in warnings(caplog, "cannot link peer=n1")[0]
@@ -295,9 +295,9 @@ async def test_a_certificate_of_another_authority_is_refused(
     """In both directions: the dialler trusts the acceptor's authority here, but is not trusted by it."""
     sink = RecordingSink()
     mine = certificate(authority, tmp_path, "n1")
-    one = await links.start(a_setting("n1", {"n2": 1}, tls=mine), sink)
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=mine), sink)
     foreign = replace(certificate(trustme.CA(), tmp_path, "n2"), ca_file=mine.ca_file)
-    two = await links.start(a_setting("n2", {"n1": one.bound_port}, tls=foreign), RecordingSink())
+    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=foreign), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
     assert not is_linked(two, "n1")
     assert sink.calls == []
@@ -307,8 +307,8 @@ async def test_a_plaintext_node_cannot_reach_a_tls_port(
     links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
-    two = await links.start(a_setting("n2", {"n1": one.bound_port}), RecordingSink())
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    two = await links.start(a_circle("n2", {"n1": one.bound_port}), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
     assert not is_linked(two, "n1")
     assert sink.calls == []
@@ -317,7 +317,7 @@ async def test_a_plaintext_node_cannot_reach_a_tls_port(
 async def test_an_address_of_another_machine_cannot_be_bound(
     links: Links, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    settings = a_setting("n1", {"n2": 1}, listen="192.0.2.1:0", tls=certificate(authority, tmp_path, "n1"))
+    settings = a_circle("n1", {"n2": 1}, listen="192.0.2.1:0", tls=certificate(authority, tmp_path, "n1"))
     with pytest.raises(StartupError, match=r"^listen\.peer: 192\.0\.2\.1:0 cannot be bound \(.*\): choose an address"):
         await links.start(settings, RecordingSink())
 
@@ -329,12 +329,12 @@ async def test_a_key_that_does_not_fit_its_certificate_is_a_start_up_error(
     broken_ca = replace(mine, ca_file=mine.key_file)
     for broken in (replace(mine, key_file=other.key_file), replace(mine, cert_file=mine.key_file), broken_ca):
         with pytest.raises(StartupError, match=r"^tls\.(key_file|ca_file): .*(is no unencrypted PEM key|holds no PEM)"):
-            await links.start(a_setting("n1", {"n2": 1}, tls=broken), RecordingSink())
+            await links.start(a_circle("n1", {"n2": 1}, tls=broken), RecordingSink())
 
 
 async def test_a_client_without_a_certificate_is_refused(links: Links, authority: trustme.CA, tmp_path: Path) -> None:
     sink = RecordingSink()
-    one = await links.start(a_setting("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     bare = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
     async with HandDriven(one.bound_port, bare) as peer:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -348,7 +348,7 @@ async def test_dialling_a_port_that_is_no_peer_port_says_so(links: Links, caplog
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        two = await links.start(a_setting("n2", {"n1": port}), RecordingSink())
+        two = await links.start(a_circle("n2", {"n1": port}), RecordingSink())
         await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
         assert "no peer port listens there" in warnings(caplog, "cannot link peer=n1")[0]
         await two.stop(0.2)

@@ -11,6 +11,7 @@ from replicator.engine.settings import EngineSettings
 from replicator.model.errors import StorageFailed
 from replicator.model.ids import ClusterId, NodeId
 from replicator.model.log import TurnWrite
+from replicator.model.members import Membership
 from replicator.model.observe import SilentObserver
 from replicator.node.clock import SystemClock
 from replicator.storage.failures import DiskFull
@@ -64,6 +65,9 @@ class MemoryLinks:
         self, peer: NodeId, snapshot_id: str, *, target: Path, size_bytes: int, timeout_s: float
     ) -> None:
         raise SnapshotUnavailable(FetchFailure.GONE, "these links carry frames only")
+
+    def set_membership(self, membership: Membership) -> None:
+        """Links are the net's to make."""
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
         raise AssertionError(f"{self.node_id} drops {peer}: {why}")
@@ -131,7 +135,7 @@ class EngineNet:
         for me, peer in ((a, b), (b, a)):
             self._queues[me, peer] = asyncio.Queue(QUEUE_FRAMES_MAX)
             self._epochs[me, peer] = self._epoch
-            self[me].link_up(peer, self._epoch, b"")
+            self[me].link_up(peer, self._epoch, b"")  # no ids: no entry that notes them
             self._readers[me, peer] = asyncio.create_task(self._read(me, peer, self._epoch))
 
     def unlink(self, a: NodeId, b: NodeId) -> None:

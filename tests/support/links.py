@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 
-from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.members import DIRECTORY_ID_BYTES, Member, Membership
+from replicator.transport.circle import Circle
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.ports import LinkSink
-from replicator.transport.settings import LinkTimers, PeerAddress, TransportSettings
+from replicator.transport.settings import LinkTimers, TransportSettings
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
 
@@ -35,16 +37,18 @@ class RecordingSink:
     frames: dict[str, list[bytes]] = field(default_factory=dict)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     up: dict[str, int] = field(default_factory=dict)
+    directories: dict[str, bytes] = field(default_factory=dict)
     last_epoch: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def link_up(self, peer: NodeId, epoch: int) -> None:
+    def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:
         assert peer not in self.up, f"{peer} is up already"
         assert epoch > self.last_epoch, "epochs only grow"
         self.last_epoch = epoch
         self.up[peer] = epoch
+        self.directories[peer] = directory_id
         self.calls.append(("up", peer, epoch))
 
     def link_down(self, peer: NodeId, epoch: int) -> None:
@@ -57,25 +61,46 @@ class RecordingSink:
         self.frames.setdefault(peer, []).append(payload)
 
 
-def a_setting(node: str, peers: dict[str, int], **changes: Any) -> TransportSettings:
-    """peers: node id to the loopback port under which it is reached."""
-    rows = tuple(PeerAddress(NodeId(n), Region(REGION_OF.get(n, "eu")), f"127.0.0.1:{p}") for n, p in peers.items())
+def directory_of(node: str) -> bytes:
+    """The id of the data directory that a node of this name has unless a test says otherwise."""
+    return node.encode().ljust(DIRECTORY_ID_BYTES, b".")
+
+
+def a_membership(ports: dict[str, int], *, index: int = 0, directories: dict[str, bytes] | None = None) -> Membership:
+    """ports: node id to the loopback port under which it is reached. directories: of those that the group knows."""
+    members = [
+        Member(
+            NodeId(node),
+            Region(REGION_OF.get(node, "eu")),
+            f"127.0.0.1:{port}",
+            "127.0.0.1:1",
+            directory_id=(directories or {}).get(node, b""),
+        )
+        for node, port in sorted(ports.items())
+    ]
+    return Membership(LogIndex(index), tuple(members))
+
+
+def a_circle(node: str, peers: dict[str, int], **changes: Any) -> Circle:
+    """The node's settings, with `changes`, and a membership of itself and `peers`, as in a_membership."""
     settings = TransportSettings(
         cluster_id=ClusterId("shop"),
         node_id=NodeId(node),
         region=Region(REGION_OF.get(node, "eu")),
         listen="127.0.0.1:0",
-        peers=rows,
+        directory_id=directory_of(node),
         timers=QUICK,
     )
-    return replace(settings, **changes)
+    return Circle(replace(settings, **changes), a_membership({node: 1} | peers))
 
 
 class Links(AsyncExitStack):
     """Starts transports, and stops them all at the end of the test."""
 
-    async def start(self, settings: TransportSettings, sink: LinkSink) -> PeerTransport:
-        transport = PeerTransport(settings, sink, random.Random(7))
+    dice = random.Random(7)
+
+    async def start(self, circle: Circle, sink: LinkSink) -> PeerTransport:
+        transport = PeerTransport(circle.settings, sink, self.dice, circle.membership)
         self.push_async_callback(transport.stop, 0.5)
         await transport.start()
         return transport
@@ -83,14 +108,15 @@ class Links(AsyncExitStack):
     async def pair(self, **changes: Any) -> tuple[PeerTransport, RecordingSink, PeerTransport, RecordingSink]:
         """n1, which accepts, and n2, which dials; linked."""
         sink_1, sink_2 = RecordingSink(), RecordingSink()
-        one = await self.start(a_setting("n1", {"n2": 1}, **changes), sink_1)
-        two = await self.start(a_setting("n2", {"n1": one.bound_port}, **changes), sink_2)
+        one = await self.start(a_circle("n1", {"n2": 1}, **changes), sink_1)
+        two = await self.start(a_circle("n2", {"n1": one.bound_port}, **changes), sink_2)
         await until(lambda: is_linked(one, "n2") and is_linked(two, "n1"))
         return one, sink_1, two, sink_2
 
 
 def is_linked(transport: PeerTransport, peer: str) -> bool:
-    return transport.links()[NodeId(peer)].connected
+    status = transport.links().get(NodeId(peer))
+    return status is not None and status.connected
 
 
 def a_hello(**changes: Any) -> peer_pb2.LinkMessage:
@@ -102,6 +128,7 @@ def a_hello(**changes: Any) -> peer_pb2.LinkMessage:
         "protocol_version": 1,
         "protocol_version_min": 1,
         "region": "us",
+        "directory_id": directory_of("n2"),
     }
     return peer_pb2.LinkMessage(hello=peer_pb2.Hello(**(fields | changes)))
 
@@ -134,6 +161,6 @@ class HandDriven:
         assert answer is not grpc.aio.EOF, "expected a message, the stream ended"
         return peer_pb2.LinkMessage.FromString(answer)
 
-    async def shake_hands(self) -> None:
-        await self.say(a_hello())
+    async def shake_hands(self, **hello: Any) -> None:
+        await self.say(a_hello(**hello))
         assert (await self.hear()).WhichOneof("body") == "hello"

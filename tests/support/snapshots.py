@@ -12,11 +12,11 @@ from typing import Any
 import grpc
 
 from replicator.model.ids import NodeId
+from replicator.transport.circle import Circle
 from replicator.transport.peer_transport import PeerTransport
-from replicator.transport.settings import TransportSettings
 from replicator.transport.streams import FETCH_METHOD, SERVICE
 from replicator.v1 import peer_pb2
-from tests.support.links import Links, RecordingSink, a_hello, a_setting
+from tests.support.links import Links, RecordingSink, a_circle, a_hello
 
 MIB = 1 << 20
 ID = "7-00000000000000aa"
@@ -55,9 +55,10 @@ class Shelf:
         return self
 
 
-async def a_server(links: Links, shelf: Shelf, settings: TransportSettings | None = None) -> PeerTransport:
+async def a_server(links: Links, shelf: Shelf, circle: Circle | None = None) -> PeerTransport:
     """n1, whose snapshots are on `shelf`."""
-    transport = PeerTransport(settings or a_setting("n1", {"n2": 1}), RecordingSink(), random.Random(1))
+    circle = circle or a_circle("n1", {"n2": 1})
+    transport = PeerTransport(circle.settings, RecordingSink(), random.Random(1), circle.membership)
     transport.serve_snapshots(shelf)
     links.push_async_callback(transport.stop, 0.2)
     await transport.start()
@@ -66,7 +67,7 @@ async def a_server(links: Links, shelf: Shelf, settings: TransportSettings | Non
 
 async def a_client(links: Links, port: int, **changes: Any) -> PeerTransport:
     """n2, for which n1 listens on `port`."""
-    return await links.start(a_setting("n2", {"n1": port}, **changes), RecordingSink())
+    return await links.start(a_circle("n2", {"n1": port}, **changes), RecordingSink())
 
 
 async def fetch(client: PeerTransport, target: Path, size_bytes: int, timeout_s: float = 60.0) -> None:

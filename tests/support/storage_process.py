@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 from replicator.model.errors import StorageFailed
 from replicator.model.ids import ClusterId, NodeId
@@ -19,8 +20,9 @@ SIZE_MAX_BYTES = 1 << 30
 BIG_VALUE = b"x" * (256 << 10)
 
 
-def opened(directory: Path, size_max_bytes: int = SIZE_MAX_BYTES) -> Storage:
-    return Storage.open(directory, cluster_id=ClusterId("c"), node_id=NodeId("n"), size_max_bytes=size_max_bytes)
+def opened(directory: Path, size_max_bytes: int = SIZE_MAX_BYTES, **changes: Any) -> Storage:
+    fields: dict[str, Any] = {"cluster_id": ClusterId("c"), "node_id": NodeId("n"), "size_max_bytes": size_max_bytes}
+    return Storage.open(directory, **(fields | changes))
 
 
 def next_turn(storage: Storage, value: bytes = b"v") -> TurnWrite:

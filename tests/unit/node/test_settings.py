@@ -15,7 +15,7 @@ def a_config(path: str = "raft.profile", value: object = "wan") -> NodeConfig:
 
 
 def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
-    engine = settings.engine_settings(a_config())
+    engine = settings.engine_settings(a_config(), b"d" * 16)
 
     assert (engine.cluster_id, engine.node_id) == ("orders", "eu-1")
     assert engine.membership.index == 0
@@ -27,16 +27,28 @@ def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
     assert engine.proposals_queued_bytes_max == 64 << 20
 
 
-def test_the_transport_binds_what_listen_says_and_dials_what_members_say() -> None:
-    transport = settings.transport_settings(a_config("listen.peer", "127.0.0.1:9101"))
+def test_the_transport_binds_what_listen_says_and_knows_its_directory() -> None:
+    transport = settings.transport_settings(a_config("listen.peer", "127.0.0.1:9101"), b"0123456789abcdef")
 
     assert transport.listen == "127.0.0.1:9101"
-    assert [(peer.node_id, peer.region, peer.address) for peer in transport.peers] == [
-        ("us-1", "us", "127.0.0.1:7102"),
-        ("ap-1", "ap", "127.0.0.1:7103"),
-    ]
+    assert transport.directory_id == b"0123456789abcdef"
+    assert transport.contacts == ()
     assert transport.queue_bytes_max == 32 << 20
     assert transport.tls is None
+
+
+def test_the_group_begins_with_all_configured_members_as_voters() -> None:
+    membership = settings.first_membership(a_config())
+
+    assert membership.index == 0
+    assert [
+        (member.node_id, member.region, member.peer_address, member.api_address) for member in membership.members
+    ] == [
+        ("ap-1", "ap", "127.0.0.1:7103", "127.0.0.1:7003"),
+        ("eu-1", "eu", "127.0.0.1:7101", "127.0.0.1:7001"),
+        ("us-1", "us", "127.0.0.1:7102", "127.0.0.1:7002"),
+    ]
+    assert membership.voters == {"ap-1", "eu-1", "us-1"}
 
 
 def test_identity_lists_all_members_with_both_addresses() -> None:

@@ -13,6 +13,7 @@ from replicator.model.errors import StorageFailed
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import HardState, SnapshotManifest, TurnWrite
 from replicator.storage import SnapshotRefused, Storage, StorageWriter, directory, make_snapshot, snapshot_file
+from replicator.storage.snapshot_files import opened_file
 from tests.support.commands import a_turn, an_entry, put
 from tests.support.storage_process import BIG_VALUE, opened
 from tests.support.stores import a_past, follow, prepare
@@ -54,6 +55,38 @@ def test_the_newest_vote_survives_an_install(
     assert storage.hard_state() == HardState(Term(3), NodeId("other"), LogIndex(40))
     assert storage.state_hash() == (prepared[2], 40)
     assert not (tmp_path / "incoming" / "data.mdb").exists()
+
+
+def test_the_directory_keeps_its_own_id_over_an_install(
+    storage: Storage, prepared: tuple[Path, SnapshotManifest, str], tmp_path: Path
+) -> None:
+    """It tells the group that this is the directory which gave the votes, whoever the data came from."""
+    own = storage.directory_id
+    behind(storage)
+    storage.install(a_copy(prepared, tmp_path / "incoming"))
+    assert storage.directory_id == own
+    storage.close()
+    again = opened(tmp_path / "data")
+    assert again.directory_id == own
+    again.close()
+
+
+def test_a_foreign_directory_id_in_prepared_data_does_not_take_over(
+    storage: Storage, prepared: tuple[Path, SnapshotManifest, str], tmp_path: Path
+) -> None:
+    behind(storage)
+    incoming, own = a_copy(prepared, tmp_path / "incoming"), storage.directory_id
+    with opened_file(incoming / "data.mdb", (incoming / "data.mdb").stat().st_size) as env:
+        meta = env.open_db(b"meta")
+        with env.begin(write=True) as txn:
+            assert txn.get(b"directory_id", db=meta) is None, "a snapshot is of no directory"
+            txn.put(b"directory_id", b"of another node.", db=meta)
+    storage.install(incoming)
+    assert storage.directory_id == own
+    storage.close()
+    again = opened(tmp_path / "data")
+    assert again.directory_id == own
+    again.close()
 
 
 def test_a_conflicting_tail_is_gone_after_an_install(
@@ -200,6 +233,7 @@ def test_killed_at_any_step_an_install_leaves_the_old_data_or_the_new(
         data, incoming = tmp_path / f"data-{step}", a_copy(prepared, tmp_path / f"incoming-{step}")
         storage = opened(data)
         behind(storage)
+        own = storage.directory_id
         storage.close()
         command = [sys.executable, "-m", "tests.support.install_process", str(data), str(incoming), str(step)]
         code = subprocess.run(command, check=False, timeout=60).returncode
@@ -207,6 +241,7 @@ def test_killed_at_any_step_an_install_leaves_the_old_data_or_the_new(
         outcomes.append(again.position.applied_index)
         hard_state = again.hard_state()
         assert (hard_state.term, hard_state.voted_for) == (5, "voted")
+        assert again.directory_id == own
         if outcomes[-1] == 5:
             again.install(incoming)
         assert again.state_hash() == (prepared[2], 40)

@@ -13,6 +13,7 @@ import pytest
 
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
+from replicator.model.members import DIRECTORY_ID_BYTES
 from replicator.storage import Storage
 from tests.support.storage_process import SIZE_MAX_BYTES, next_turn, opened
 
@@ -60,6 +61,40 @@ def test_reopening_gives_what_was_committed(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_directory_keeps_the_id_that_it_got_when_it_was_new(tmp_path: Path) -> None:
+    """Wiped and begun anew under the same name, it is another one: the votes it gave are forgotten, and that shows."""
+    storage = opened(tmp_path / "data")
+    first = storage.directory_id
+    storage.close()
+    again = opened(tmp_path / "data")
+    assert again.directory_id == first
+    again.close()
+
+    shutil.rmtree(tmp_path / "data")
+    wiped = opened(tmp_path / "data")
+    assert len(first) == len(wiped.directory_id) == DIRECTORY_ID_BYTES
+    assert wiped.directory_id != first
+    wiped.close()
+
+
+def test_a_directory_without_an_id_gets_one_at_open(data: Path) -> None:
+    """Those of older releases have none."""
+    rewrite_meta(data, b"directory_id", None)
+    storage = opened(data, new_directory_id=lambda: b"0123456789abcdef")
+    assert storage.directory_id == b"0123456789abcdef"
+    storage.close()
+    again = opened(data)
+    assert again.directory_id == b"0123456789abcdef"
+    again.close()
+
+
+def test_an_id_of_another_length_is_damage(data: Path, tmp_path: Path) -> None:
+    rewrite_meta(data, b"directory_id", b"short")
+    assert "a directory_id of 5 bytes" in refusal(data)
+    with pytest.raises(DataDirectoryError, match="a directory_id of 3 bytes"):
+        opened(tmp_path / "new", new_directory_id=lambda: b"abc")
+
+
 def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path) -> None:
     holder = [sys.executable, "-m", "tests.support.storage_process", "hold", str(tmp_path / "data")]
     with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
@@ -86,11 +121,14 @@ def test_a_foreign_cluster_or_node_is_refused_with_both_names(data: Path) -> Non
     opened(data).close()
 
 
-def rewrite_meta(data: Path, name: bytes, value: bytes) -> None:
+def rewrite_meta(data: Path, name: bytes, value: bytes | None) -> None:
+    """value: None takes it out."""
     with lmdb.open(str(data), max_dbs=16, map_size=SIZE_MAX_BYTES) as env:
         meta = env.open_db(b"meta")
         with env.begin(write=True) as txn:
-            txn.put(name, value, db=meta)
+            txn.delete(name, db=meta)
+            if value is not None:
+                txn.put(name, value, db=meta)
 
 
 def test_a_newer_format_is_refused_with_both_numbers(data: Path) -> None:

@@ -1,26 +1,30 @@
 """Verdicts on a Hello."""
 
+from dataclasses import replace
+
 import pytest
 
-from replicator.model.ids import NodeId
+from replicator.model.ids import LogIndex, NodeId, Region
+from replicator.model.members import Membership
+from replicator.transport.circle import Circle
 from replicator.transport.handshake import (
     Refused,
     hello_to,
     judge_acceptor,
-    judge_dialler,
-    judge_fetcher,
+    judge_caller,
     judge_identity,
     region_contradiction,
 )
+from replicator.transport.settings import PeerAddress
 from replicator.v1 import peer_pb2
-from tests.support.links import a_hello, a_setting
+from tests.support.links import a_circle, a_hello, a_membership, directory_of
 
-N1 = a_setting("n1", {"n2": 1, "n3": 1})
-N2 = a_setting("n2", {"n1": 1, "n3": 1})
+N1 = a_circle("n1", {"n2": 1, "n3": 1})
+N2 = a_circle("n2", {"n1": 1, "n3": 1})
 
 
 def test_two_nodes_of_one_cluster_accept_each_other() -> None:
-    assert judge_dialler(N1, hello_to(N2, NodeId("n1")).hello) is None
+    assert judge_caller(N1, hello_to(N2, NodeId("n1")).hello) is None
     assert judge_acceptor(N2, hello_to(N1, NodeId("n2")).hello, NodeId("n1")) is None
 
 
@@ -29,15 +33,15 @@ def test_two_nodes_of_one_cluster_accept_each_other() -> None:
     [
         ({"cluster_id": "warehouse"}, "CLUSTER_MISMATCH", ["'warehouse'", "'shop'", "cluster.id"]),
         ({"cluster_id": ""}, "CLUSTER_MISMATCH", ["''", "'shop'"]),
-        ({"node_id": "n9"}, "UNKNOWN_NODE", ["'n9'", "'n1'", "'n2', 'n3'", "cluster.members"]),
-        ({"peer_id": "n3"}, "WRONG_NODE", ["'n3'", "'n1'", "cluster.members"]),
+        ({"node_id": "n9"}, "NOT_A_MEMBER", ["'n9'", "'n1'", "'n2', 'n3'", "cluster.members"]),
+        ({"peer_id": "n3"}, "WRONG_NODE", ["'n3'", "'n1'", "peer address"]),
         ({"node_id": "n1"}, "DUPLICATE", ["'n1'", "node.id"]),
         ({"protocol_version": 9, "protocol_version_min": 2}, "PROTOCOL_VERSION", ["2 to 9", "1 to 1", "upgrade"]),
         ({"protocol_version": 0, "protocol_version_min": 0}, "PROTOCOL_VERSION", ["0 to 0", "1 to 1", "upgrade"]),
     ],
 )
 def test_a_refusal_names_both_values_and_the_remedy(changes: dict[str, object], reason: str, named: list[str]) -> None:
-    verdict = judge_dialler(N1, a_hello(**changes).hello)
+    verdict = judge_caller(N1, a_hello(**changes).hello)
 
     assert verdict is not None
     assert verdict.reason == reason
@@ -45,19 +49,12 @@ def test_a_refusal_names_both_values_and_the_remedy(changes: dict[str, object], 
 
 
 def test_a_newer_node_that_still_speaks_our_version_is_accepted() -> None:
-    assert judge_dialler(N1, a_hello(protocol_version=7, protocol_version_min=1).hello) is None
+    assert judge_caller(N1, a_hello(protocol_version=7, protocol_version_min=1).hello) is None
 
 
 def test_the_dialler_refuses_an_answer_from_another_node() -> None:
     answer = a_hello(node_id="n3", peer_id="n2").hello
     verdict = judge_acceptor(N2, answer, NodeId("n1"))
-    assert verdict is not None
-    assert verdict.reason == "WRONG_NODE"
-
-
-def test_a_lesser_id_that_dials_is_refused() -> None:
-    """The greater id dials; otherwise a pair could hold two streams."""
-    verdict = judge_dialler(N2, a_hello(node_id="n1", peer_id="n2").hello)
     assert verdict is not None
     assert verdict.reason == "WRONG_NODE"
 
@@ -74,7 +71,7 @@ def test_a_certificate_must_name_the_node_exactly() -> None:
 
 def test_a_contradicting_region_is_told_but_not_refused() -> None:
     hello = a_hello(region="mars").hello
-    assert judge_dialler(N1, hello) is None
+    assert judge_caller(N1, hello) is None
     line = region_contradiction(N1, hello)
     assert line is not None
     assert "'mars'" in line
@@ -83,7 +80,7 @@ def test_a_contradicting_region_is_told_but_not_refused() -> None:
 
 
 def test_text_from_the_wire_can_neither_forge_nor_flood_log_lines() -> None:
-    verdict = judge_dialler(N1, a_hello(cluster_id="x\nERROR forged " + "y" * 100_000).hello)
+    verdict = judge_caller(N1, a_hello(cluster_id="x\nERROR forged " + "y" * 100_000).hello)
     assert verdict is not None
     assert "\n" not in verdict.message
     assert len(verdict.message) < 500
@@ -95,23 +92,72 @@ def test_text_from_the_wire_can_neither_forge_nor_flood_log_lines() -> None:
     assert len(echoed.message) <= 400
 
 
-def test_any_peer_may_fetch_whichever_of_the_two_dials() -> None:
-    assert judge_fetcher(N1, a_hello().hello) is None
-    assert judge_fetcher(N2, a_hello(node_id="n1", peer_id="n2", region="eu").hello) is None
-    assert judge_dialler(N2, a_hello(node_id="n1", peer_id="n2", region="eu").hello) is not None
+def test_either_id_of_a_pair_may_dial() -> None:
+    """The roster decides which stream stays, see test_roster."""
+    assert judge_caller(N1, a_hello().hello) is None
+    assert judge_caller(N2, hello_to(N1, NodeId("n2")).hello) is None
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"cluster_id": "warehouse"}, "CLUSTER_MISMATCH"),
-        ({"node_id": "n7"}, "UNKNOWN_NODE"),
-        ({"node_id": "n1"}, "DUPLICATE"),
-        ({"peer_id": "n3"}, "WRONG_NODE"),
-        ({"protocol_version": 0, "protocol_version_min": 0}, "PROTOCOL_VERSION"),
-    ],
-)
-def test_a_stranger_may_not_fetch(changes: dict[str, object], reason: str) -> None:
-    verdict = judge_fetcher(N1, a_hello(**changes).hello)
+@pytest.mark.parametrize("directory_id", [b"", b"short", b"x" * 17])
+def test_a_hello_says_which_data_directory_it_comes_from(directory_id: bytes) -> None:
+    verdict = judge_caller(N1, a_hello(directory_id=directory_id).hello)
     assert verdict is not None
-    assert verdict.reason == reason
+    assert (verdict.reason, f"{len(directory_id)} bytes, must be 16" in verdict.message) == ("PROTOCOL_VERSION", True)
+
+
+def at_17(**directories: bytes) -> Circle:
+    """n1, whose group of n1 and n2 is as of entry 17."""
+    return Circle(N1.settings, a_membership({"n1": 1, "n2": 1}, index=17, directories=directories))
+
+
+def test_a_node_that_is_no_member_is_told_to_join_or_to_stop() -> None:
+    verdict = judge_caller(at_17(), a_hello(node_id="n9", membership_index=17).hello)
+    assert verdict == Refused(
+        "NOT_A_MEMBER",
+        "node 'n9' is not a member of cluster 'shop' as of membership 17: start it with `replicator serve --join`, "
+        "or, if it was removed, stop it",
+    )
+
+
+def test_a_node_that_lost_its_disk_is_told_to_be_replaced() -> None:
+    longest = "n" * 63
+    ours = a_membership({"n1": 1, longest: 1}, index=17, directories={longest: directory_of("n2")})
+    wiped = a_hello(node_id=longest, directory_id=b"0123456789abcdef", membership_index=17).hello
+    verdict = judge_caller(Circle(N1.settings, ours), wiped)
+    assert verdict is not None
+    assert verdict.reason == "OTHER_DIRECTORY"
+    for part in ("lost its disk", "the votes", "docs/operating.md", f"`replicator serve --join --replace {longest}`"):
+        assert part in verdict.message
+    assert Refused.from_message(verdict.to_message().refusal) == verdict, "the other side can log all of it"
+
+
+def test_both_sides_refuse_a_directory_that_is_not_the_known_one() -> None:
+    circle = at_17(n2=directory_of("n2"))
+    other = a_hello(directory_id=b"0123456789abcdef").hello
+    assert judge_caller(circle, a_hello().hello) is None
+    assert judge_acceptor(circle, a_hello().hello, NodeId("n2")) is None
+    for verdict in (judge_caller(circle, other), judge_acceptor(circle, other, NodeId("n2"))):
+        assert verdict is not None
+        assert verdict.reason == "OTHER_DIRECTORY"
+
+
+def test_a_stranger_with_a_newer_membership_is_let_in_if_it_has_a_name() -> None:
+    """This node may be the one that lags; but nothing that no membership could hold is remembered."""
+    assert judge_caller(at_17(), a_hello(node_id="n9", membership_index=18).hello) is None
+    for name in ("", "N9", "n" * 64, "n9\n"):
+        verdict = judge_caller(at_17(), a_hello(node_id=name, membership_index=18).hello)
+        assert verdict is not None
+        assert verdict.reason == "NOT_A_MEMBER"
+
+
+def test_a_node_without_a_membership_takes_its_contacts_at_their_word() -> None:
+    contact = PeerAddress(NodeId("n2"), Region("us"), "127.0.0.1:1")
+    joining = Circle(replace(N1.settings, contacts=(contact,)), Membership(LogIndex(0), ()))
+    assert judge_caller(joining, a_hello().hello) is None
+    assert judge_caller(joining, a_hello(node_id="n3", membership_index=5).hello) is None
+    assert judge_caller(joining, a_hello(node_id="n3").hello) is not None
+
+    joined = Circle(joining.settings, a_membership({"n1": 1, "n3": 1}, index=5))
+    verdict = judge_caller(joined, a_hello(membership_index=5).hello)
+    assert verdict is not None, "a contact that was removed since is none any more"
+    assert verdict.reason == "NOT_A_MEMBER"

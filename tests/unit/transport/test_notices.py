@@ -24,6 +24,14 @@ def test_a_text_is_loud_when_new_and_quiet_when_repeated(caplog: pytest.LogCaptu
     ]
 
 
+def test_another_line_about_the_same_matter_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    notices = Notices(LOG)
+    notices.say("n1", "refused by address=a", matter="refused")
+    notices.say("n1", "refused by address=b", matter="refused")
+    notices.say("n1", "refused by address=b", matter="refused anew")
+    assert [record.message for record in caplog.records] == ["refused by address=a", "refused by address=b"]
+
+
 def test_peers_do_not_silence_each_other(caplog: pytest.LogCaptureFixture) -> None:
     notices = Notices(LOG)
     notices.say("n1", "down")

@@ -1,0 +1,56 @@
+"""Whom a node knows now: the members of its group, and the contacts it was given. A value, replaced as a whole."""
+
+from dataclasses import dataclass
+
+from replicator.core.admission import Admission, refusal_of
+from replicator.model.ids import LogIndex, NodeId, is_valid_name
+from replicator.model.members import Membership
+from replicator.transport.settings import PeerAddress, TransportSettings
+from replicator.v1 import peer_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What a peer said of itself in its Hello."""
+
+    peer: NodeId
+    directory_id: bytes
+    membership_index: LogIndex
+
+    @classmethod
+    def of(cls, hello: peer_pb2.Hello) -> "Introduction":
+        return cls(NodeId(hello.node_id), hello.directory_id, LogIndex(hello.membership_index))
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """The node as its settings say, and the membership that it has applied. Who is not in here is a stranger."""
+
+    settings: TransportSettings
+    membership: Membership
+
+    def others(self) -> tuple[PeerAddress, ...]:
+        """All nodes to dial: the members, and the contacts that are none, without the node itself."""
+        own_id = self.settings.node_id
+        members = tuple(
+            PeerAddress(member.node_id, member.region, member.peer_address)
+            for member in self.membership.members
+            if member.node_id != own_id
+        )
+        return (*members, *(contact for contact in self.settings.contacts if not self.is_member(contact.node_id)))
+
+    def address_of(self, node_id: NodeId) -> PeerAddress | None:
+        """Where it is dialled; None for strangers, and for the node itself."""
+        return next((peer for peer in self.others() if peer.node_id == node_id), None)
+
+    def is_member(self, node_id: str) -> bool:
+        """By the membership."""
+        return self.membership.get(node_id) is not None
+
+    def refusal_of(self, said: Introduction) -> Admission | None:
+        """None if the node may be linked. A node that has no membership yet takes its contacts at their word."""
+        if not is_valid_name(said.peer):  # no membership could ever name it
+            return Admission.NOT_A_MEMBER
+        if not self.membership.members and self.address_of(said.peer) is not None:
+            return None
+        return refusal_of(self.membership, said.peer, said.directory_id, said.membership_index)

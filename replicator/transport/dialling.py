@@ -1,0 +1,56 @@
+"""Whom to dial as the circle changes: one dialler an address, begun, replaced and ended here."""
+
+import asyncio
+import random
+
+import grpc
+
+from replicator.model.ids import NodeId
+from replicator.transport.dialler import Dialler
+from replicator.transport.roster import Roster
+from replicator.transport.settings import PeerAddress
+
+
+class Dialling:
+    """Keeps dialling everyone in the roster's circle, from `begin` to `cancel`."""
+
+    def __init__(self, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random) -> None:
+        self._roster = roster
+        self._credentials = credentials
+        self._dice = dice
+        self._diallers: dict[NodeId, Dialler] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # also of diallers that end, but have not ended yet
+        roster.on_vacant = self._vacant
+
+    def follow(self) -> None:
+        """What the circle says now: begins, ends, moves; and asks those again that refused us under another one."""
+        wanted = {peer.node_id: peer for peer in self._roster.circle.others()}
+        for node_id in self._diallers.keys() - wanted.keys():
+            self._diallers.pop(node_id).end()
+        for node_id, peer in wanted.items():
+            dialler = self._diallers.get(node_id)
+            if dialler is None:
+                self._begin(peer)
+            elif dialler.address != peer.address:
+                dialler.end()
+                self._begin(peer)
+            else:
+                dialler.encourage()
+
+    def cancel(self) -> set[asyncio.Task[None]]:
+        """Ends all; returns the tasks that are ending."""
+        for task in self._tasks:
+            task.cancel()
+        return set(self._tasks)
+
+    def _begin(self, peer: PeerAddress) -> None:
+        dialler = Dialler(peer, self._roster, self._credentials, self._dice)
+        self._diallers[peer.node_id] = dialler
+        task = dialler.start()
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _vacant(self, peer: NodeId) -> None:
+        dialler = self._diallers.get(peer)
+        if dialler is not None:
+            dialler.vacant()

@@ -1,0 +1,52 @@
+"""Who may be linked, as each end judges by its own membership."""
+
+import pytest
+
+from replicator.core.admission import Admission, refusal_of
+from replicator.model.ids import LogIndex, NodeId, Region
+from replicator.model.members import Member, Membership
+
+HERS, OTHER = b"0123456789abcdef", b"fedcba9876543210"
+OURS = LogIndex(17)
+
+
+def a_member(node_id: str, directory_id: bytes = b"") -> Member:
+    return Member(NodeId(node_id), Region("eu"), "127.0.0.1:1", "127.0.0.1:2", directory_id=directory_id)
+
+
+MEMBERSHIP = Membership(OURS, (a_member("a", HERS), a_member("b")))
+
+
+def verdict(node_id: str, directory_id: bytes, index: int) -> Admission | None:
+    return refusal_of(MEMBERSHIP, NodeId(node_id), directory_id, LogIndex(index))
+
+
+@pytest.mark.parametrize("index", [0, 16, 17, 18])
+def test_a_member_with_the_known_directory_is_linked_whatever_it_has_applied(index: int) -> None:
+    assert verdict("a", HERS, index) is None
+
+
+@pytest.mark.parametrize("directory_id", [HERS, OTHER])
+def test_a_member_that_nobody_has_heard_from_may_come_with_any_directory(directory_id: bytes) -> None:
+    assert verdict("b", directory_id, 0) is None
+
+
+@pytest.mark.parametrize(("index", "expected"), [(0, "OTHER_DIRECTORY"), (17, "OTHER_DIRECTORY"), (18, None)])
+def test_a_member_with_another_directory_needs_a_newer_membership_that_may_know_it(
+    index: int, expected: str | None
+) -> None:
+    """Else it has lost its disk, and with it the votes that it gave."""
+    assert verdict("a", OTHER, index) == expected
+
+
+@pytest.mark.parametrize(("index", "expected"), [(0, "NOT_A_MEMBER"), (17, "NOT_A_MEMBER"), (18, None)])
+def test_a_stranger_needs_a_newer_membership_since_we_may_be_the_one_that_lags(
+    index: int, expected: str | None
+) -> None:
+    assert verdict("c", HERS, index) == expected
+
+
+def test_who_knows_nobody_yet_refuses_those_who_know_no_more() -> None:
+    nobody = Membership(LogIndex(0), ())
+    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(0)) is Admission.NOT_A_MEMBER
+    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(1)) is None

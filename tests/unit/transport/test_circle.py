@@ -1,0 +1,31 @@
+"""Whom a node knows: members by their newest address, contacts that no membership names, never itself."""
+
+from replicator.model.ids import LogIndex, NodeId, Region
+from replicator.model.members import Membership
+from replicator.transport.circle import Circle
+from replicator.transport.settings import PeerAddress
+from tests.support.links import a_circle, a_membership
+
+CONTACTS = tuple(PeerAddress(NodeId(name), Region("eu"), "127.0.0.1:99") for name in ("n1", "n2", "n8"))
+
+
+def addresses(circle: Circle) -> dict[str, str]:
+    return {peer.node_id: peer.address for peer in circle.others()}
+
+
+def test_members_are_dialled_where_the_membership_says_and_contacts_where_they_say() -> None:
+    circle = a_circle("n1", {"n2": 2, "n3": 3}, contacts=CONTACTS)
+    assert addresses(circle) == {"n2": "127.0.0.1:2", "n3": "127.0.0.1:3", "n8": "127.0.0.1:99"}
+    assert circle.address_of(NodeId("n1")) is None, "a node does not dial itself"
+    assert circle.address_of(NodeId("n9")) is None
+
+
+def test_a_node_that_joins_knows_its_contacts_only() -> None:
+    circle = Circle(a_circle("n1", {}, contacts=CONTACTS).settings, Membership(LogIndex(0), ()))
+    assert addresses(circle) == {"n2": "127.0.0.1:99", "n8": "127.0.0.1:99"}
+    assert not circle.is_member("n2")
+
+
+def test_a_node_that_was_removed_still_knows_the_others() -> None:
+    circle = Circle(a_circle("n1", {}).settings, a_membership({"n2": 2}, index=9))
+    assert addresses(circle) == {"n2": "127.0.0.1:2"}

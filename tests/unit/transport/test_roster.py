@@ -1,0 +1,141 @@
+"""Who sits where: one link a pair whoever dials, strangers within bounds, nobody who is no longer to be linked."""
+
+import asyncio
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from replicator.model.ids import LogIndex, NodeId
+from replicator.transport.circle import Circle, Introduction
+from replicator.transport.link import Link
+from replicator.transport.roster import STRANGERS_MAX, Objection, Roster
+from tests.support.links import RecordingSink, a_circle, a_membership, directory_of
+
+N1, N2 = NodeId("n1"), NodeId("n2")
+
+
+class Quiet:
+    """An open stream on which nothing is ever said."""
+
+    def __init__(self, *, is_dialled: bool) -> None:
+        self.is_dialled = is_dialled
+
+    async def read(self) -> bytes | None:
+        await asyncio.Event().wait()
+        return None
+
+    async def write(self, message: bytes) -> None:
+        await asyncio.Event().wait()
+
+    async def end(self) -> None:
+        return
+
+
+def said_by(node: str, index: int = 0) -> Introduction:
+    return Introduction(NodeId(node), directory_of(node), LogIndex(index))
+
+
+def arrives(roster: Roster, peer: str, *, dialled: bool) -> Link | None:
+    """A stream whose handshake is in order; the link over it, unless the roster objects."""
+    said = said_by(peer)
+    if roster.objection_to(said, dialled=dialled) is not None:
+        return None
+    return roster.install(said, Quiet(is_dialled=dialled))
+
+
+ORDERS = tuple(itertools.permutations(("n1", "n2")))
+
+
+@pytest.mark.parametrize("at_lesser", ORDERS)
+@pytest.mark.parametrize("at_greater", ORDERS)
+async def test_in_whatever_order_crossing_streams_arrive_both_ends_keep_that_of_the_greater_id(
+    at_lesser: tuple[str, str], at_greater: tuple[str, str]
+) -> None:
+    """Each end sees a stream that n1 dialled and one that n2 dialled, and keeps the same one: nothing flaps."""
+    for own, peer, order in (("n1", "n2", at_lesser), ("n2", "n1", at_greater)):
+        sink = RecordingSink()
+        roster = Roster(a_circle(own, {peer: 1}), sink)
+        for dialler in order:
+            arrives(roster, peer, dialled=dialler == own)
+        kept = roster.current(NodeId(peer))
+        assert kept is not None
+        assert kept.is_dialled == (own == "n2")
+        assert arrives(roster, peer, dialled=own == "n1") is None, "and goes on keeping it"
+
+
+@pytest.mark.parametrize(("own", "peer"), [("n1", "n2"), ("n2", "n1")])
+@pytest.mark.parametrize("dialled", [True, False])
+async def test_of_two_streams_from_one_side_the_newer_stays(own: str, peer: str, dialled: bool) -> None:
+    """It dials anew only if it has lost the older one."""
+    sink = RecordingSink()
+    roster = Roster(a_circle(own, {peer: 1}), sink)
+    first, second = arrives(roster, peer, dialled=dialled), arrives(roster, peer, dialled=dialled)
+    assert first is not None
+    assert not first.live
+    assert roster.current(NodeId(peer)) is second
+    assert sink.calls == [("up", peer, 1), ("down", peer, 1), ("up", peer, 2)]
+
+
+async def test_strangers_are_limited_in_number_and_members_are_not() -> None:
+    roster = Roster(a_circle("n1", {"n2": 1}), RecordingSink())
+    strangers = [f"s{number}" for number in range(STRANGERS_MAX + 1)]
+    for name in strangers[:-1]:
+        roster.install(said_by(name, index=1), Quiet(is_dialled=False))
+    late = said_by(strangers[-1], index=1)
+    assert roster.objection_to(late, dialled=False) is Objection.FULL
+    assert roster.objection_to(said_by(strangers[0], index=1), dialled=False) is None, (
+        "its newer stream takes its place"
+    )
+    assert roster.objection_to(said_by("n2"), dialled=False) is None
+
+    link = roster.current(NodeId(strangers[0]))
+    assert link is not None
+    roster.retire(link, "gone")
+    assert strangers[0] not in roster.status(), "a stranger that has left is forgotten"
+    assert roster.objection_to(late, dialled=False) is None
+
+
+async def test_a_new_membership_keeps_the_links_that_it_would_let_in_and_no_others() -> None:
+    sink = RecordingSink()
+    roster = Roster(a_circle("n1", {"n2": 1, "n3": 1}), sink)
+    vacant: list[str] = []
+    roster.on_vacant = vacant.append
+    for said in (said_by("n2"), said_by("n3"), said_by("n4", index=7), said_by("n5", index=9)):
+        roster.install(said, Quiet(is_dialled=False))
+
+    wiped = {"n2": directory_of("n2"), "n3": b"0123456789abcdef"}
+    roster.follow(Circle(roster.circle.settings, a_membership({"n1": 1, "n2": 1, "n3": 1}, index=8, directories=wiped)))
+
+    assert set(sink.up) == {"n2", "n5"}, "n3 has another directory, n4 knew nothing newer, n5 does"
+    assert vacant == ["n3", "n4"]
+    assert list(roster.status()) == ["n2", "n3", "n5"]
+
+
+async def test_a_handshake_that_a_new_membership_has_overtaken_makes_no_link() -> None:
+    roster = Roster(a_circle("n1", {"n2": 1}), RecordingSink())
+    assert roster.objection_to(said_by("n2"), dialled=False) is None
+    roster.follow(Circle(roster.circle.settings, a_membership({"n1": 1}, index=3)))
+    assert roster.objection_to(said_by("n2"), dialled=False) is Objection.LAPSED
+
+
+async def test_a_sink_that_refuses_a_link_leaves_the_seat_vacant() -> None:
+    class Refusing(RecordingSink):
+        def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:
+            raise RuntimeError("a bug")
+
+    roster = Roster(a_circle("n1", {"n2": 1}), Refusing())
+    vacant: list[str] = []
+    roster.on_vacant = vacant.append
+    for name in ("n2", "s1"):
+        with pytest.raises(RuntimeError, match="a bug"):
+            roster.install(said_by(name, index=1), Quiet(is_dialled=False))
+    assert vacant == ["n2", "s1"]
+    assert list(roster.status()) == ["n2"]
+
+
+async def test_the_sink_is_told_which_directory_the_peer_came_with() -> None:
+    sink = RecordingSink()
+    roster = Roster(a_circle("n1", {"n2": 1}), sink)
+    roster.install(replace(said_by("n2"), directory_id=b"0123456789abcdef"), Quiet(is_dialled=False))
+    assert sink.directories == {"n2": b"0123456789abcdef"}
