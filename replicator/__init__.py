@@ -7,6 +7,7 @@ imported when it is first asked for: it brings gRPC, which the offline tools and
 from typing import TYPE_CHECKING, Any
 
 from replicator.model.errors import (
+    ChangeInProgress,
     DeadlineExceeded,
     Forbidden,
     Internal,
@@ -30,6 +31,7 @@ from replicator.model.values import (
     DeleteResult,
     GetResult,
     KeyValue,
+    MembershipResult,
     MemberStatus,
     NodeStatus,
     PutResult,
@@ -48,6 +50,7 @@ __all__ = [
     "CAUSAL",
     "LINEARIZABLE",
     "LOCAL",
+    "ChangeInProgress",
     "Client",
     "ClientTls",
     "CompareAndSetResult",
@@ -61,6 +64,7 @@ __all__ = [
     "InvalidToken",
     "KeyValue",
     "MemberStatus",
+    "MembershipResult",
     "NoLeader",
     "NodeStatus",
     "NotLeader",

@@ -14,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from replicator.model.errors import (
     ERROR_OF_REASON,
+    ChangeInProgress,
     DeadlineExceeded,
     Forbidden,
     Internal,
@@ -41,6 +42,7 @@ STATUS_OF: Final[Mapping[type[ReplicatorError], grpc.StatusCode]] = {
     NotLeader: grpc.StatusCode.UNAVAILABLE,
     ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     ReplicaBehind: grpc.StatusCode.UNAVAILABLE,
+    ChangeInProgress: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StorageFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -5,7 +5,7 @@
     |- InvalidToken           not a token of this cluster
     |  |- TokenAhead          names a point that the log has not reached
     |- Unavailable            nothing happened; try again, perhaps elsewhere
-    |  |- NoLeader  NotLeader  ShuttingDown  Overloaded  StorageFull  ReplicaBehind
+    |  |- NoLeader  NotLeader  ShuttingDown  Overloaded  StorageFull  ReplicaBehind  ChangeInProgress
     |- DeadlineExceeded       nothing happened, time is over
     |- SessionExpired         the cluster no longer remembers this client's write ids
     |- Forbidden              the other side refused who we are
@@ -104,6 +104,12 @@ class ReplicaBehind(Unavailable):
     reason = "REPLICA_BEHIND"
 
 
+class ChangeInProgress(Unavailable):
+    """Another change of membership or leadership is under way; one goes on at a time."""
+
+    reason = "CHANGE_IN_PROGRESS"
+
+
 class DeadlineExceeded(ReplicatorError):
     """The time given was over before anything was proposed, or the call was a read."""
 
@@ -139,7 +145,7 @@ class Internal(ReplicatorError):
 
 _TRAVELLING: Final = (
     InvalidArgument, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown, Overloaded, StorageFull,
-    ReplicaBehind, DeadlineExceeded, SessionExpired, Forbidden, OutcomeUnknown, Internal,
+    ReplicaBehind, ChangeInProgress, DeadlineExceeded, SessionExpired, Forbidden, OutcomeUnknown, Internal,
 )  # fmt: skip
 ERROR_OF_REASON: Final[Mapping[str, type[ReplicatorError]]] = {error.reason: error for error in _TRAVELLING}
 assert len(ERROR_OF_REASON) == len(_TRAVELLING), "reasons are unique"

@@ -7,7 +7,7 @@ from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId, NodeId, Region
-from replicator.service.status import MemberAddress, NodeIdentity
+from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
 from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
 
@@ -20,16 +20,12 @@ def release() -> str:
 
 
 def identity(config: NodeConfig) -> NodeIdentity:
-    """Who the node is, and who the others are."""
+    """Who the node is."""
     return NodeIdentity(
         cluster_id=ClusterId(config.cluster.id),
         node_id=NodeId(config.node.id),
         region=Region(config.node.region),
         version=release(),
-        members=tuple(
-            MemberAddress(NodeId(member.id), Region(member.region), member.api, member.peer)
-            for member in config.cluster.members
-        ),
     )
 
 

@@ -20,6 +20,7 @@ from replicator.model import errors
         (errors.Overloaded, 3, 3),
         (errors.StorageFull, 3, 3),
         (errors.ReplicaBehind, 3, 3),
+        (errors.ChangeInProgress, 3, 3),
         (errors.DeadlineExceeded, 3, 3),
         (errors.SessionExpired, 1, 4),
         (errors.OutcomeUnknown, 3, 4),

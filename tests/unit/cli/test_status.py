@@ -11,7 +11,8 @@ def a_node(node_id: str, *, term: int = 1, leader_id: str = "", commit: int = 10
         cluster_id="c", node_id=node_id, region="eu", version="0", role="follower", term=term, leader_id=leader_id,
         commit_index=commit, applied_index=applied, last_index=commit, revision=0, live_keys=0, data_bytes=0,
         staleness_ms=None, rolling_hash="", state_hash="", state_hash_index=0, read_only_reason="", members=(),
-        token="", uptime_s=0.0,
+        token="", uptime_s=0.0, membership_index=0, heartbeat_ms=50, election_timeout_min_ms=300,
+        election_timeout_max_ms=600,
     )  # fmt: skip
 
 
