@@ -9,11 +9,17 @@ from pathlib import Path
 
 from replicator.api.server import ApiServer, ApiSettings, Services
 from replicator.config.schema import NodeConfig
+from replicator.config.timing import resolve_timing
 from replicator.engine.driver import RaftEngine
 from replicator.model.errors import DataDirectoryError, StartupError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
 from replicator.node.clock import SystemClock
+from replicator.node.fixed_group import FixedGroup
+from replicator.node.join_plan import initial_membership
+from replicator.service.leadership import LeadershipService
+from replicator.service.members import MemberService
+from replicator.service.ports import GroupPort
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import StatusService
@@ -27,9 +33,11 @@ from replicator.transport.peer_transport import PeerTransport
 class Rooms:
     """One node, built and not yet started."""
 
+    directory_id: bytes
     storage: Storage
     writer: StorageWriter
     engine: RaftEngine
+    group: GroupPort
     transport: PeerTransport
     api: ApiServer
 
@@ -60,21 +68,29 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     transport = PeerTransport(settings.transport_settings(config), engine, dice)
     engine.connect(transport)
     transport.serve_snapshots(engine)
+    # The engine itself, once it can change its members.
+    group = FixedGroup(engine, initial_membership(config, joining=False))
     services = Services(
         write=WriteService(engine, cluster_id),
         read=ReadService(engine, storage, cluster_id),
         scan=ScanService(engine, storage, cluster_id),
-        status=StatusService(engine, storage, settings.identity(config)),
+        status=StatusService(
+            engine, group, storage, settings.identity(config), timing=lambda: resolve_timing(config.raft)
+        ),
+        members=MemberService(engine, group, NodeId(config.node.id), dice),
+        leadership=LeadershipService(group, dice),
     )
     api = ApiServer(ApiSettings.from_config(config), services, telemetry)
-    return Rooms(storage, writer, engine, transport, api)
+    # The storage's own, once it has one; without it, the group knows a member by its name only.
+    directory_id = b""
+    return Rooms(directory_id, storage, writer, engine, group, transport, api)
 
 
-def look_at(rooms: Rooms, config: NodeConfig) -> Vitals:
+def look_at(rooms: Rooms) -> Vitals:
     """A snapshot for the gauges."""
     status = rooms.engine.status()
     position = rooms.storage.position
-    region_of = {member.id: member.region for member in config.cluster.members}
+    region_of = {member.node_id: member.region for member in rooms.group.membership().members}
     return Vitals(
         role=status.role,
         term=status.term,
@@ -89,6 +105,8 @@ def look_at(rooms: Rooms, config: NodeConfig) -> Vitals:
         staleness_ms=rooms.engine.staleness_ms(),
         read_only=bool(status.read_only_reason),
         peers=tuple(
-            PeerVitals(peer.node_id, region_of[peer.node_id], peer.connected, peer.lag_entries) for peer in status.peers
+            PeerVitals(peer.node_id, region_of[peer.node_id], peer.connected, peer.lag_entries)
+            for peer in status.peers
+            if peer.node_id in region_of
         ),
     )
