@@ -28,7 +28,7 @@ ASK_TIMEOUT_S: Final = 10.0  # of one call, attempts at all contacts included
 AGAIN_S_MIN: Final = 0.1
 AGAIN_S_MAX: Final = 5.0
 LOOK_EVERY_S: Final = 0.1
-SILENCE_S: Final = 15.0  # accepted, but nothing heard: the operator should know which address to look at
+SILENCE_S: Final = 15.0  # taken in, but nothing has arrived: the operator should know which address to look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,12 @@ class Joiner:
             elif known.members and known.index > accepted_index:
                 _log.warning("removed by membership of index %d while joining; stop this node", known.index)
                 return False
-            elif time.monotonic() - began_s > SILENCE_S:
-                self._tell(told, f"taken in, but nothing was heard: can the others reach {self._me.peer_address}?")
+            elif not known.members and time.monotonic() - began_s > SILENCE_S:
+                self._tell(
+                    told,
+                    f"taken in, and nothing has arrived for {SILENCE_S:g} s: either much is on its way, or the others "
+                    f"do not reach {self._me.peer_address}",
+                )
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _remove(self, client: Client, replaced: NodeId) -> None:
