@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from replicator.api.context import Context, metadata_value
-from replicator.model.values import Consistency, KeyValue, MemberStatus, NodeStatus
+from replicator.model.members import MemberRole
+from replicator.model.values import Consistency, KeyValue, MembershipResult, MemberStatus, NodeStatus
 from replicator.service.freshness import ReadOptions
+from replicator.service.members import WantedMember
 from replicator.service.scan import Page
 from replicator.service.validate import WriteId, refuse
 from replicator.v1 import cluster_pb2, kv_pb2
@@ -25,6 +27,17 @@ _ROLE: Final = {
     "follower": cluster_pb2.ROLE_FOLLOWER,
     "candidate": cluster_pb2.ROLE_CANDIDATE,
     "leader": cluster_pb2.ROLE_LEADER,
+}
+
+_MEMBER_ROLE: Final = {
+    MemberRole.VOTER: cluster_pb2.MEMBER_ROLE_VOTER,
+    MemberRole.OBSERVER: cluster_pb2.MEMBER_ROLE_OBSERVER,
+    MemberRole.JOINING: cluster_pb2.MEMBER_ROLE_JOINING,
+}
+assert set(_MEMBER_ROLE) == set(MemberRole), "every role of a member needs a number on the wire"
+_GIVEN_ROLE: Final = {
+    cluster_pb2.MEMBER_ROLE_VOTER: MemberRole.VOTER,
+    cluster_pb2.MEMBER_ROLE_OBSERVER: MemberRole.OBSERVER,
 }
 
 
@@ -91,7 +104,30 @@ def status_response(status: NodeStatus) -> cluster_pb2.StatusResponse:
         members=_members(status.members),
         token=status.token,
         uptime_s=status.uptime_s,
+        membership_index=status.membership_index,
+        heartbeat_ms=status.heartbeat_ms,
+        election_timeout_min_ms=status.election_timeout_min_ms,
+        election_timeout_max_ms=status.election_timeout_max_ms,
     )
+
+
+def wanted_member(request: cluster_pb2.SetMemberRequest) -> WantedMember:
+    """Raises InvalidArgument for a role that a caller cannot give, or that a newer release knows."""
+    role = _GIVEN_ROLE.get(request.role)
+    if role is None:
+        raise refuse("role", f"is {request.role}; a caller gives VOTER (1) or OBSERVER (2)")
+    return WantedMember(
+        node_id=request.node_id,
+        region=request.region,
+        peer_address=request.peer_address,
+        api_address=request.api_address,
+        role=role,
+        directory_id=request.directory_id,
+    )
+
+
+def membership_response(result: MembershipResult) -> cluster_pb2.MembershipResponse:
+    return cluster_pb2.MembershipResponse(index=result.index, members=_members(result.members))
 
 
 def _members(members: Sequence[MemberStatus]) -> list[cluster_pb2.Member]:
@@ -105,6 +141,7 @@ def _members(members: Sequence[MemberStatus]) -> list[cluster_pb2.Member]:
             leader=member.leader,
             match_index=member.match_index,
             lag_entries=member.lag_entries,
+            role=_MEMBER_ROLE[MemberRole(member.role)],
         )
         for member in members
     ]

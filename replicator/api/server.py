@@ -20,6 +20,8 @@ from replicator.api.kv_servicer import KVServicer
 from replicator.config.schema import NodeConfig, TlsSection
 from replicator.model.errors import StartupError
 from replicator.model.observe import Observer
+from replicator.service.leadership import LeadershipService
+from replicator.service.members import MemberService
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import StatusService
@@ -65,6 +67,8 @@ class Services:
     read: ReadService
     scan: ScanService
     status: StatusService
+    members: MemberService
+    leadership: LeadershipService
 
 
 class ApiServer:
@@ -130,7 +134,9 @@ class ApiServer:
         kv_pb2_grpc.add_KVServiceServicer_to_server(
             KVServicer(services.write, services.read, services.scan, services.status.identity), server
         )
-        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(ClusterServicer(services.status), server)
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
+            ClusterServicer(services.status, services.members, services.leadership), server
+        )
         await self._health.register(server)
         names = [pb.DESCRIPTOR.services_by_name[name].full_name for pb, name in _OWN_SERVICES]
         reflection.enable_server_reflection([*names, HEALTH_SERVICE_NAME, reflection.SERVICE_NAME], server)

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -43,15 +43,24 @@ class Online:
 
 def online_options(command: Command) -> Command:
     """Adds the options and hands them to the command as one `online` argument."""
+    return _with_options(command, _OPTIONS, {})
+
+
+def group_options(command: Command) -> Command:
+    """The same without --region, which commands about the group need for themselves: they ask the leader anyway."""
+    return _with_options(command, tuple(option for option in _OPTIONS if option is not _REGION), {"region": None})
+
+
+def _with_options(command: Command, options: Sequence[Callable[[Any], Any]], fixed: Mapping[str, Any]) -> Command:
+    """fixed: the settings for which there is no option."""
 
     @functools.wraps(command)
     def with_online(**given: Any) -> Any:
-        names = Online.__dataclass_fields__
-        settings = {name: given.pop(name) for name in names}
-        return command(online=Online(**settings), **given)
+        settings = {name: given.pop(name) for name in Online.__dataclass_fields__ if name not in fixed}
+        return command(online=Online(**settings, **fixed), **given)
 
     decorated: Any = with_online
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
 
@@ -106,6 +115,7 @@ def _endpoints(_ctx: click.Context, parameter: click.Parameter, given: str) -> t
 
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_REGION: Final = click.option("--region", metavar="REGION", help="Prefer nodes of this region for reads.")
 _OPTIONS: Final = (
     click.option(
         "--endpoints",
@@ -117,7 +127,7 @@ _OPTIONS: Final = (
         metavar="HOST:PORT,...",
         help="Nodes to ask, in this order unless --region prefers one.",
     ),
-    click.option("--region", metavar="REGION", help="Prefer nodes of this region for reads."),
+    _REGION,
     click.option(
         "--timeout",
         "timeout_s",

@@ -6,6 +6,8 @@ UTF-8, else null. Keys likewise.
 
 import base64
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import click
@@ -13,6 +15,7 @@ import click
 Format = Literal["text", "json"]
 JsonValue = str | int | float | bool | None
 
+_TABLE_COLUMNS_PIPED: Final = 200  # wide enough that nothing wraps when nobody looks
 _ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"}
 
 
@@ -54,3 +57,30 @@ def print_facts(fields: dict[str, JsonValue]) -> None:
 
 def _fact(value: JsonValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """right: numbers line up at their last digit. wraps: the one column that may take more than a line."""
+
+    title: str
+    right: bool = False
+    wraps: bool = False
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """A table for people."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    # No markup: texts of other nodes are shown as they are. Rich itself honours NO_COLOR.
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=_TABLE_COLUMNS_PIPED)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column.title, no_wrap=not column.wraps, justify="right" if column.right else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -15,17 +15,28 @@ import click
     metavar="FILE",
     help="The node's TOML file; `replicator dev` writes examples.",
 )
-def serve(config_file: Path) -> int:
+@click.option("--join", is_flag=True, help="Join the group of the other nodes in the file; done once, it stays done.")
+@click.option("--observer", is_flag=True, help="With --join: hold a copy and serve reads, never vote.")
+@click.option("--replace", metavar="NODE", help="With --join: remove that member once this node has taken its place.")
+def serve(config_file: Path, join: bool, observer: bool, replace: str | None) -> int:
     """Run one node until SIGTERM or Ctrl-C; then drain and exit.
+
+    With --join the node becomes a member of a group that exists: the file lists some of its members, and this node.
+    Running the same command again goes on where it was, or does nothing more.
 
     Exit codes: 0 drained, 2 cannot start (one line says why), 70 the node failed.
     """
+    if (observer or replace) and not join:
+        raise click.UsageError("--observer and --replace belong to --join")
     from replicator.config.load import load_config
 
     # gRPC's core prints lines of its own to stderr (a failed TLS handshake, a GOAWAY) that break one-line errors and
     # JSON logs; what matters of them reaches us as statuses. Read when gRPC is imported, hence here.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     config = load_config(config_file)  # before the heavy imports: a mistake in the file is told at once
+    from replicator.model.ids import NodeId
+    from replicator.node.join_plan import JoinOptions
     from replicator.node.main import run_node
 
-    return run_node(config)
+    wanted = JoinOptions(observer, NodeId(replace) if replace else None) if join else None
+    return run_node(config, wanted)

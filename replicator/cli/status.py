@@ -3,20 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from replicator.cli.online import Online, call, online_options
 from replicator.cli.outcome import CommandFailed, ExitCode, one_line
-from replicator.cli.output import print_json
+from replicator.cli.output import Column, print_json, print_table
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import NodeStatus
 
 if TYPE_CHECKING:
     from replicator.client import Client
-
-_TABLE_COLUMNS_PIPED: Final = 200  # wide enough that nothing wraps when nobody looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +96,23 @@ def lag_of(node: NodeStatus, nodes: Sequence[NodeStatus]) -> int | None:
     return None
 
 
+def role_of(node: NodeStatus) -> str:
+    """Of a voter, its part in Raft; of any other member, what it is instead of a voter."""
+    own = next((member.role for member in node.members if member.node_id == node.node_id), "voter")
+    return node.role if own == "voter" else own
+
+
+def timers_of(nodes: Sequence[NodeStatus]) -> list[str]:
+    """The timers in force, one line; more, each with its nodes, only if nodes do not agree."""
+    named: dict[str, list[str]] = {}
+    for node in nodes:
+        election = f"{node.election_timeout_min_ms} to {node.election_timeout_max_ms} ms"
+        named.setdefault(f"timers: heartbeat {node.heartbeat_ms} ms, election {election}", []).append(node.node_id)
+    if len(named) == 1:
+        return list(named)
+    return [f"{timers} ({', '.join(names)})" for timers, names in named.items()]
+
+
 def _print_json(answers: Answers) -> None:
     print_json(
         {
@@ -109,26 +124,18 @@ def _print_json(answers: Answers) -> None:
 
 
 def _print_table(answers: Answers, *, hashes: bool) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    # No markup: texts of other nodes are shown as they are. Rich itself honours NO_COLOR.
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=_TABLE_COLUMNS_PIPED)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("", "node", "region", "role"):
-        table.add_column(title, no_wrap=True)
-    for title in ("term", "applied/commit", "lag", "staleness", "keys", "size"):
-        table.add_column(title, no_wrap=True, justify="right")
-    table.add_column("state hash" if hashes else "notes")
+    left = [Column(title) for title in ("", "node", "region", "role")]
+    right = [Column(title, right=True) for title in ("term", "applied/commit", "lag", "staleness", "keys", "size")]
     leader = leader_of(answers.nodes)
-    for node in answers.nodes:
-        table.add_row(*_row(node, answers.nodes, leader, hashes=hashes))
-    for lost in answers.unreachable:
-        table.add_row("", lost.node_id, lost.region, "?", "", "", "", "", "", "", f"no answer: {lost.reason}")
-    console.print(table)
+    rows = [_row(node, answers.nodes, leader, hashes=hashes) for node in answers.nodes]
+    lost_rows = [
+        ("", lost.node_id, lost.region, "?", "", "", "", "", "", "", f"no answer: {lost.reason}")
+        for lost in answers.unreachable
+    ]
+    columns = [*left, *right, Column("state hash" if hashes else "notes", wraps=True)]
+    print_table(columns, [*rows, *lost_rows])
+    for line in timers_of(answers.nodes):
+        click.echo(line)
     for lost in answers.unreachable:
         click.echo(f"replicator: {lost.endpoint}: {one_line(lost.message)}", err=True)
 
@@ -140,7 +147,7 @@ def _row(node: NodeStatus, nodes: Sequence[NodeStatus], leader: str, *, hashes: 
         "*" if node.node_id == leader else "",
         node.node_id,
         node.region,
-        node.role,
+        role_of(node),
         str(node.term),
         f"{node.applied_index}/{node.commit_index}",
         "-" if lag is None else str(lag),

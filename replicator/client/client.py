@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Final, Protocol, Self, TypeAlias, TypeVar
+from typing import Final, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import grpc.aio
 
@@ -25,6 +25,8 @@ from replicator.model.values import (
     DeleteResult,
     GetResult,
     KeyValue,
+    MembershipResult,
+    MemberStatus,
     NodeStatus,
     PutResult,
 )
@@ -40,6 +42,7 @@ class _Sized(Protocol):
 
 Request = TypeVar("Request", bound=_Sized)
 Answer = TypeVar("Answer")
+GivenRole: TypeAlias = Literal["voter", "observer"]
 Send: TypeAlias = Callable[[Connection, Request, float], Awaitable[Answer]]
 
 
@@ -173,6 +176,53 @@ class Client:
         await self._ensure_open(deadline)
         return convert.node_status(await self._status_at(endpoint, request, deadline))
 
+    async def members(self, *, timeout_s: float | None = None) -> list[MemberStatus]:
+        """All members of the group: as the leader sees them, or if none is known, some node."""
+        request = cluster_pb2.StatusRequest()
+        answer = await self._ask_leader(request, lambda c, r, t: c.cluster.Status(r, timeout=t), timeout_s)
+        return list(convert.node_status(answer).members)
+
+    async def set_member(
+        self,
+        node_id: str,
+        *,
+        region: str,
+        peer_address: str,
+        api_address: str,
+        role: GivenRole,
+        directory_id: bytes = b"",
+        timeout_s: float | None = None,
+    ) -> MembershipResult:
+        """Adds a member, or gives the one of that name this role and these addresses.
+
+        A new voter is `joining` when this returns, and becomes a `voter` by itself once it has caught up.
+        directory_id: of its data directory, if known: no other directory may then act under this name.
+        """
+        request = cluster_pb2.SetMemberRequest(
+            node_id=node_id,
+            region=region,
+            peer_address=peer_address,
+            api_address=api_address,
+            role=convert.given_role(role),
+            directory_id=directory_id,
+        )
+        answer = await self._change(request, lambda c, r, t: c.cluster.SetMember(r, timeout=t), timeout_s)
+        return convert.membership_result(answer)
+
+    async def remove_member(self, node_id: str, *, timeout_s: float | None = None) -> MembershipResult:
+        """Takes a member out of the group. One that leads hands leadership over first."""
+        request = cluster_pb2.RemoveMemberRequest(node_id=node_id)
+        answer = await self._change(request, lambda c, r, t: c.cluster.RemoveMember(r, timeout=t), timeout_s)
+        return convert.membership_result(answer)
+
+    async def transfer_leadership(
+        self, to: str | None = None, region: str | None = None, *, timeout_s: float | None = None
+    ) -> str:
+        """Hands leadership to a node, to a region, or with neither to any voter that has caught up; the new leader."""
+        request = cluster_pb2.TransferLeadershipRequest(node_id=to or "", region=region or "")
+        answer = await self._change(request, lambda c, r, t: c.cluster.TransferLeadership(r, timeout=t), timeout_s)
+        return answer.leader_id
+
     async def close(self) -> None:
         """Ends calls in flight and lets go of all connections. Closing twice is fine."""
         self._is_closed = True
@@ -198,8 +248,22 @@ class Client:
     async def _read(self, request: Request, send: Send[Request, Answer], timeout_s: float | None) -> Answer:
         deadline = self._deadline(timeout_s)
         await self._ensure_open(deadline)
-        call = Call(lambda connection, left_s: send(connection, request, left_s), False, request.ByteSize())
-        return await self._failover.run(call, deadline)
+        return await self._failover.run(_call(request, send, is_write=False, to_leader=False), deadline)
+
+    async def _ask_leader(self, request: Request, send: Send[Request, Answer], timeout_s: float | None) -> Answer:
+        """A read for which the leader's answer says most; without one, any node's will do."""
+        deadline = self._deadline(timeout_s)
+        await self._ensure_open(deadline)
+        return await self._failover.run(_call(request, send, is_write=False, to_leader=True), deadline)
+
+    async def _change(self, request: Request, send: Send[Request, Answer], timeout_s: float | None) -> Answer:
+        """A change that has no write id and needs none: asking again for what is so already changes nothing."""
+        deadline = self._deadline(timeout_s)
+        await self._ensure_open(deadline)
+        try:
+            return await self._failover.run(_call(request, send, is_write=True, to_leader=True), deadline)
+        finally:
+            self._discovery.hurry()  # other members, or another leader, whatever came of it
 
     async def _write(
         self, name: Callable[[kv_pb2.WriteId], Request], send: Send[Request, Answer], timeout_s: float | None
@@ -225,8 +289,7 @@ class Client:
     ) -> Answer:
         async with window.write_id(deadline) as write_id:
             request = name(write_id)
-            call = Call(lambda connection, left_s: send(connection, request, left_s), True, request.ByteSize())
-            return await self._failover.run(call, deadline)
+            return await self._failover.run(_call(request, send, is_write=True, to_leader=True), deadline)
 
     async def _status_at(
         self, address: str, request: cluster_pb2.StatusRequest, deadline: Deadline
@@ -252,6 +315,10 @@ class Client:
         if timeout_s is not None:
             _check_timeout(timeout_s)
         return Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
+
+
+def _call(request: Request, send: Send[Request, Answer], *, is_write: bool, to_leader: bool) -> Call[Answer]:
+    return Call(lambda connection, left_s: send(connection, request, left_s), is_write, to_leader, request.ByteSize())
 
 
 def _check_timeout(timeout_s: float) -> None:

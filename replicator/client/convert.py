@@ -9,6 +9,7 @@ from replicator.model.values import (
     DeleteResult,
     GetResult,
     KeyValue,
+    MembershipResult,
     MemberStatus,
     NodeStatus,
     PutResult,
@@ -30,6 +31,18 @@ _ROLE: Final = {
     cluster_pb2.ROLE_FOLLOWER: "follower",
     cluster_pb2.ROLE_CANDIDATE: "candidate",
     cluster_pb2.ROLE_LEADER: "leader",
+}
+
+# A node of release 0.1 says nothing of roles: all of its members are voters.
+_MEMBER_ROLE: Final = {
+    cluster_pb2.MEMBER_ROLE_UNSPECIFIED: "voter",
+    cluster_pb2.MEMBER_ROLE_VOTER: "voter",
+    cluster_pb2.MEMBER_ROLE_OBSERVER: "observer",
+    cluster_pb2.MEMBER_ROLE_JOINING: "joining",
+}
+_GIVEN_ROLE: Final = {
+    "voter": cluster_pb2.MEMBER_ROLE_VOTER,
+    "observer": cluster_pb2.MEMBER_ROLE_OBSERVER,
 }
 
 
@@ -128,7 +141,22 @@ def node_status(answer: cluster_pb2.StatusResponse) -> NodeStatus:
         members=tuple(_member(member) for member in answer.members),
         token=answer.token,
         uptime_s=answer.uptime_s,
+        membership_index=answer.membership_index,
+        heartbeat_ms=answer.heartbeat_ms,
+        election_timeout_min_ms=answer.election_timeout_min_ms,
+        election_timeout_max_ms=answer.election_timeout_max_ms,
     )
+
+
+def membership_result(answer: cluster_pb2.MembershipResponse) -> MembershipResult:
+    return MembershipResult(answer.index, tuple(_member(member) for member in answer.members))
+
+
+def given_role(role: str) -> "cluster_pb2.MemberRole.ValueType":
+    """Raises InvalidArgument for anything but `voter` and `observer`."""
+    if role not in _GIVEN_ROLE:
+        raise InvalidArgument(f"role is {role!r}, must be 'voter' or 'observer'", metadata={"field": "role"})
+    return _GIVEN_ROLE[role]
 
 
 def _member(member: cluster_pb2.Member) -> MemberStatus:
@@ -141,4 +169,5 @@ def _member(member: cluster_pb2.Member) -> MemberStatus:
         leader=member.leader,
         match_index=member.match_index if member.HasField("match_index") else None,
         lag_entries=member.lag_entries if member.HasField("lag_entries") else None,
+        role=_MEMBER_ROLE.get(member.role, "unknown"),
     )

@@ -2,6 +2,9 @@
 
 Endpoints that the caller gave stay for good and are preferred over discovered addresses of the same node: they are
 known to be reachable from here (a proxy, a port forward), advertised ones only may be.
+
+Who belongs to the group is what the newest membership says that any node has told of. A node that lags, or was removed
+and has not heard of it, names members that are none any more; its word counts as long as nobody's is newer.
 """
 
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from replicator.model.values import NodeStatus
+from replicator.model.values import MemberStatus, NodeStatus
 
 ENDPOINTS_MAX: Final = 64
 _LATENCY_WEIGHT: Final = 0.3  # of the newest measurement
@@ -35,6 +38,8 @@ class Directory:
         self._endpoints = {address: Endpoint(address, is_given=True) for address in given}
         self._leader_id = ""
         self._leader_term = -1
+        self._membership_index = -1
+        self._member_ids: frozenset[str] = frozenset()  # of the newest membership; empty until one is known
 
     @property
     def addresses(self) -> list[str]:
@@ -51,8 +56,10 @@ class Directory:
             if endpoint.latency_s is None
             else _LATENCY_WEIGHT * latency_s + (1.0 - _LATENCY_WEIGHT) * endpoint.latency_s
         )
-        self._note_leader(status)
-        return self._note_members(status)
+        found = self._note_members(status)
+        if self._is_member(status.node_id):
+            self._note_leader(status)
+        return found
 
     def note_up(self, address: str) -> None:
         if address in self._endpoints:
@@ -69,9 +76,12 @@ class Directory:
         if endpoint is not None and endpoint.node_id == self._leader_id:
             self._leader_id = ""
 
-    def retire(self, members: Sequence[NodeStatus]) -> list[str]:
-        """Forgets discovered addresses that none of these answers names. Returns them."""
-        named = {member.api_address for status in members for member in status.members}
+    def retire(self, answers: Sequence[NodeStatus]) -> list[str]:
+        """Forgets discovered addresses that no answer of the newest membership names. Returns them."""
+        newest = [status for status in answers if self._is_newest(status)]
+        if not newest:
+            return []
+        named = {member.api_address for status in newest for member in status.members}
         gone = [address for address, e in self._endpoints.items() if not e.is_given and address not in named]
         for address in gone:
             del self._endpoints[address]
@@ -88,7 +98,7 @@ class Directory:
     def _ordered(self, *, leader_first: bool) -> list[str]:
         def rank(endpoint: Endpoint) -> tuple[bool, bool, bool, float, bool]:
             return (
-                endpoint.is_down,
+                endpoint.is_down or not self._is_member(endpoint.node_id),
                 leader_first and (not self._leader_id or endpoint.node_id != self._leader_id),
                 self._region is not None and endpoint.region != self._region,
                 inf if endpoint.latency_s is None else endpoint.latency_s,
@@ -106,12 +116,25 @@ class Directory:
             self._leader_term, self._leader_id = status.term, status.leader_id
 
     def _note_members(self, status: NodeStatus) -> bool:
-        found = False
-        for member in status.members:
-            known = self._endpoints.get(member.api_address)
-            if known is None and len(self._endpoints) < ENDPOINTS_MAX:
-                known = self._endpoints[member.api_address] = Endpoint(member.api_address, is_given=False)
-                found = True
-            if known is not None and not known.node_id:
-                known.node_id, known.region = member.node_id, member.region
+        if not status.members or status.membership_index < self._membership_index:
+            return False
+        self._membership_index = status.membership_index
+        self._member_ids = frozenset(member.node_id for member in status.members)
+        found = [self._note_member(member) for member in status.members]
+        return any(found)
+
+    def _note_member(self, member: MemberStatus) -> bool:
+        known = self._endpoints.get(member.api_address)
+        found = known is None and len(self._endpoints) < ENDPOINTS_MAX
+        if found:
+            known = self._endpoints[member.api_address] = Endpoint(member.api_address, is_given=False)
+        if known is not None and not (known.node_id and known.is_given):
+            known.node_id, known.region = member.node_id, member.region
         return found
+
+    def _is_newest(self, status: NodeStatus) -> bool:
+        return bool(status.members) and status.membership_index == self._membership_index
+
+    def _is_member(self, node_id: str) -> bool:
+        """True also for a node whose name is not known yet: only who is known to be none is asked last."""
+        return not node_id or not self._member_ids or node_id in self._member_ids

@@ -39,10 +39,15 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Answer]):
-    """One request, as it is sent every time. request_bytes: its size, checked before it is sent."""
+    """One request, as it is sent every time. request_bytes: its size, checked before it is sent.
+
+    is_write: it changes something, so an attempt without an answer may have happened. to_leader: the leader is asked
+    first, if it is known.
+    """
 
     send: Callable[[Connection, float], Awaitable[Answer]]
     is_write: bool
+    to_leader: bool
     request_bytes: int
 
 
@@ -69,7 +74,7 @@ class Failover:
         told: ReplicatorError | None = None  # by a node, of its own accord: says more than a connection that failed
         attempts = 0
         while (left_s := deadline.left_s()) > 0.0 and not self._closed:
-            address = self._choose(tried, is_write=call.is_write)
+            address = self._choose(tried, to_leader=call.to_leader)
             try:
                 return await self._attempt(call, address, left_s)
             except ReplicatorError as error:
@@ -87,9 +92,9 @@ class Failover:
             await asyncio.sleep(pause_s)
         raise _verdict(told or last, may_have_happened=may_have_happened, attempts=attempts)
 
-    def _choose(self, tried: set[str], *, is_write: bool) -> str:
+    def _choose(self, tried: set[str], *, to_leader: bool) -> str:
         """The best endpoint not tried yet in this pass; a new pass begins when all were."""
-        order = self._directory.for_writes() if is_write else self._directory.for_reads()
+        order = self._directory.for_writes() if to_leader else self._directory.for_reads()
         fresh = [address for address in order if address not in tried]
         if not fresh:
             tried.clear()

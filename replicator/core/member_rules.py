@@ -55,7 +55,9 @@ def _set(membership: Membership, wish: Member) -> Membership:
             f"remove it first (`replicator member remove {wish.node_id}`, or start it with --join --replace "
             f"{wish.node_id})"
         )
-    as_voter = MemberRole.VOTER if present.role is MemberRole.VOTER else MemberRole.JOINING
+    # A directory that nobody has heard of may stand in place of one that was lost: it has to catch up before it votes.
+    is_proven = present.role is MemberRole.VOTER and wish.directory_id in (b"", present.directory_id)
+    as_voter = MemberRole.VOTER if is_proven else MemberRole.JOINING
     wanted = replace(wish, role=_role(wish.role, as_voter), directory_id=present.directory_id or wish.directory_id)
     return _with_voters_bounded(membership.with_member(wanted))
 

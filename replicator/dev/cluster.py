@@ -89,6 +89,38 @@ class LocalCluster:
                 raise answer
         return found
 
+    async def add_node(
+        self, region: str, *, observer: bool = False, replaced: NodeId | None = None, timeout_s: float = START_TIMEOUT_S
+    ) -> NodeProcess:
+        """Starts one more node, which joins the group; returns once it is a full member of it.
+
+        replaced: a member that goes once the new one has its place; returns only then. Raises StartupError.
+        """
+        self.plan, added = self.plan.with_node(region)
+        self.plan.write_file_of(added)
+        flags = ["--join", *(["--observer"] if observer else []), *(["--replace", replaced] if replaced else [])]
+        process = self.nodes[added.id] = NodeProcess(added, flags)
+        process.start()
+        role = "observer" if observer else "voter"
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self._has_joined(added.id, role, replaced):
+                    process.check_alive()
+                    await asyncio.sleep(ASK_EVERY_S)
+        except TimeoutError:
+            tail = process.log_tail()
+            raise StartupError(f"{added.id} is no {role} within {timeout_s:g} s; the end of its log:\n{tail}") from None
+        return process
+
+    async def _has_joined(self, node_id: NodeId, role: str, replaced: NodeId | None) -> bool:
+        """As the new node itself sees it."""
+        try:
+            status = await self.status(node_id)
+        except ReplicatorError:
+            return False
+        roles = {member.node_id: member.role for member in status.members}
+        return roles.get(node_id) == role and bool(status.leader_id) and replaced not in roles
+
     async def until_serving(self, timeout_s: float) -> None:
         """Returns once every node that was started answers and all name one leader."""
         try:

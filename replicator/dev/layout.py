@@ -7,7 +7,8 @@ with its cluster id, so that `replicator dev --data DIR` finds yesterday's data.
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -81,8 +82,17 @@ class ClusterPlan:
     seen_from: Mapping[tuple[NodeId, NodeId], SeenAt] = field(default_factory=dict)
     more_toml: str = ""
 
+    def with_node(self, region: str) -> tuple["ClusterPlan", NodePlan]:
+        """The same with one more node of `region`, on ports of its own; its name is that of no other so far."""
+        taken = {node.id for node in self.nodes}
+        name = next(name for number in count(1) if (name := NodeId(f"{region}-{number}")) not in taken)
+        api_port, peer_port, admin_port = free_ports(3)
+        folder = self.nodes[0].folder.parent / name
+        added = NodePlan(name, Region(region), api_port, peer_port, admin_port, folder)
+        return replace(self, nodes=(*self.nodes, added)), added
+
     def toml_of(self, viewer: NodePlan) -> str:
-        """The configuration file of one node."""
+        """The configuration file of one node. It lists NODES_MAX nodes at most, of which it is one itself."""
         lines = [
             "[node]",
             f"id = {_quoted(viewer.id)}",
@@ -100,7 +110,8 @@ class ClusterPlan:
             "[cluster]",
             f"id = {_quoted(self.cluster_id)}",
         ]
-        for member in self.nodes:
+        others = [node for node in self.nodes if node.id != viewer.id][: NODES_MAX - 1]
+        for member in (node for node in self.nodes if node.id == viewer.id or node in others):
             seen = self.seen_from.get((viewer.id, member.id), SeenAt())
             lines += [
                 "",
@@ -115,11 +126,15 @@ class ClusterPlan:
     def write(self) -> None:
         """Writes every node's file. Raises ConfigError if the folder cannot be written."""
         for node in self.nodes:
-            try:
-                node.folder.mkdir(parents=True, exist_ok=True)
-                node.config_file.write_text(self.toml_of(node), encoding="utf-8")
-            except OSError as error:
-                raise ConfigError("--data", f"{node.folder} cannot be written: {error.strerror}") from None
+            self.write_file_of(node)
+
+    def write_file_of(self, node: NodePlan) -> None:
+        """Writes one node's file. Raises ConfigError if its folder cannot be written."""
+        try:
+            node.folder.mkdir(parents=True, exist_ok=True)
+            node.config_file.write_text(self.toml_of(node), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError("--data", f"{node.folder} cannot be written: {error.strerror}") from None
 
 
 def plan_cluster(
@@ -129,16 +144,16 @@ def plan_cluster(
 
     Raises ConfigError if the request makes no cluster, or if `directory` holds a different one.
     """
-    count = len(regions) if nodes is None else nodes
-    _check_request(regions, count, profile)
+    wanted = len(regions) if nodes is None else nodes
+    _check_request(regions, wanted, profile)
     names = [
         (NodeId(f"{regions[i % len(regions)]}-{i // len(regions) + 1}"), regions[i % len(regions)])
-        for i in range(count)
+        for i in range(wanted)
     ]
     earlier = _configs_in(directory)
     if earlier:
         _check_same_nodes(directory, earlier, dict(names))
-    ports = _ports_of(earlier, [name for name, _ in names]) or free_ports(3 * count)
+    ports = _ports_of(earlier, [name for name, _ in names]) or free_ports(3 * wanted)
     return ClusterPlan(
         cluster_id=ClusterId(earlier[0].cluster.id if earlier else f"dev-{secrets.token_hex(4)}"),
         profile=profile,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from replicator.dev.layout import NodePlan
@@ -21,10 +22,14 @@ LOG_TAIL_LINES: Final = 15
 
 
 class NodeProcess:
-    """A node's process. Its output goes to the node's log file, and a restart appends to it."""
+    """A node's process. Its output goes to the node's log file, and a restart appends to it.
 
-    def __init__(self, plan: NodePlan) -> None:
+    flags: further arguments of `replicator serve`, the same at every start.
+    """
+
+    def __init__(self, plan: NodePlan, flags: Sequence[str] = ()) -> None:
         self.plan = plan
+        self._flags = tuple(flags)
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -48,7 +53,7 @@ class NodeProcess:
             raise RuntimeError(f"{self.plan.id} already runs as {self.pid}")
         with self.plan.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "replicator", "serve", "--config", str(self.plan.config_file)],
+                [sys.executable, "-m", "replicator", "serve", "--config", str(self.plan.config_file), *self._flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

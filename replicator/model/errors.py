@@ -5,8 +5,7 @@
     |- InvalidToken           not a token of this cluster
     |  |- TokenAhead          names a point that the log has not reached
     |- Unavailable            nothing happened; try again, perhaps elsewhere
-    |  |- NoLeader  NotLeader  ShuttingDown  Overloaded  StorageFull  ReplicaBehind
-    |  |- ChangeInProgress
+    |  |- NoLeader  NotLeader  ShuttingDown  Overloaded  StorageFull  ReplicaBehind  ChangeInProgress
     |- NoMajority             a change of the membership that would stop the group
     |- DeadlineExceeded       nothing happened, time is over
     |- SessionExpired         the cluster no longer remembers this client's write ids
@@ -107,7 +106,7 @@ class ReplicaBehind(Unavailable):
 
 
 class ChangeInProgress(Unavailable):
-    """Another change of the membership is under way; one is made at a time."""
+    """Another change of membership or leadership is under way; one goes on at a time."""
 
     reason = "CHANGE_IN_PROGRESS"
 

@@ -74,7 +74,10 @@ class CompareAndSetResult:
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """One member as the answering node sees it. match_index and lag_entries are known to the leader only."""
+    """One member as the answering node sees it. match_index and lag_entries are known to the leader only.
+
+    role: `voter`, `observer`, or `joining` (a voter to be, catching up).
+    """
 
     node_id: str
     region: str
@@ -84,11 +87,24 @@ class MemberStatus:
     leader: bool
     match_index: int | None
     lag_entries: int | None
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipResult:
+    """index: log index of this membership; 0: that of the configuration. members: as the answering node sees them."""
+
+    index: int
+    members: tuple[MemberStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """What one node knows of itself and its cluster."""
+    """What one node knows of itself and its cluster.
+
+    membership_index: log index of the membership that it has applied; 0: that of its configuration. The three timers
+    are those in force.
+    """
 
     cluster_id: str
     node_id: str
@@ -111,3 +127,7 @@ class NodeStatus:
     members: tuple[MemberStatus, ...]
     token: str
     uptime_s: float
+    membership_index: int
+    heartbeat_ms: int
+    election_timeout_min_ms: int
+    election_timeout_max_ms: int

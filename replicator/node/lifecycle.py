@@ -14,9 +14,11 @@ from typing import Final
 from replicator.config.schema import NodeConfig
 from replicator.console import Console
 from replicator.console.pages import admin_app
-from replicator.model.errors import CorruptData, StorageFailed
+from replicator.model.errors import CorruptData, ReplicatorError, StorageFailed
 from replicator.node import settings
 from replicator.node.health import NodeHealth, Phase
+from replicator.node.join import Joiner, Place
+from replicator.node.join_plan import JoinOptions
 from replicator.node.preflight import check_environment
 from replicator.node.pulse import Pulse
 from replicator.node.teardown import Teardown
@@ -42,14 +44,19 @@ class Ending(Enum):
 class Node:
     """One node. `start`, then `run`, then `stop`; `stop` also cleans up after a `start` that failed."""
 
-    def __init__(self, config: NodeConfig, telemetry: Telemetry, dice: random.Random) -> None:
+    def __init__(
+        self, config: NodeConfig, telemetry: Telemetry, dice: random.Random, join: JoinOptions | None = None
+    ) -> None:
+        """join: None unless the node was told to join a group."""
         self._config = config
         self._telemetry = telemetry
         self._dice = dice
+        self._join = join
         self._teardown = Teardown()
         self._rooms: Rooms | None = None
         self._health: NodeHealth | None = None
         self._pulse_task: asyncio.Task[None] | None = None
+        self._joining: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serves once it returns. Raises StartupError or StorageFailed; call `stop` then, too."""
@@ -63,7 +70,7 @@ class Node:
         self._teardown.add("peer links", lambda: rooms.transport.stop(LINKS_GRACE_S))
         await rooms.api.start()
         self._teardown.add("api", lambda: rooms.api.stop(0.0))
-        pulse = Pulse(self._telemetry, lambda: look_at(rooms, self._config), self._announce)
+        pulse = Pulse(self._telemetry, lambda: look_at(rooms), self._announce)
         self._telemetry.show_vitals(pulse.vitals)
         admin = self._start_console(health, pulse)
         self._pulse_task = asyncio.create_task(pulse.run(), name="pulse")
@@ -74,6 +81,7 @@ class Node:
             "serving node=%s region=%s api=%s peer=%s admin=%s",
             config.node.id, config.node.region, config.api_listen, config.peer_listen, admin,
         )  # fmt: skip
+        self._begin_joining(rooms)
 
     async def run(self, stop: asyncio.Event) -> Ending:
         """Until `stop` is set or the node cannot go on, which is logged with its remedy."""
@@ -105,12 +113,21 @@ class Node:
         _log.info("draining node=%s", self._config.node.id)
         rooms.api.drain()
         await rooms.api.health.shut_down()
-        has_others = len(self._config.cluster.members) > 1
-        if has_others and not await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX):
-            _log.warning("leadership could not be handed over; the others will elect a leader by themselves")
+        await self._hand_over_leadership(rooms)
         rooms.engine.refuse_proposals()
         await rooms.api.stop(CALLS_GRACE_S)
         _log.info("drained node=%s took_s=%.2f", self._config.node.id, time.monotonic() - began_s)
+
+    async def _hand_over_leadership(self, rooms: Rooms) -> None:
+        """If it is this node's to give, and there is somebody to give it to."""
+        if rooms.engine.status().role != "leader" or len(rooms.group.membership().voters) < 2:
+            return
+        try:
+            await rooms.group.transfer_leadership(timeout_s=TRANSFER_S_MAX)
+        except ReplicatorError as error:
+            _log.warning(
+                "leadership could not be handed over (%s); the others will elect a leader by themselves", error.message
+            )
 
     async def abandon(self) -> None:
         """After a failure: callers learn at once what is known of their calls, and do not wait for their deadlines."""
@@ -125,7 +142,7 @@ class Node:
 
     def _open(self) -> Rooms:
         # The data directory goes first: a second process of the same node is told that, not that a port is taken.
-        storage = open_storage(self._config)
+        storage = open_storage(self._config, joining=self._join is not None)
 
         async def close_storage() -> None:
             storage.close()
@@ -135,6 +152,18 @@ class Node:
         rooms = build_rooms(self._config, storage, self._telemetry, self._dice)
         self._teardown.add("storage writer", rooms.writer.close)
         return rooms
+
+    def _begin_joining(self, rooms: Rooms) -> None:
+        """Asks the group for what this node's flags and file want of it; goes on beside everything else."""
+        place = Place(rooms.storage.directory_id, rooms.group.membership, lambda: rooms.engine.is_caught_up)
+        joiner = Joiner(self._config, place, self._join, self._dice)
+        task = self._joining = asyncio.create_task(joiner.run(), name="join")
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._teardown.add("join", stop)
 
     def _start_console(self, health: NodeHealth, pulse: Pulse) -> str:
         """The address bound, or '-'."""
@@ -191,7 +220,7 @@ def _storage_remedy(failure: StorageFailed, data_dir: str) -> str:
     )
 
 
-def new_node(config: NodeConfig) -> tuple[Node, Telemetry]:
+def new_node(config: NodeConfig, join: JoinOptions | None) -> tuple[Node, Telemetry]:
     """A node with its own telemetry and its own dice."""
     telemetry = Telemetry(settings.telemetry_settings(config))
-    return Node(config, telemetry, random.Random()), telemetry
+    return Node(config, telemetry, random.Random(), join), telemetry

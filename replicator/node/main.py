@@ -12,6 +12,7 @@ import uvloop
 
 from replicator.config.schema import NodeConfig
 from replicator.model.errors import StorageFailed
+from replicator.node.join_plan import JoinOptions, check_join
 from replicator.node.lifecycle import Ending, Node, new_node, report_failure
 from replicator.telemetry import configure_logging
 
@@ -26,24 +27,28 @@ WATCHDOG_S: Final = 9.5
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_node(config: NodeConfig) -> int:
+def run_node(config: NodeConfig, join: JoinOptions | None = None) -> int:
     """Serves until a signal or a failure; the exit code. Raises StartupError if the node cannot start.
+
+    join: None unless the node is to join a group that exists.
 
     For a process of its own: it takes over signals, logging and the global tracer, and after it returns a watchdog
     goes on to see to it that the process ends.
     """
+    if join is not None:
+        check_join(config, join)
     configure_logging(
         config.telemetry.log_level, config.telemetry.log_format, node_id=config.node.id, region=config.node.region
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(config))
+        return runner.run(_serve(config, join))
 
 
-async def _serve(config: NodeConfig) -> int:
+async def _serve(config: NodeConfig, join: JoinOptions | None) -> int:
     stop = asyncio.Event()
     watchdog = Watchdog()
     take_signals(stop, watchdog)
-    node, telemetry = new_node(config)
+    node, telemetry = new_node(config, join)
     telemetry.become_global()
     try:
         await node.start()

@@ -6,11 +6,11 @@ from pathlib import Path
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
-from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
-from replicator.model.members import Member, Membership
-from replicator.service.status import MemberAddress, NodeIdentity
+from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.node.join_plan import initial_membership
+from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import TlsFiles, TransportSettings
+from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
 
 _MIB = 1 << 20
 
@@ -21,26 +21,23 @@ def release() -> str:
 
 
 def identity(config: NodeConfig) -> NodeIdentity:
-    """Who the node is, and who the others are."""
+    """Who the node is."""
     return NodeIdentity(
         cluster_id=ClusterId(config.cluster.id),
         node_id=NodeId(config.node.id),
         region=Region(config.node.region),
         version=release(),
-        members=tuple(
-            MemberAddress(NodeId(member.id), Region(member.region), member.api, member.peer)
-            for member in config.cluster.members
-        ),
     )
 
 
-def engine_settings(config: NodeConfig, directory_id: bytes) -> EngineSettings:
-    """Group, timers and queue bounds of the engine. directory_id: of the open storage."""
+def engine_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -> EngineSettings:
+    """Group, timers and queue bounds of the engine. directory_id, joining: of the open storage."""
     return EngineSettings(
         cluster_id=config.cluster.id,
         node_id=NodeId(config.node.id),
-        membership=first_membership(config),
+        membership=initial_membership(config, joining=joining),
         directory_id=directory_id,
+        joining=joining,
         timing=resolve_timing(config.raft),
         proposals_queued_max=config.limits.proposals_queued_max,
         proposals_queued_bytes_max=config.limits.proposals_queued_mib_max * _MIB,
@@ -49,22 +46,18 @@ def engine_settings(config: NodeConfig, directory_id: bytes) -> EngineSettings:
     )
 
 
-def first_membership(config: NodeConfig) -> Membership:
-    """Of a new cluster: everybody in the file votes."""
-    members = [
-        Member(NodeId(member.id), Region(member.region), member.peer, member.api) for member in config.cluster.members
-    ]
-    return Membership(LogIndex(0), tuple(sorted(members, key=lambda member: member.node_id)))
+def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -> TransportSettings:
+    """Own address, certificates and queue bounds of the links. directory_id, joining: of the open storage.
 
-
-def transport_settings(config: NodeConfig, directory_id: bytes) -> TransportSettings:
-    """Own address, certificates and queue bounds of the links. directory_id: of the open storage."""
+    A node that joins knows its group by the other rows of its file, until a membership has reached it.
+    """
     return TransportSettings(
         cluster_id=ClusterId(config.cluster.id),
         node_id=NodeId(config.node.id),
         region=Region(config.node.region),
         listen=config.peer_listen,
         directory_id=directory_id,
+        contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
         tls=_tls_files(config),
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
     )

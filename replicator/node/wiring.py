@@ -9,11 +9,16 @@ from pathlib import Path
 
 from replicator.api.server import ApiServer, ApiSettings, Services
 from replicator.config.schema import NodeConfig
+from replicator.config.timing import resolve_timing
 from replicator.engine.driver import RaftEngine
 from replicator.model.errors import DataDirectoryError, StartupError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
 from replicator.node.clock import SystemClock
+from replicator.node.fixed_group import FixedGroup
+from replicator.service.leadership import LeadershipService
+from replicator.service.members import MemberService
+from replicator.service.ports import GroupPort
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import StatusService
@@ -30,12 +35,13 @@ class Rooms:
     storage: Storage
     writer: StorageWriter
     engine: RaftEngine
+    group: GroupPort
     transport: PeerTransport
     api: ApiServer
 
 
-def open_storage(config: NodeConfig) -> Storage:
-    """Takes the data directory. Raises DataDirectoryError naming the field, or CorruptData."""
+def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
+    """Takes the data directory. joining: what to note in a new one. Raises DataDirectoryError, or CorruptData."""
     directory = config.node.data_dir
     if "\0" in directory:
         raise StartupError("node.data_dir: holds a NUL character; name a folder")
@@ -45,6 +51,7 @@ def open_storage(config: NodeConfig) -> Storage:
             cluster_id=ClusterId(config.cluster.id),
             node_id=NodeId(config.node.id),
             size_max_bytes=settings.storage_bytes_max(config),
+            joining=joining,
         )
     except DataDirectoryError as error:
         raise DataDirectoryError(f"node.data_dir: {error}") from error
@@ -55,7 +62,7 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     cluster_id = ClusterId(config.cluster.id)
     writer = StorageWriter(storage)
     engine = RaftEngine(
-        settings.engine_settings(config, storage.directory_id),
+        settings.engine_settings(config, storage.directory_id, joining=storage.joining),
         storage,
         writer,
         clock=SystemClock(),
@@ -63,25 +70,34 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
         observer=telemetry,
     )
     transport = PeerTransport(
-        settings.transport_settings(config, storage.directory_id), engine, dice, engine.membership()
+        settings.transport_settings(config, storage.directory_id, joining=storage.joining),
+        engine,
+        dice,
+        engine.membership(),
     )
     engine.connect(transport)
     transport.serve_snapshots(engine)
+    # The engine itself, once it can change its members.
+    group = FixedGroup(engine)
     services = Services(
         write=WriteService(engine, cluster_id),
         read=ReadService(engine, storage, cluster_id),
         scan=ScanService(engine, storage, cluster_id),
-        status=StatusService(engine, storage, settings.identity(config)),
+        status=StatusService(
+            engine, group, storage, settings.identity(config), timing=lambda: resolve_timing(config.raft)
+        ),
+        members=MemberService(engine, group, NodeId(config.node.id), dice),
+        leadership=LeadershipService(group, dice),
     )
     api = ApiServer(ApiSettings.from_config(config), services, telemetry)
-    return Rooms(storage, writer, engine, transport, api)
+    return Rooms(storage, writer, engine, group, transport, api)
 
 
-def look_at(rooms: Rooms, config: NodeConfig) -> Vitals:
+def look_at(rooms: Rooms) -> Vitals:
     """A snapshot for the gauges."""
     status = rooms.engine.status()
     position = rooms.storage.position
-    region_of = {member.id: member.region for member in config.cluster.members}
+    region_of = {member.node_id: member.region for member in rooms.group.membership().members}
     return Vitals(
         role=status.role,
         term=status.term,
@@ -96,6 +112,8 @@ def look_at(rooms: Rooms, config: NodeConfig) -> Vitals:
         staleness_ms=rooms.engine.staleness_ms(),
         read_only=bool(status.read_only_reason),
         peers=tuple(
-            PeerVitals(peer.node_id, region_of[peer.node_id], peer.connected, peer.lag_entries) for peer in status.peers
+            PeerVitals(peer.node_id, region_of[peer.node_id], peer.connected, peer.lag_entries)
+            for peer in status.peers
+            if peer.node_id in region_of
         ),
     )

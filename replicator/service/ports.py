@@ -6,7 +6,8 @@ Both satisfy these by shape; neither is imported, so that a use case can be trie
 from collections.abc import Sequence
 from typing import Protocol
 
-from replicator.model.ids import LogIndex, Revision
+from replicator.model.ids import LogIndex, NodeId, Region, Revision
+from replicator.model.members import MemberChange, Membership
 from replicator.model.status import EngineStatus
 from replicator.model.values import KeyValue
 from replicator.v1 import store_pb2
@@ -48,6 +49,31 @@ class EnginePort(Protocol):
         ...
 
     def status(self) -> EngineStatus: ...
+
+
+class GroupPort(Protocol):
+    """Who belongs to the Raft group and who leads it, as one node sees and changes it. Works on any node."""
+
+    def membership(self) -> Membership:
+        """As applied here."""
+        ...
+
+    async def change_members(self, change: MemberChange, *, timeout_s: float) -> Membership:
+        """Returns once the change is committed, and applied at the leader. What is so already changes nothing.
+
+        A new voter becomes JOINING, and a VOTER by itself once it has caught up. Raises InvalidArgument,
+        ChangeInProgress, NoLeader, Overloaded, DeadlineExceeded, ShuttingDown (nothing happened), OutcomeUnknown.
+        """
+        ...
+
+    async def transfer_leadership(
+        self, target: NodeId | None = None, region: Region | None = None, *, timeout_s: float
+    ) -> NodeId:
+        """The new leader: `target`, a voter of `region`, or whoever has caught up.
+
+        Raises InvalidArgument, and Unavailable if nobody took over in time: the old leader goes on.
+        """
+        ...
 
 
 class PagePort(Protocol):

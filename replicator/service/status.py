@@ -2,47 +2,48 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from replicator.config.timing import RaftTiming
 from replicator.core.causal_token import CausalToken
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, Overloaded
-from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region
-from replicator.model.status import EngineStatus, PeerProgress
-from replicator.model.values import MemberStatus, NodeStatus
-from replicator.service.ports import EnginePort, StorePort
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.values import NodeStatus
+from replicator.service.members import members_seen
+from replicator.service.ports import EnginePort, GroupPort, StorePort
 
 # A state hash reads every live key: one at a time, and few may queue for it.
 STATE_HASHES_WAITING_MAX: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class MemberAddress:
-    """One configured member."""
-
-    node_id: NodeId
-    region: Region
-    api_address: str
-    peer_address: str
-
-
-@dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """Who this node is, from its configuration. Members include the node itself."""
+    """Who this node is, from its configuration."""
 
     cluster_id: ClusterId
     node_id: NodeId
     region: Region
     version: str
-    members: tuple[MemberAddress, ...]
 
 
 class StatusService:
     """Answers from memory and one read transaction, besides the state hash."""
 
-    def __init__(self, engine: EnginePort, store: StorePort, identity: NodeIdentity) -> None:
+    def __init__(
+        self,
+        engine: EnginePort,
+        group: GroupPort,
+        store: StorePort,
+        identity: NodeIdentity,
+        timing: Callable[[], RaftTiming],
+    ) -> None:
+        """timing: the timers in force, asked for each status."""
         self._engine = engine
+        self._group = group
+        self._timing = timing
         self._store = store
         self._identity = identity
         self._started_s = time.monotonic()
@@ -59,6 +60,8 @@ class StatusService:
         if state_hash:
             hashed, hashed_index = await self._state_hash(Deadline.after(timeout_s))
         engine = self._engine.status()
+        membership = self._group.membership()
+        timing = self._timing()
         position = self._store.position
         return NodeStatus(
             cluster_id=self._identity.cluster_id,
@@ -79,30 +82,13 @@ class StatusService:
             state_hash=hashed,
             state_hash_index=hashed_index,
             read_only_reason=engine.read_only_reason,
-            members=self._members(engine),
+            members=members_seen(membership, engine, self._identity.node_id),
             token=CausalToken(position.applied_index).encode(self._identity.cluster_id),
             uptime_s=time.monotonic() - self._started_s,
-        )
-
-    def _members(self, engine: EngineStatus) -> tuple[MemberStatus, ...]:
-        progress = {peer.node_id: peer for peer in engine.peers}
-        return tuple(self._member(member, engine, progress.get(member.node_id)) for member in self._identity.members)
-
-    def _member(self, member: MemberAddress, engine: EngineStatus, progress: PeerProgress | None) -> MemberStatus:
-        is_self = member.node_id == self._identity.node_id
-        match_index = progress.match_index if progress else None
-        lag_entries = progress.lag_entries if progress else None
-        if is_self and engine.role == "leader":
-            match_index, lag_entries = engine.last_index, EntryCount(0)
-        return MemberStatus(
-            node_id=member.node_id,
-            region=member.region,
-            api_address=member.api_address,
-            peer_address=member.peer_address,
-            connected=is_self or (progress is not None and progress.connected),
-            leader=member.node_id == engine.leader_id,
-            match_index=match_index,
-            lag_entries=lag_entries,
+            membership_index=membership.index,
+            heartbeat_ms=_milliseconds(timing.heartbeat_s),
+            election_timeout_min_ms=_milliseconds(timing.election_timeout_min_s),
+            election_timeout_max_ms=_milliseconds(timing.election_timeout_max_s),
         )
 
     async def _state_hash(self, deadline: Deadline) -> tuple[str, LogIndex]:
@@ -131,3 +117,7 @@ class StatusService:
         self._hashes_waiting -= 1
         if not task.cancelled():
             task.exception()  # taken, so that an unwaited failure is not reported twice
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

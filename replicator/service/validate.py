@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from replicator.model.errors import InvalidArgument
+from replicator.model.ids import is_valid_name
 from replicator.model.limits import (
     CLIENT_ID_BYTES,
     KEY_BYTES_MAX,
@@ -18,7 +19,7 @@ from replicator.model.limits import (
     VALUE_BYTES_MAX,
 )
 
-_UINT64_MAX: Final = (1 << 64) - 1
+ADDRESS_CHARS_MAX: Final = 260  # a DNS name has up to 253, a colon and a port follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,24 @@ def check_write_id(write_id: WriteId) -> None:
             f"is {write_id.sequence - write_id.oldest_pending} ahead of oldest_pending; results of "
             f"{SESSION_RESULTS_MAX} writes are remembered, so wait for older ones first",
             limit=SESSION_RESULTS_MAX,
+        )
+
+
+def check_name(field: str, name: str) -> None:
+    """Of a node or a region: 1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-'."""
+    if not is_valid_name(name):
+        raise refuse(field, f"is {name!r}; a name has 1 to 63 of a-z, 0-9 and '-', and '-' neither first nor last")
+
+
+def check_address(field: str, address: str) -> None:
+    """HOST:PORT, at most ADDRESS_CHARS_MAX characters."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or len(address) > ADDRESS_CHARS_MAX:
+        raise refuse(
+            field,
+            f"is {address[:ADDRESS_CHARS_MAX]!r}; it must be HOST:PORT with a port from 1 to 65535, of "
+            f"{ADDRESS_CHARS_MAX} characters at most",
+            limit=ADDRESS_CHARS_MAX,
         )
 
 

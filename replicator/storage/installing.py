@@ -15,7 +15,7 @@ from replicator.model.ids import LogIndex, Term
 from replicator.model.log import HardState
 from replicator.storage.env import DATA_FILE, used_bytes
 from replicator.storage.failures import DiskFull, SnapshotRefused, failure_of
-from replicator.storage.layout import DIRECTORY_ID_KEY, Databases
+from replicator.storage.layout import DIRECTORY_ID_KEY, JOINING_KEY, Databases
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import opened_file, read_content, sync_file
 
@@ -24,13 +24,14 @@ from replicator.storage.snapshot_files import opened_file, read_content, sync_fi
 class Held:
     """What the node holds now. term_at: of an entry of its log, None if it is not held.
 
-    directory_id: stays that of the directory, whichever node the data came from.
+    directory_id, joining: stay those of the directory, whichever node the data came from.
     """
 
     hard_state: HardState
     applied_index: LogIndex
     term_at: Callable[[LogIndex], Term | None]
     directory_id: bytes
+    joining: bool
 
 
 def seal(prepared_dir: Path, held: Held) -> Path:
@@ -55,6 +56,8 @@ def _seal(file: Path, held: Held) -> None:
         _check_needed(content.header.applied_index, content.term, held)
         state = HardState(held.hard_state.term, held.hard_state.voted_for, content.header.applied_index)
         txn.put(DIRECTORY_ID_KEY, held.directory_id, db=databases.meta)
+        if held.joining:
+            txn.put(JOINING_KEY, b"1", db=databases.meta)
         log = RaftLog(txn, databases)
         if log.hard_state() != state:
             log.save_hard_state(state)

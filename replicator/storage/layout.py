@@ -25,6 +25,7 @@ HEADER_KEY: Final = b"header"
 MEMBERSHIP_KEY: Final = b"membership"  # store_pb2.Membership; absent as long as the configuration's is in force
 TIMING_KEY: Final = b"timing"  # store_pb2.Timing; absent as long as the configuration's is in force
 DIRECTORY_ID_KEY: Final = b"directory_id"
+JOINING_KEY: Final = b"joining"  # there if the directory began empty, in a group that was there before it
 
 pack_number: Final = _NUMBER.pack
 pack_idle_key: Final = _IDLE_KEY.pack

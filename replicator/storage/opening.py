@@ -24,7 +24,14 @@ from replicator.storage.env import (
     used_bytes,
 )
 from replicator.storage.gate import ReaderGate
-from replicator.storage.layout import DATABASE_COUNT, DIRECTORY_ID_KEY, FORMAT_VERSION, Databases, Transaction
+from replicator.storage.layout import (
+    DATABASE_COUNT,
+    DIRECTORY_ID_KEY,
+    FORMAT_VERSION,
+    JOINING_KEY,
+    Databases,
+    Transaction,
+)
 
 READER_TABLE_BYTES: Final = 32 << 10
 ENGINE: Final = "lmdb-0.9"  # 0.9 and 1.0 cannot read each other's files
@@ -35,11 +42,13 @@ class Identity:
     """Whose data it is. Noted when the directory is new, compared ever after.
 
     new_directory_id: makes the id of a directory that has none: a new one, or one of an older release.
+    joining: noted too, if the directory is new.
     """
 
     cluster_id: ClusterId
     node_id: NodeId
     new_directory_id: Callable[[], bytes]
+    joining: bool = False
 
 
 def open_environment(path: Path, size_max_bytes: int, identity: Identity) -> Environment:
@@ -154,6 +163,8 @@ def _note_identity(txn: Transaction, databases: Databases, identity: Identity) -
         (b"node_id", identity.node_id),
     ):
         txn.put(name, value.encode(), db=databases.meta)
+    if identity.joining:
+        txn.put(JOINING_KEY, b"1", db=databases.meta)
 
 
 def _check_directory_id(path: Path, txn: Transaction, databases: Databases) -> None:

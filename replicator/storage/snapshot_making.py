@@ -18,7 +18,7 @@ from replicator.model.log import SnapshotManifest
 from replicator.storage import directory
 from replicator.storage.env import DATA_FILE, MAP_STEP_BYTES_MAX, READER_TABLE_FILE, READERS_MAX
 from replicator.storage.failures import SnapshotFailed
-from replicator.storage.layout import DIRECTORY_ID_KEY, Databases, Header, Transaction, pack_number
+from replicator.storage.layout import DIRECTORY_ID_KEY, JOINING_KEY, Databases, Header, Transaction, pack_number
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import (
     NODE_ID_KEY,
@@ -113,7 +113,7 @@ def _strip(copy: Path) -> Content:
         content = read_content(txn, databases)
         _keep_head(txn, databases, content.header.applied_index)
         txn.drop(databases.hard_state, delete=False)
-        for own in (NODE_ID_KEY, DIRECTORY_ID_KEY):
+        for own in (NODE_ID_KEY, DIRECTORY_ID_KEY, JOINING_KEY):
             txn.delete(own, db=databases.meta)
         return content
 

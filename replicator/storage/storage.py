@@ -25,6 +25,7 @@ from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotRef
 from replicator.storage.installing import Held, seal
 from replicator.storage.layout import (
     DIRECTORY_ID_KEY,
+    JOINING_KEY,
     MEMBERSHIP_KEY,
     TIMING_KEY,
     Databases,
@@ -72,6 +73,7 @@ class Storage:
         self._failure: StorageFailed | None = None
         with environment.read() as txn:
             self._directory_id = _directory_id_of(txn, self._databases)
+            self._joining = txn.get(JOINING_KEY, db=self._databases.meta) is not None
             self._position = _position_of(Header.load(txn, self._databases))
             _assert_ordered(self._position, RaftLog(txn, self._databases))
 
@@ -84,12 +86,15 @@ class Storage:
         node_id: NodeId,
         size_max_bytes: int,
         new_directory_id: Callable[[], bytes] = _random_directory_id,
+        joining: bool = False,
     ) -> "Storage":
         """Opens or creates the data directory. Raises DataDirectoryError, also if its content is damaged.
 
         new_directory_id: DIRECTORY_ID_BYTES that no other directory has; asked for when this one has none yet.
+        joining: the node joins a group that is there already; noted in a new directory, without meaning for another.
         """
-        environment = open_environment(path, size_max_bytes, Identity(cluster_id, node_id, new_directory_id))
+        identity = Identity(cluster_id, node_id, new_directory_id, joining)
+        environment = open_environment(path, size_max_bytes, identity)
         try:
             return cls(environment)
         except StorageFailed as failure:
@@ -143,7 +148,9 @@ class Storage:
         try:
             if self._failure is not None:
                 raise self._failure
-            held = Held(self.hard_state(), self._position.applied_index, self.term_at, self._directory_id)
+            held = Held(
+                self.hard_state(), self._position.applied_index, self.term_at, self._directory_id, self._joining
+            )
             self._environment.install(seal(prepared_dir, held))
             with self._environment.read() as txn:
                 if _directory_id_of(txn, self._databases) != self._directory_id:
@@ -181,6 +188,11 @@ class Storage:
     def directory_id(self) -> bytes:
         """DIRECTORY_ID_BYTES, made when the directory was new, never changed: tells a node from its wiped successor."""
         return self._directory_id
+
+    @property
+    def joining(self) -> bool:
+        """Whether the directory began empty, in a group that was there before it. For life."""
+        return self._joining
 
     # Log
 

@@ -39,12 +39,46 @@ class ClusterServiceStub:
                 request_serializer=replicator_dot_v1_dot_cluster__pb2.StatusRequest.SerializeToString,
                 response_deserializer=replicator_dot_v1_dot_cluster__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.SetMember = channel.unary_unary(
+                '/replicator.v1.ClusterService/SetMember',
+                request_serializer=replicator_dot_v1_dot_cluster__pb2.SetMemberRequest.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_cluster__pb2.MembershipResponse.FromString,
+                _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/replicator.v1.ClusterService/RemoveMember',
+                request_serializer=replicator_dot_v1_dot_cluster__pb2.RemoveMemberRequest.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_cluster__pb2.MembershipResponse.FromString,
+                _registered_method=True)
+        self.TransferLeadership = channel.unary_unary(
+                '/replicator.v1.ClusterService/TransferLeadership',
+                request_serializer=replicator_dot_v1_dot_cluster__pb2.TransferLeadershipRequest.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_cluster__pb2.TransferLeadershipResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Status(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMember(self, request, context):
+        """These three work on any node. Asking for what is so already changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMember(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferLeadership(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -57,6 +91,21 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=replicator_dot_v1_dot_cluster__pb2.StatusRequest.FromString,
                     response_serializer=replicator_dot_v1_dot_cluster__pb2.StatusResponse.SerializeToString,
+            ),
+            'SetMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMember,
+                    request_deserializer=replicator_dot_v1_dot_cluster__pb2.SetMemberRequest.FromString,
+                    response_serializer=replicator_dot_v1_dot_cluster__pb2.MembershipResponse.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=replicator_dot_v1_dot_cluster__pb2.RemoveMemberRequest.FromString,
+                    response_serializer=replicator_dot_v1_dot_cluster__pb2.MembershipResponse.SerializeToString,
+            ),
+            'TransferLeadership': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferLeadership,
+                    request_deserializer=replicator_dot_v1_dot_cluster__pb2.TransferLeadershipRequest.FromString,
+                    response_serializer=replicator_dot_v1_dot_cluster__pb2.TransferLeadershipResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +135,87 @@ class ClusterService:
             '/replicator.v1.ClusterService/Status',
             replicator_dot_v1_dot_cluster__pb2.StatusRequest.SerializeToString,
             replicator_dot_v1_dot_cluster__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.v1.ClusterService/SetMember',
+            replicator_dot_v1_dot_cluster__pb2.SetMemberRequest.SerializeToString,
+            replicator_dot_v1_dot_cluster__pb2.MembershipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.v1.ClusterService/RemoveMember',
+            replicator_dot_v1_dot_cluster__pb2.RemoveMemberRequest.SerializeToString,
+            replicator_dot_v1_dot_cluster__pb2.MembershipResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferLeadership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.v1.ClusterService/TransferLeadership',
+            replicator_dot_v1_dot_cluster__pb2.TransferLeadershipRequest.SerializeToString,
+            replicator_dot_v1_dot_cluster__pb2.TransferLeadershipResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,11 +32,19 @@ class ClusterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClusterServiceAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusResponse]
+    SetMember: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SetMemberRequest, _cluster_pb2.MembershipResponse]
+    """These three work on any node. Asking for what is so already changes nothing."""
+    RemoveMember: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RemoveMemberRequest, _cluster_pb2.MembershipResponse]
+    TransferLeadership: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusResponse]  # type: ignore[assignment]
+    SetMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SetMemberRequest, _cluster_pb2.MembershipResponse]  # type: ignore[assignment]
+    """These three work on any node. Asking for what is so already changes nothing."""
+    RemoveMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveMemberRequest, _cluster_pb2.MembershipResponse]  # type: ignore[assignment]
+    TransferLeadership: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]  # type: ignore[assignment]
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -45,5 +53,27 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.StatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.StatusResponse, _abc.Awaitable[_cluster_pb2.StatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetMember(
+        self,
+        request: _cluster_pb2.SetMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MembershipResponse, _abc.Awaitable[_cluster_pb2.MembershipResponse]]:
+        """These three work on any node. Asking for what is so already changes nothing."""
+
+    @_abc_1.abstractmethod
+    def RemoveMember(
+        self,
+        request: _cluster_pb2.RemoveMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MembershipResponse, _abc.Awaitable[_cluster_pb2.MembershipResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def TransferLeadership(
+        self,
+        request: _cluster_pb2.TransferLeadershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.TransferLeadershipResponse, _abc.Awaitable[_cluster_pb2.TransferLeadershipResponse]]: ...
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,7 +38,7 @@ async def test_each_call_has_one_duration_and_one_span_with_its_status(monkeypat
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     node = MemoryCluster().add("n1", "eu")
-    services = Services(node.writes(), node.reads(), node.scans(), node.statuses())
+    services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
     server = ApiServer(ApiSettings("127.0.0.1:0", 8), services, notebook)
     await server.start()
     node.raises.append(Internal("a bug"))

@@ -9,7 +9,16 @@ import pytest
 import trustme
 
 from replicator.dev import NodePlan
-from tests.support.real_nodes import Ended, one_node, rewrite, run_cli, start_serve, until_exit, until_ready
+from tests.support.real_nodes import (
+    Ended,
+    one_node,
+    rewrite,
+    run_cli,
+    start_serve,
+    three_regions,
+    until_exit,
+    until_ready,
+)
 
 pytestmark = pytest.mark.process
 
@@ -52,6 +61,17 @@ def test_an_address_of_another_machine_is_told_from_a_port_in_use(node: NodePlan
     assert line_of(serve(node)).startswith(
         "replicator: listen.admin: cannot bind 192.0.2.1:7201: Cannot assign requested address; "
     )
+
+
+def test_a_node_that_is_to_join_nobody_or_to_replace_itself_is_told_so(node: NodePlan, tmp_path: Path) -> None:
+    alone = run_cli("serve", "--config", str(node.config_file), "--join")
+    assert line_of(alone) == (
+        "replicator: cluster.members: lists this node only; --join needs one present member at least to ask"
+    )
+
+    member = three_regions(tmp_path / "three").nodes[0]
+    itself = run_cli("serve", "--config", str(member.config_file), "--join", "--replace", member.id)
+    assert line_of(itself).startswith("replicator: --replace: 'eu-1' is this node itself; --join alone brings back")
 
 
 def test_a_configuration_error_is_one_line(node: NodePlan) -> None:

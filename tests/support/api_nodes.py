@@ -13,9 +13,7 @@ import grpc.aio
 from replicator.api import ApiServer, ApiSettings, Services
 from replicator.api.interceptors.unary import Handler, UnaryInterceptor
 from replicator.config.schema import TlsSection
-from replicator.model.ids import NodeId
 from replicator.model.observe import SilentObserver
-from replicator.service.status import StatusService
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
 
@@ -73,14 +71,12 @@ class ApiNode:
 
 def an_api_server(
     node: MemoryNode,
-    addresses: dict[NodeId, str] | None = None,
     *,
     listen: str = "127.0.0.1:0",
     calls_in_flight_max: int = 1024,
     tls: TlsSection | None = None,
 ) -> ApiServer:
-    status = StatusService(node, node.replica, node.identity(addresses))
-    services = Services(node.writes(), node.reads(), node.scans(), status)
+    services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
     return ApiServer(ApiSettings(listen, calls_in_flight_max, tls), services, SilentObserver())
 
 
@@ -88,10 +84,11 @@ def an_api_server(
 async def serving(cluster: MemoryCluster, *, calls_in_flight_max: int = 1024) -> AsyncIterator[list[ApiNode]]:
     """All nodes of the cluster, each on its own port and known to the others by it."""
     addresses = {node.node_id: free_address() for node in cluster.nodes}
+    cluster.advertise(addresses)
     nodes, arrived = [], asyncio.Event()
     for node in cluster.nodes:
         listen = addresses[node.node_id]
-        server = an_api_server(node, addresses, listen=listen, calls_in_flight_max=calls_in_flight_max)
+        server = an_api_server(node, listen=listen, calls_in_flight_max=calls_in_flight_max)
         disturbance = Disturbance(arrived)
         await server.start(interceptors_inside=(disturbance,))
         nodes.append(ApiNode(node, listen, server, disturbance))

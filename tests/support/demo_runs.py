@@ -114,4 +114,8 @@ def _a_status(region: str, digest: str) -> NodeStatus:
         members=(),
         token="t",
         uptime_s=60.0,
+        membership_index=0,
+        heartbeat_ms=50,
+        election_timeout_min_ms=300,
+        election_timeout_max_ms=600,
     )

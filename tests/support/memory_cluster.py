@@ -4,28 +4,35 @@ Satisfies the ports of `replicator.service.ports`. What it leaves out is disks, 
 """
 
 import asyncio
+import random
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from replicator.config.timing import RaftTiming
 from replicator.machine.apply import apply_entry
 from replicator.machine.codec import encode_batch
 from replicator.machine.digest import state_hash
 from replicator.model.errors import NoLeader, ReplicaBehind, ReplicatorError
 from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region, Revision, Term
 from replicator.model.log import Entry
+from replicator.model.members import Member, MemberChange, Membership
 from replicator.model.status import EngineStatus, PeerProgress
 from replicator.model.values import KeyValue
+from replicator.service.leadership import LeadershipService
+from replicator.service.members import MemberService
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
-from replicator.service.status import MemberAddress, NodeIdentity, StatusService
+from replicator.service.status import NodeIdentity, StatusService
 from replicator.service.write import WriteService
 from replicator.v1 import store_pb2
-from tests.support.members import voters
+from tests.support.memory_group import promoted, successor_of, target_of
 from tests.support.memory_store import MemoryStore
 
 CLUSTER_ID = ClusterId("shop")
 FIRST_TERM = Term(1)
+NO_MEMBERS = Membership(LogIndex(0), ())
+LAN = RaftTiming(0.05, 0.3, 0.6)
 
 
 @dataclass(frozen=True)
@@ -93,18 +100,78 @@ class MemoryReplica(MemoryStore):
 
 @dataclass
 class MemoryCluster:
-    """One log; whatever is in it is committed. `leader` None: an election that does not end."""
+    """One log; whatever is in it is committed. `leader` None: an election that does not end.
+
+    promotes: a member that joins becomes a voter as soon as it has caught up; else when a test says `settle`.
+    """
 
     log: list[Entry] = field(default_factory=list)
     nodes: list["MemoryNode"] = field(default_factory=list)
     leader: "MemoryNode | None" = None
     term: Term = FIRST_TERM
+    membership: Membership = NO_MEMBERS
+    promotes: bool = True
 
     def add(self, node_id: str, region: str) -> "MemoryNode":
+        """A member from the beginning; its addresses are those of nobody until `advertise`."""
         node = MemoryNode(self, NodeId(node_id), Region(region))
         self.nodes.append(node)
         self.leader = self.leader or node
+        number = len(self.nodes)
+        self._show(
+            self.membership.with_member(
+                Member(node.node_id, node.region, f"127.0.0.1:{number}", f"127.0.0.1:{100 + number}")
+            )
+        )
         return node
+
+    def add_stranger(self, node_id: str, region: str) -> "MemoryNode":
+        """A node that no membership names: it hears nothing until one does."""
+        node = MemoryNode(self, NodeId(node_id), Region(region))
+        self.nodes.append(node)
+        return node
+
+    def advertise(self, addresses: dict[NodeId, str]) -> None:
+        """Where the API of each founding member is."""
+        for member in self.membership.members:
+            if member.node_id in addresses:
+                self._show(self.membership.with_member(replace(member, api_address=addresses[member.node_id])))
+
+    def change(self, change: MemberChange) -> Membership:
+        assert self.leader is not None
+        successor = successor_of(self.membership, change, self.leader.node_id)
+        if successor is None:
+            return self.membership
+        if successor.leader_leaves:
+            self.lead(next(iter(sorted(successor.membership.voters))))
+        return self._commit_membership(successor.membership)
+
+    def lead(self, node_id: NodeId) -> None:
+        """That node leads a new term."""
+        self.leader = next(node for node in self.nodes if node.node_id == node_id)
+        self.term = Term(self.term + 1)
+
+    def settle(self) -> None:
+        """Those that have caught up vote from here on."""
+        caught_up = frozenset(node.node_id for node in self.nodes if node.applied_index == len(self.log))
+        while (after := promoted(self.membership, caught_up, self.membership.index)) is not None:
+            self._commit_membership(after)
+
+    def _commit_membership(self, membership: Membership) -> Membership:
+        """Those whom it removes do not hear of it."""
+        committed = replace(membership, index=LogIndex(len(self.log) + 1))
+        self.membership = committed
+        self.commit(b"")
+        if self.promotes:
+            asyncio.get_running_loop().call_soon(self.settle)
+        return committed
+
+    def _show(self, membership: Membership) -> None:
+        """Of the configuration: known to all founding members without an entry."""
+        self.membership = membership
+        for node in self.nodes:
+            if membership.get(node.node_id):
+                node.known_membership = membership
 
     def commit(self, command: bytes) -> LogIndex:
         index = LogIndex(len(self.log) + 1)
@@ -115,7 +182,10 @@ class MemoryCluster:
 
 
 class MemoryNode:
-    """Satisfies service.ports.EnginePort. `hold` and `cut_off` are its faults; `raises` fails the next proposals."""
+    """Satisfies service.ports.EnginePort and GroupPort.
+
+    `hold` and `cut_off` are its faults; `raises` fails the next proposals and changes.
+    """
 
     def __init__(self, cluster: MemoryCluster, node_id: NodeId, region: Region) -> None:
         self.cluster = cluster
@@ -125,6 +195,7 @@ class MemoryNode:
         self.outcomes: dict[LogIndex, store_pb2.Outcome] = {}
         self.raises: deque[ReplicatorError] = deque()
         self.read_indexes = 0
+        self.known_membership = NO_MEMBERS
         self._held = False
         self._cut_off = False
         self._known_commit = LogIndex(0)
@@ -209,7 +280,7 @@ class MemoryNode:
             applied_index=self.applied_index,
             last_index=self._known_commit,
             read_only_reason="",
-            membership=voters(*sorted(node.node_id for node in self.cluster.nodes)),
+            membership=self.known_membership,
             peers=tuple(
                 PeerProgress(
                     peer.node_id,
@@ -218,13 +289,46 @@ class MemoryNode:
                     lag_entries=EntryCount(tip - peer.applied_index) if leads else None,
                 )
                 for peer in self.cluster.nodes
-                if peer is not self
+                if peer is not self and self.known_membership.get(peer.node_id)
             ),
         )
+
+    @property
+    def is_caught_up(self) -> bool:
+        return self.known_membership.get(self.node_id) is not None and not self._held
+
+    # GroupPort
+
+    def membership(self) -> Membership:
+        return self.known_membership
+
+    async def change_members(self, change: MemberChange, *, timeout_s: float) -> Membership:
+        if self.raises:
+            raise self.raises.popleft()
+        self._reach_leader()
+        membership = self.cluster.change(change)
+        await asyncio.sleep(0)
+        return membership
+
+    async def transfer_leadership(
+        self, target: NodeId | None = None, region: Region | None = None, *, timeout_s: float
+    ) -> NodeId:
+        if self.raises:
+            raise self.raises.popleft()
+        leader = self._reach_leader().node_id
+        wanted = target_of(self.cluster.membership, leader, target, region)
+        if wanted != leader:
+            self.cluster.lead(wanted)
+        await asyncio.sleep(0)
+        return wanted
 
     # Insides
 
     def catch_up(self) -> None:
+        if self.cluster.membership.get(self.node_id) is None:
+            return  # nobody sends it anything
+        if not self._held:
+            self.known_membership = self.cluster.membership
         if not self._cut_off:
             self._known_commit = LogIndex(len(self.cluster.log))
         if not self._held:
@@ -240,12 +344,8 @@ class MemoryNode:
 
     # Use cases over it
 
-    def identity(self, addresses: dict[NodeId, str] | None = None) -> NodeIdentity:
-        members = tuple(
-            MemberAddress(node.node_id, node.region, (addresses or {}).get(node.node_id, "127.0.0.1:9"), "127.0.0.1:9")
-            for node in self.cluster.nodes
-        )
-        return NodeIdentity(CLUSTER_ID, self.node_id, self.region, "0", members)
+    def identity(self) -> NodeIdentity:
+        return NodeIdentity(CLUSTER_ID, self.node_id, self.region, "0")
 
     def writes(self) -> WriteService:
         return WriteService(self, CLUSTER_ID)
@@ -257,4 +357,10 @@ class MemoryNode:
         return ScanService(self, self.replica, CLUSTER_ID)
 
     def statuses(self) -> StatusService:
-        return StatusService(self, self.replica, self.identity())
+        return StatusService(self, self, self.replica, self.identity(), lambda: LAN)
+
+    def members(self) -> MemberService:
+        return MemberService(self, self, self.node_id, random.Random(self.node_id))
+
+    def leadership(self) -> LeadershipService:
+        return LeadershipService(self, random.Random(self.node_id))

@@ -15,7 +15,7 @@ from replicator.cli.main import LazyGroup, cli, run
 def test_all_commands_of_the_design_are_there() -> None:
     names = cli.list_commands(click.Context(cli))
 
-    assert {"serve", "dev", "demo", "get", "put", "del", "cas", "scan", "status"} <= set(names)
+    assert {"serve", "dev", "demo", "get", "put", "del", "cas", "scan", "status", "member", "leader"} <= set(names)
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,8 +24,10 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("serve", "dev", "get", "put", "del", "cas", "scan", "status"):
-        assert run([name, "--help"]) == 0
+    names = ["serve", "dev", "get", "put", "del", "cas", "scan", "status", "member", "leader", "leader show"]
+    names += ["leader transfer", *(f"member {verb}" for verb in ("list", "add", "remove", "promote", "demote"))]
+    for name in names:
+        assert run([*name.split(), "--help"]) == 0
         assert "Usage: replicator " + name in capsys.readouterr().out
 
 
@@ -50,6 +52,11 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
         (["get", "k", "--max-staleness-ms", "5"], "replicator: usage: --consistency bounded and --max-staleness-ms"),
         (["get", "k", "--cert", __file__], "replicator: --cert: needs --cacert"),
         (["get", "k", "--cacert", __file__, "--key", __file__], "replicator: --cert: and --key belong together"),
+        (["serve", "--config", "x", "--observer"], "replicator: usage: --observer and --replace belong to --join"),
+        (["serve", "--config", "x", "--replace", "n"], "replicator: usage: --observer and --replace belong to --join"),
+        (["member", "add", "n4"], "replicator: usage: Missing option '--region'; see `replicator member add --help`"),
+        (["member", "adopt"], "replicator: usage: No such command 'adopt'"),
+        (["leader", "transfer", "--to", "n", "--region", "r"], "replicator: usage: --to and --region: give one"),
         (["dev", "--data", "/nonexistent", "--nodes", "99"], "replicator: --nodes: must be from 3"),
         (["dev", "--data", "/nonexistent", "--regions", ""], "replicator: --regions: at least one region"),
     ],

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from replicator.cli.status import lag_of, leader_of
-from replicator.model.values import NodeStatus
+from replicator.cli.status import lag_of, leader_of, role_of, timers_of
+from replicator.model.values import MemberStatus, NodeStatus
 
 
 def a_node(node_id: str, *, term: int = 1, leader_id: str = "", commit: int = 10, applied: int = 10) -> NodeStatus:
@@ -11,7 +11,8 @@ def a_node(node_id: str, *, term: int = 1, leader_id: str = "", commit: int = 10
         cluster_id="c", node_id=node_id, region="eu", version="0", role="follower", term=term, leader_id=leader_id,
         commit_index=commit, applied_index=applied, last_index=commit, revision=0, live_keys=0, data_bytes=0,
         staleness_ms=None, rolling_hash="", state_hash="", state_hash_index=0, read_only_reason="", members=(),
-        token="", uptime_s=0.0,
+        token="", uptime_s=0.0, membership_index=0, heartbeat_ms=50, election_timeout_min_ms=300,
+        election_timeout_max_ms=600,
     )  # fmt: skip
 
 
@@ -29,3 +30,27 @@ def test_lag_is_counted_against_the_leaders_commit_and_unknown_without_it() -> N
     assert lag_of(behind, [leader, behind]) == 5
     assert lag_of(behind, [behind]) is None
     assert lag_of(replace(behind, applied_index=50), [leader, behind]) == 0, "answers are of different moments"
+
+
+def a_member(node_id: str, role: str) -> MemberStatus:
+    return MemberStatus(node_id, "eu", "", "", True, leader=False, match_index=None, lag_entries=None, role=role)
+
+
+def test_a_member_that_does_not_vote_is_shown_as_what_it_is() -> None:
+    node = replace(a_node("eu-1"), members=(a_member("eu-1", "voter"), a_member("ap-1", "observer")))
+
+    assert role_of(node) == "follower"
+    assert role_of(replace(node, node_id="ap-1")) == "observer"
+    assert role_of(replace(node, node_id="us-1")) == "follower", "no member, or one that has not heard of itself yet"
+
+
+def test_timers_are_one_line_unless_nodes_disagree() -> None:
+    lan = a_node("eu-1")
+    wan = replace(a_node("us-1"), heartbeat_ms=150, election_timeout_min_ms=1500, election_timeout_max_ms=3000)
+
+    assert timers_of([lan, replace(lan, node_id="ap-1")]) == ["timers: heartbeat 50 ms, election 300 to 600 ms"]
+    assert timers_of([lan, wan]) == [
+        "timers: heartbeat 50 ms, election 300 to 600 ms (eu-1)",
+        "timers: heartbeat 150 ms, election 1500 to 3000 ms (us-1)",
+    ]
+    assert timers_of([]) == []

@@ -1,12 +1,20 @@
 """Whom a client asks first."""
 
+from dataclasses import replace
+
 from replicator.client.directory import Directory
 from replicator.model.values import MemberStatus, NodeStatus
 
 MEMBERS = {"n1": ("eu", "10.0.0.1:1"), "n2": ("us", "10.0.0.2:1"), "n3": ("ap", "10.0.0.3:1")}
 
 
-def a_status(node_id: str, leader_id: str = "", term: int = 1, members: tuple[str, ...] = tuple(MEMBERS)) -> NodeStatus:
+def a_status(
+    node_id: str,
+    leader_id: str = "",
+    term: int = 1,
+    members: tuple[str, ...] = tuple(MEMBERS),
+    membership_index: int = 0,
+) -> NodeStatus:
     return NodeStatus(
         cluster_id="shop",
         node_id=node_id,
@@ -27,11 +35,17 @@ def a_status(node_id: str, leader_id: str = "", term: int = 1, members: tuple[st
         state_hash_index=0,
         read_only_reason="",
         members=tuple(
-            MemberStatus(name, *MEMBERS[name], "", connected=True, leader=False, match_index=None, lag_entries=None)
+            MemberStatus(
+                name, *MEMBERS[name], "", connected=True, leader=False, match_index=None, lag_entries=None, role="voter"
+            )
             for name in members
         ),
         token="",
         uptime_s=0.0,
+        membership_index=membership_index,
+        heartbeat_ms=50,
+        election_timeout_min_ms=300,
+        election_timeout_max_ms=600,
     )
 
 
@@ -106,3 +120,63 @@ def test_a_discovered_address_that_no_node_names_any_more_is_forgotten_and_a_giv
 
     assert gone == ["10.0.0.3:1"]
     assert set(directory.addresses) == {"10.0.0.1:1", "10.0.0.2:1"}
+
+
+def test_members_that_join_are_found_and_those_that_were_removed_are_forgotten() -> None:
+    directory = Directory(["10.0.0.1:1"], None)
+    directory.note_status("10.0.0.1:1", a_status("n1", members=("n1", "n2")), 0.1)
+
+    grown = a_status("n1", members=("n1", "n3"), membership_index=7)
+    assert directory.note_status("10.0.0.1:1", grown, 0.1)
+
+    assert directory.retire([grown]) == ["10.0.0.2:1"]
+    assert set(directory.addresses) == {"10.0.0.1:1", "10.0.0.3:1"}
+
+
+def test_a_node_that_was_removed_and_has_not_heard_of_it_is_not_believed() -> None:
+    """It still names itself and others that are gone; it would bring them back at every round, for ever."""
+    directory = Directory(["10.0.0.1:1", "10.0.0.2:1"], None)
+    newest = a_status("n1", "n1", members=("n1", "n3"), membership_index=7)
+    removed = a_status("n2", "n2", term=1, membership_index=3)
+    directory.note_status("10.0.0.1:1", newest, 0.2)
+
+    assert not directory.note_status("10.0.0.2:1", removed, 0.1)
+
+    assert directory.retire([newest, removed]) == []
+    assert directory.retire([removed]) == [], "alone, it knows too little to forget anybody"
+    assert "10.0.0.3:1" in directory.addresses
+
+
+def test_a_node_that_is_no_member_is_asked_last_and_never_as_the_leader() -> None:
+    directory = Directory(["10.0.0.1:1", "10.0.0.2:1"], "us")
+    directory.note_status("10.0.0.1:1", a_status("n1", "n1", members=("n1", "n3"), membership_index=7), 0.2)
+    directory.note_status("10.0.0.2:1", a_status("n2", "n2", term=9, membership_index=3), 0.1)
+
+    assert directory.for_reads()[-1] == "10.0.0.2:1", "although its region is the preferred one"
+    assert directory.for_writes()[0] == "10.0.0.1:1"
+
+
+def test_a_node_that_waits_to_be_let_in_names_nobody_and_takes_nobody_away() -> None:
+    directory = Directory(["10.0.0.1:1", "10.0.0.3:1"], None)
+    directory.note_status("10.0.0.1:1", a_status("n1", members=("n1", "n2")), 0.1)
+    joining = a_status("n3", members=())
+
+    assert not directory.note_status("10.0.0.3:1", joining, 0.0)
+
+    assert directory.retire([joining]) == []
+    assert directory.for_reads()[-1] == "10.0.0.3:1"
+
+
+def test_a_discovered_node_that_moved_is_known_by_its_new_address() -> None:
+    directory = Directory(["10.0.0.1:1"], "us")
+    directory.note_status("10.0.0.1:1", a_status("n1"), 0.1)
+    before = a_status("n1", membership_index=5)
+    moved = replace(
+        before,
+        members=tuple(replace(m, api_address="10.9.9.9:1") if m.node_id == "n2" else m for m in before.members),
+    )
+
+    assert directory.note_status("10.0.0.1:1", moved, 0.1)
+
+    assert directory.retire([moved]) == ["10.0.0.2:1"]
+    assert directory.for_reads()[0] == "10.9.9.9:1"

@@ -58,6 +58,15 @@ def test_a_name_comes_back_with_another_directory_only_after_it_was_removed() ->
     assert roles(again)["n2"] is MemberRole.JOINING
 
 
+def test_a_voter_that_comes_with_a_directory_which_nobody_has_heard_of_catches_up_first() -> None:
+    """Its disk may have been lost before the group had noted it."""
+    before = a_membership([a_member("n1"), a_member("n2")])
+
+    after = changed(before, SetMember(a_member("n2", directory_id=b"b" * 16)))
+
+    assert after.get("n2") == a_member("n2", MemberRole.JOINING, b"b" * 16)
+
+
 def test_voters_and_members_are_bounded() -> None:
     nine = voters(*NAMES[:9])
 

@@ -109,3 +109,25 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match=r"--data: .*cannot be written"):
         plan_cluster(tmp_path / "file", ["eu"]).write()
+
+
+def test_a_node_that_is_added_gets_a_name_and_ports_of_its_own_and_a_file_that_names_the_others(tmp_path: Path) -> None:
+    plan = plan_cluster(tmp_path, ["eu", "us"], nodes=3)
+    plan.write()
+
+    grown, added = plan.with_node("us")
+    grown.write_file_of(added)
+
+    assert added.id == "us-2"
+    assert len({port for node in grown.nodes for port in (node.api_port, node.peer_port, node.admin_port)}) == 12
+    config = load_config(added.config_file)
+    assert [member.id for member in config.cluster.members] == ["eu-1", "us-1", "eu-2", "us-2"]
+    assert load_config(plan.nodes[0].config_file).cluster.members[-1].id == "eu-2", "the others' files stay"
+
+
+def test_a_node_that_is_added_to_many_lists_some_of_them_and_itself(tmp_path: Path) -> None:
+    grown, added = plan_cluster(tmp_path, ["eu"], nodes=9).with_node("us")
+    grown.write_file_of(added)
+
+    members = load_config(added.config_file).cluster.members
+    assert (len(members), members[-1].id) == (9, "us-1")

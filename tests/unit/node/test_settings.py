@@ -15,7 +15,7 @@ def a_config(path: str = "raft.profile", value: object = "wan") -> NodeConfig:
 
 
 def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
-    engine = settings.engine_settings(a_config(), b"d" * 16)
+    engine = settings.engine_settings(a_config(), b"d" * 16, joining=False)
 
     assert (engine.cluster_id, engine.node_id) == ("orders", "eu-1")
     assert engine.membership.index == 0
@@ -28,7 +28,9 @@ def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
 
 
 def test_the_transport_binds_what_listen_says_and_knows_its_directory() -> None:
-    transport = settings.transport_settings(a_config("listen.peer", "127.0.0.1:9101"), b"0123456789abcdef")
+    transport = settings.transport_settings(
+        a_config("listen.peer", "127.0.0.1:9101"), b"0123456789abcdef", joining=False
+    )
 
     assert transport.listen == "127.0.0.1:9101"
     assert transport.directory_id == b"0123456789abcdef"
@@ -37,25 +39,10 @@ def test_the_transport_binds_what_listen_says_and_knows_its_directory() -> None:
     assert transport.tls is None
 
 
-def test_the_group_begins_with_all_configured_members_as_voters() -> None:
-    membership = settings.first_membership(a_config())
-
-    assert membership.index == 0
-    assert [
-        (member.node_id, member.region, member.peer_address, member.api_address) for member in membership.members
-    ] == [
-        ("ap-1", "ap", "127.0.0.1:7103", "127.0.0.1:7003"),
-        ("eu-1", "eu", "127.0.0.1:7101", "127.0.0.1:7001"),
-        ("us-1", "us", "127.0.0.1:7102", "127.0.0.1:7002"),
-    ]
-    assert membership.voters == {"ap-1", "eu-1", "us-1"}
-
-
-def test_identity_lists_all_members_with_both_addresses() -> None:
+def test_identity_is_that_of_the_file_and_the_installed_release() -> None:
     identity = settings.identity(a_config())
 
     assert (identity.cluster_id, identity.node_id, identity.region) == ("orders", "eu-1", "eu")
-    assert [member.api_address for member in identity.members] == ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"]
     assert identity.version == settings.release()
 
 
@@ -67,3 +54,15 @@ def test_telemetry_is_told_whose_it_is_and_where_to_push() -> None:
     told = settings.telemetry_settings(a_config("telemetry.otlp_endpoint", "127.0.0.1:4317"))
 
     assert (told.node_id, told.region, told.otlp_endpoint, told.trace_ratio) == ("eu-1", "eu", "127.0.0.1:4317", 0.01)
+
+
+def test_a_node_that_joins_knows_its_group_by_contacts_only() -> None:
+    """It must not take itself for a voter because its file lists it."""
+    engine = settings.engine_settings(a_config(), b"d" * 16, joining=True)
+    transport = settings.transport_settings(a_config(), b"d" * 16, joining=True)
+
+    assert engine.joining
+    assert engine.membership.members == ()
+    assert [(contact.node_id, contact.address) for contact in transport.contacts] == [
+        ("us-1", "127.0.0.1:7102"), ("ap-1", "127.0.0.1:7103")
+    ]  # fmt: skip

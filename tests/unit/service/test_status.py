@@ -8,7 +8,7 @@ import pytest
 from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import LogIndex
 from replicator.service.status import STATE_HASHES_WAITING_MAX, StatusService
-from tests.support.memory_cluster import MemoryCluster, MemoryReplica
+from tests.support.memory_cluster import LAN, MemoryCluster, MemoryReplica
 
 
 async def test_the_leader_tells_how_far_each_member_is() -> None:
@@ -64,7 +64,7 @@ class SlowReplica(MemoryReplica):
 async def test_a_state_hash_ends_with_its_callers_deadline_and_few_may_queue_for_one() -> None:
     node = MemoryCluster().add("n1", "eu")
     replica = SlowReplica()
-    service = StatusService(node, replica, node.identity())
+    service = StatusService(node, node, replica, node.identity(), lambda: LAN)
     try:
         waiting = [
             asyncio.create_task(service.status(state_hash=True, timeout_s=0.02))

@@ -1,0 +1,34 @@
+"""Who leads: handing leadership to a node or a region that callers name, or to whoever has caught up."""
+
+import random
+
+from replicator.model.ids import NodeId, Region
+from replicator.service.in_turn import in_turn
+from replicator.service.ports import GroupPort
+from replicator.service.validate import check_name, refuse
+
+
+class LeadershipService:
+    """Works on any node."""
+
+    def __init__(self, group: GroupPort, dice: random.Random) -> None:
+        self._group = group
+        self._dice = dice
+
+    async def transfer(self, node_id: str, region: str, *, timeout_s: float) -> NodeId:
+        """Hands leadership over, without a gap; the new leader. Empty node_id and region: to whoever has caught up.
+
+        A wish that is met already changes nothing. Raises InvalidArgument (an unknown node or region, one that does not
+        vote), Unavailable (the target did not take over in time: the old leader goes on), and as a change of members.
+        """
+        if node_id and region:
+            raise refuse("region", f"is given beside node_id ({node_id!r}); name a node or a region, not both")
+        if node_id:
+            check_name("node_id", node_id)
+        if region:
+            check_name("region", region)
+        target = NodeId(node_id) if node_id else None
+        place = Region(region) if region else None
+        return await in_turn(
+            lambda left_s: self._group.transfer_leadership(target, place, timeout_s=left_s), timeout_s, self._dice
+        )
