@@ -14,6 +14,7 @@ from replicator.engine.replica import Frame, LinkDown, LinkUp, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshot_files import SnapshotFiles
 from replicator.engine.snapshots import SnapshotFetcher, Snapshots
+from replicator.engine.transfer import TransferWish
 from replicator.engine.turns import FrameSender, Turns
 from replicator.engine.waits import AppliedWaits
 from replicator.model.clock import Clock
@@ -25,7 +26,7 @@ from replicator.model.errors import (
     ShuttingDown,
     StorageFull,
 )
-from replicator.model.ids import EntryCount, LogIndex, NodeId
+from replicator.model.ids import EntryCount, LogIndex, NodeId, Region
 from replicator.model.log import SnapshotManifest
 from replicator.model.observe import Observer, Signal
 from replicator.model.status import EngineStatus, PeerProgress
@@ -146,7 +147,8 @@ class RaftEngine:
 
     async def read_index(self, *, timeout_s: float) -> LogIndex:
         """A linearizable point, see read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded, ShuttingDown."""
-        index, asked_s = await self._calls.read_index(timeout_s=timeout_s, check=self._check_running)
+        asked_s = self._clock.monotonic_s()
+        index = await self._calls.read_index(timeout_s=timeout_s, check=self._check_running)
         self._replica.freshness.covers(index, asked_s)
         return index
 
@@ -211,18 +213,16 @@ class RaftEngine:
             peers=tuple(self._progress_of(peer) for peer in sorted(self._settings.peers)),
         )
 
-    async def transfer_leadership(self, target: NodeId | None = None, *, timeout_s: float) -> bool:
-        """Hands leadership to `target`, or to whoever is caught up. True once this node does not lead."""
-        if not self._replica.graft.is_leader:
-            return True
-        if not self._replica.transfers.begin(target, timeout_s):
-            return False
-        deadline_s = self._clock.monotonic_s() + timeout_s
-        self._turns.wake()
-        while self._replica.graft.is_leader and self._clock.monotonic_s() < deadline_s:
-            await asyncio.sleep(self._settings.timing.heartbeat_s / 4)
-            self._turns.wake()
-        return not self._replica.graft.is_leader
+    async def transfer_leadership(
+        self, target: NodeId | None = None, region: Region | None = None, *, timeout_s: float
+    ) -> NodeId:
+        """Hands leadership to `target`, to a voter of `region`, or to any other voter; returns who leads then.
+
+        Asked at any node. Writes wait meanwhile, and none fails. Raises InvalidArgument (an unknown name, no voter, or
+        both named), NoLeader, or Unavailable: nobody caught up or took over in time, and the leader leads on.
+        """
+        wish = TransferWish(target, region)
+        return await self._calls.transfer(wish, timeout_s=timeout_s, check=self._check_running)
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -271,6 +271,7 @@ class RaftEngine:
     def _fail_callers(self, why: str) -> None:
         self._replica.proposals.fail_all(ShuttingDown(why))
         self._replica.forwards.fail_all(why)
+        self._replica.transfers.abandon(ShuttingDown(why))
         self._replica.reads.lost_leadership()
         self._waits.fail_all(ShuttingDown(why))
         self._calls.fail_waiting(ShuttingDown(why))

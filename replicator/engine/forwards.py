@@ -1,4 +1,4 @@
-"""What a follower asks of its leader: to propose a command, or to confirm a read. And how a leader answers.
+"""What a follower asks of its leader: to propose a command, to confirm a read, to hand over. And how a leader answers.
 
 A question is asked once, on one link, and answered on that link or not at all: request ids start anew with a process.
 If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither.
@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from replicator.engine.messages import Malformed, Send
 from replicator.engine.proposals import Proposals, ProposalSink, refuse_oversized
 from replicator.engine.read_index import ReadIndexes, ReadSink
+from replicator.engine.transfer import Transfers, TransferSink, TransferWish
 from replicator.model.errors import (
+    InvalidArgument,
     NoLeader,
     OutcomeUnknown,
     Overloaded,
     ReplicatorError,
     ShuttingDown,
+    Unavailable,
     error_from_reason,
 )
-from replicator.model.ids import LogIndex, NodeId
+from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.v1 import raft_pb2, store_pb2
 
 PENDING_MAX: Final = 65_536
@@ -30,6 +35,7 @@ class _Question:
     leader: NodeId
     write: ProposalSink | None = None
     read: ReadSink | None = None
+    transfer: TransferSink | None = None
 
 
 class Forwards:
@@ -40,11 +46,13 @@ class Forwards:
         *,
         proposals: Proposals,
         reads: ReadIndexes,
+        transfers: Transfers,
         send: Send,
         link_epoch: Callable[[NodeId], int | None],
         request_ids: Iterator[int],
     ) -> None:
-        self._proposals, self._reads, self._send, self._link_epoch = proposals, reads, send, link_epoch
+        self._proposals, self._reads, self._transfers = proposals, reads, transfers
+        self._send, self._link_epoch = send, link_epoch
         self._questions: dict[int, _Question] = {}
         self._request_ids = request_ids
         self.refusing = False  # draining: this node proposes nothing more for others
@@ -64,6 +72,15 @@ class Forwards:
         self._send(leader, raft_pb2.RaftMessage(read_index=raft_pb2.ReadIndex(request_id=request_id)))
         return request_id
 
+    def transfer(self, leader: NodeId, wish: TransferWish, timeout_s: float, sink: TransferSink) -> int:
+        """Asks the leader to hand leadership over. Returns the request id. Raises Overloaded."""
+        request_id = self._ask(_Question(leader, transfer=sink))
+        transfer = raft_pb2.LeadershipTransfer(
+            node_id=wish.node_id or "", region=wish.region or "", timeout_ms=max(0, round(timeout_s * 1000))
+        )
+        self._send(leader, raft_pb2.RaftMessage(forward=raft_pb2.Forward(request_id=request_id, transfer=transfer)))
+        return request_id
+
     def forget(self, request_id: int) -> None:
         """The caller gave up waiting."""
         self._questions.pop(request_id, None)
@@ -79,21 +96,19 @@ class Forwards:
         for question in questions.values():
             _fail(question, why)
 
-    def write_reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
-        """The leader has answered a forwarded write. Raises Malformed."""
+    def reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
+        """The leader has answered a forwarded wish. Raises Malformed."""
         question = self._take(peer, reply.request_id)
-        if question is None or question.write is None:
+        if question is None or question.read is not None:
             return
+        refusal: ReplicatorError | None = None
         if reply.WhichOneof("result") == "refused":
-            question.write(error_from_reason(reply.refused, _refused_by(peer, reply.refused), retry_after_s=0.05))
-            return
-        outcome = store_pb2.Outcome()
-        try:
-            outcome.ParseFromString(reply.outcome)
-        except Exception as error:
-            _fail(question, f"{peer} answered with something else than an outcome")
-            raise Malformed(f"forward reply: {error}") from None
-        question.write(outcome)
+            message = reply.message or f"the leader ({peer}) answered {reply.refused}"
+            refusal = error_from_reason(reply.refused, message, retry_after_s=0.05)
+        if question.transfer is not None:
+            question.transfer(refusal or NodeId(reply.leader_id))
+        elif question.write is not None:
+            question.write(refusal or _outcome_of(reply, question))
 
     def read_reply(self, peer: NodeId, reply: raft_pb2.ReadIndexReply) -> None:
         """The leader has answered a forwarded read."""
@@ -101,25 +116,25 @@ class Forwards:
         if question is None or question.read is None:
             return
         if reply.WhichOneof("result") == "refused":
-            question.read(error_from_reason(reply.refused, _refused_by(peer, reply.refused), retry_after_s=0.05))
+            message = f"the leader ({peer}) answered {reply.refused}"
+            question.read(error_from_reason(reply.refused, message, retry_after_s=0.05))
         else:
             question.read(LogIndex(reply.index))
 
     # Leader side ---------------------------------------------------------------------------------------------------
 
-    def serve_write(self, peer: NodeId, request: raft_pb2.Forward) -> None:
-        """A follower forwards a write: propose it, answer when it is applied."""
-        asked_on = self._link_epoch(peer)
+    def serve(self, peer: NodeId, request: raft_pb2.Forward) -> None:
+        """A follower passes on what somebody wishes of the leader. It is answered once that has happened, or cannot."""
+        match request.WhichOneof("wish"):
+            case "command":
+                self._serve_write(peer, request)
+            case "transfer":
+                self._serve_transfer(peer, request)
+            case _:
+                self._answer(peer, request)(InvalidArgument("the leader's release does not know this wish"))
 
-        def answer(result: store_pb2.Outcome | ReplicatorError) -> None:
-            reply = raft_pb2.ForwardReply(request_id=request.request_id)
-            if isinstance(result, ReplicatorError):
-                reply.refused = result.reason
-            else:
-                reply.outcome = result.SerializeToString()
-            if self._link_epoch(peer) == asked_on:
-                self._send(peer, raft_pb2.RaftMessage(forward_reply=reply))
-
+    def _serve_write(self, peer: NodeId, request: raft_pb2.Forward) -> None:
+        answer = self._answer(peer, request)
         if self.refusing:
             answer(ShuttingDown("the leader drains"))
             return
@@ -127,6 +142,35 @@ class Forwards:
             self._proposals.offer(request.command, answer)
         except ReplicatorError as error:
             answer(error)
+
+    def _serve_transfer(self, peer: NodeId, request: raft_pb2.Forward) -> None:
+        asked = request.transfer
+        wish = TransferWish(NodeId(asked.node_id) or None, Region(asked.region) or None)
+        answer = self._answer(peer, request)
+        try:
+            self._transfers.begin(wish, asked.timeout_ms / 1000, answer)
+        except ReplicatorError as error:
+            answer(error)
+
+    def _answer(
+        self, peer: NodeId, request: raft_pb2.Forward
+    ) -> Callable[[store_pb2.Outcome | NodeId | ReplicatorError], None]:
+        """Says to the peer what became of its wish, on the link that it was asked on or not at all."""
+        asked_on = self._link_epoch(peer)
+
+        def answer(result: store_pb2.Outcome | NodeId | ReplicatorError) -> None:
+            reply = raft_pb2.ForwardReply(request_id=request.request_id)
+            if isinstance(result, ReplicatorError):
+                reply.refused = result.reason
+                reply.message = result.message
+            elif isinstance(result, store_pb2.Outcome):
+                reply.outcome = result.SerializeToString()
+            else:
+                reply.leader_id = result
+            if self._link_epoch(peer) == asked_on:
+                self._send(peer, raft_pb2.RaftMessage(forward_reply=reply))
+
+        return answer
 
     def serve_read(self, peer: NodeId, request: raft_pb2.ReadIndex) -> None:
         """A follower asks for a read index."""
@@ -157,8 +201,14 @@ class Forwards:
         return self._questions.pop(request_id)
 
 
-def _refused_by(peer: NodeId, reason: str) -> str:
-    return f"the leader ({peer}) answered {reason}"
+def _outcome_of(reply: raft_pb2.ForwardReply, question: _Question) -> store_pb2.Outcome:
+    outcome = store_pb2.Outcome()
+    try:
+        outcome.ParseFromString(reply.outcome)
+    except DecodeError as error:
+        _fail(question, f"{question.leader} answered with something else than an outcome")
+        raise Malformed(f"forward reply: {error}") from None
+    return outcome
 
 
 def _fail(question: _Question, why: str) -> None:
@@ -170,3 +220,7 @@ def _fail(question: _Question, why: str) -> None:
         )
     if question.read is not None:
         question.read(NoLeader(why, retry_after_s=0.05))
+    if question.transfer is not None:
+        question.transfer(
+            Unavailable(f"{why}: leadership may or may not have moved; see who leads", retry_after_s=0.05)
+        )

@@ -23,13 +23,14 @@ from replicator.engine.graft import Graft
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
 from replicator.engine.messages import Malformed, decode, offered_manifest, refusal, snapshot_offer, stale_term
+from replicator.engine.preference import Preference
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
 from replicator.engine.read_index import ReadIndexes
 from replicator.engine.settings import EngineSettings
 from replicator.engine.transfer import Transfers
 from replicator.model.clock import Clock
-from replicator.model.errors import StorageFull
+from replicator.model.errors import NoLeader, StorageFull
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.log import Entry, SnapshotManifest, TurnWrite
 from replicator.model.observe import Observer, Signal
@@ -126,15 +127,19 @@ class Replica:
         )  # fmt: skip
         self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
         self.reads = ReadIndexes(graft=self.graft, pump=self.pump)
+        self.transfers = Transfers(
+            settings, graft=self.graft, journal=self.journal, pump=self.pump, proposals=self.proposals, clock=clock
+        )
+        self.preference = Preference(
+            settings, graft=self.graft, journal=self.journal, pump=self.pump, transfers=self.transfers, clock=clock
+        )
         self.forwards = Forwards(
             proposals=self.proposals,
             reads=self.reads,
+            transfers=self.transfers,
             send=self._send,
             link_epoch=self.link_epoch,
             request_ids=self._request_ids,
-        )
-        self.transfers = Transfers(
-            graft=self.graft, journal=self.journal, pump=self.pump, proposals=self.proposals, clock=clock
         )
 
     # A turn --------------------------------------------------------------------------------------------------------
@@ -151,6 +156,7 @@ class Replica:
         self.reads.close_rounds()
         self.graft.tick()
         self._note_role()
+        self.preference.step()
         self.transfers.step()
         self.reads.open_round()
         self.pump.flush()
@@ -196,6 +202,7 @@ class Replica:
         self.proposals.lost_leadership()
         self.reads.lost_leadership()
         self.forwards.fail_all("this node has taken over a snapshot meanwhile")
+        self.transfers.abandon(NoLeader("this node has taken over a snapshot meanwhile"))
         successor = Replica(
             self.settings,
             log=log,
@@ -350,9 +357,9 @@ class Replica:
             case "append_reply":
                 self._guard.append_reply(peer, message.append_reply)
             case "forward":
-                self.forwards.serve_write(peer, message.forward)
+                self.forwards.serve(peer, message.forward)
             case "forward_reply":
-                self.forwards.write_reply(peer, message.forward_reply)
+                self.forwards.reply(peer, message.forward_reply)
             case "read_index":
                 self.forwards.serve_read(peer, message.read_index)
             case "read_index_reply":

@@ -3,13 +3,14 @@
 A misspelt option of SyncObjConf is accepted in silence and its `validate` is bare asserts: the names are checked here.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pysyncobj import SyncObjConf
 
 from replicator.config.timing import RaftTiming
-from replicator.model.ids import NodeId
+from replicator.model.ids import NodeId, Region
 
 _NEVER: Final = 10**9  # for stock machinery that must not run: the store is its own snapshot
 
@@ -18,6 +19,8 @@ _NEVER: Final = 10**9  # for stock machinery that must not run: the store is its
 class EngineSettings:
     """One node's place in its group. `peers` are the other voters.
 
+    regions: of all voters, as far as they are known. leader_preference: the first region that has a voter fit for it
+    shall lead; empty: no region is preferred.
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
     append_bytes_max: entries sent in one message, unless a single one is larger.
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
@@ -28,12 +31,25 @@ class EngineSettings:
     node_id: NodeId
     peers: tuple[NodeId, ...]
     timing: RaftTiming
+    regions: Mapping[NodeId, Region] = field(default_factory=dict)
+    leader_preference: tuple[Region, ...] = ()
     proposals_queued_max: int = 8192
     proposals_queued_bytes_max: int = 64 << 20
     uncommitted_bytes_max: int = 64 << 20
     append_bytes_max: int = 1 << 20
     log_entries_max: int = 100_000
     log_bytes_max: int = 512 << 20
+
+    @property
+    def voters(self) -> frozenset[NodeId]:
+        """All of them, this node too."""
+        return frozenset((self.node_id, *self.peers))
+
+    def preference_rank(self, node_id: NodeId) -> int:
+        """0: of the most preferred region. Regions that are not listed come last, all alike."""
+        region = self.regions.get(node_id)
+        order = self.leader_preference
+        return order.index(region) if region in order else len(order)
 
 
 def stock_conf(settings: EngineSettings, **hooks: Any) -> SyncObjConf:

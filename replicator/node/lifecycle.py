@@ -14,7 +14,7 @@ from typing import Final
 from replicator.config.schema import NodeConfig
 from replicator.console import Console
 from replicator.console.pages import admin_app
-from replicator.model.errors import CorruptData, StorageFailed
+from replicator.model.errors import CorruptData, StorageFailed, Unavailable
 from replicator.node import settings
 from replicator.node.health import NodeHealth, Phase
 from replicator.node.preflight import check_environment
@@ -70,6 +70,8 @@ class Node:
         self._teardown.add("pulse", self._stop_pulse)
         health.enter(Phase.SERVING)
         config = self._config
+        for region in settings.unknown_preferences(config):
+            _log.warning("raft.leader_preference: no member is in region %s; it is ignored", region)
         _log.info(
             "serving node=%s region=%s api=%s peer=%s admin=%s",
             config.node.id, config.node.region, config.api_listen, config.peer_listen, admin,
@@ -105,12 +107,22 @@ class Node:
         _log.info("draining node=%s", self._config.node.id)
         rooms.api.drain()
         await rooms.api.health.shut_down()
-        has_others = len(self._config.cluster.members) > 1
-        if has_others and not await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX):
-            _log.warning("leadership could not be handed over; the others will elect a leader by themselves")
+        await self._hand_leadership_over(rooms)
         rooms.engine.refuse_proposals()
         await rooms.api.stop(CALLS_GRACE_S)
         _log.info("drained node=%s took_s=%.2f", self._config.node.id, time.monotonic() - began_s)
+
+    async def _hand_leadership_over(self, rooms: Rooms) -> None:
+        has_others = len(self._config.cluster.members) > 1
+        if not has_others or rooms.engine.status().role != "leader":
+            return
+        try:
+            successor = await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX)
+            _log.info("leadership handed over to=%s", successor)
+        except Unavailable as error:
+            _log.warning(
+                "leadership could not be handed over (%s); the others will elect a leader by themselves", error.message
+            )
 
     async def abandon(self) -> None:
         """After a failure: callers learn at once what is known of their calls, and do not wait for their deadlines."""

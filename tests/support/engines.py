@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from replicator.engine.driver import RaftEngine
 from replicator.engine.settings import EngineSettings
@@ -88,8 +89,8 @@ class EngineNode:
 class EngineNet:
     """Starts engines on directories and links them; everything is stopped by `stop`."""
 
-    def __init__(self, directory: Path, names: Sequence[NodeId]) -> None:
-        self.directory, self.names = directory, list(names)
+    def __init__(self, directory: Path, names: Sequence[NodeId], **settings: Any) -> None:
+        self.directory, self.names, self._settings = directory, list(names), settings
         self.nodes: dict[NodeId, EngineNode] = {}
         self._queues: dict[tuple[NodeId, NodeId], asyncio.Queue[bytes]] = {}
         self._readers: dict[tuple[NodeId, NodeId], asyncio.Task[None]] = {}
@@ -108,7 +109,7 @@ class EngineNet:
         storage = Storage.open(self.directory / name, cluster_id=ClusterId("c"), node_id=name, size_max_bytes=1 << 26)
         writer = StorageWriter(storage)
         peers = tuple(peer for peer in self.names if peer != name)
-        settings = EngineSettings(cluster_id="c", node_id=name, peers=peers, timing=LAN)
+        settings = EngineSettings(cluster_id="c", node_id=name, peers=peers, timing=LAN, **self._settings)
         dice = random.Random(name)
         disk = Disk(writer)
         engine = RaftEngine(

@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.messages import decode
@@ -174,7 +175,7 @@ class HandCluster:
     cut: (sender, receiver) pairs whose frames are lost. hold: pairs whose frames are put aside, in `late`, in order.
     """
 
-    def __init__(self, count: int = 3, **settings: int) -> None:
+    def __init__(self, count: int = 3, **settings: Any) -> None:
         self.clock = HandClock()
         names = NAMES[:count]
         self.nodes = {

@@ -22,6 +22,18 @@ def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
     assert engine.proposals_queued_bytes_max == 64 << 20
 
 
+def test_the_engine_knows_every_region_and_which_of_them_shall_lead() -> None:
+    """A region without a member is told of, and no reason to refuse to start: it may be still to come."""
+    config = a_config("raft.leader_preference", ["mars", "us"])
+    engine = settings.engine_settings(config)
+
+    assert engine.regions == {"eu-1": "eu", "us-1": "us", "ap-1": "ap"}
+    assert engine.leader_preference == ("mars", "us")
+    assert [engine.preference_rank(node) for node in sorted(engine.voters)] == [2, 2, 1]
+    assert settings.unknown_preferences(config) == ["mars"]
+    assert settings.engine_settings(a_config()).leader_preference == ()
+
+
 def test_the_transport_binds_what_listen_says_and_dials_what_members_say() -> None:
     transport = settings.transport_settings(a_config("listen.peer", "127.0.0.1:9101"))
 
