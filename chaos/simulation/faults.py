@@ -1,5 +1,6 @@
 """What strikes a simulated cluster: one method a fault. Which and how often is the seed's character."""
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from chaos.simulation.network import Network
 from chaos.simulation.node import SimNode
 from chaos.simulation.timeline import Timeline
 from replicator.config.timing import RaftTiming
+from replicator.engine.transfer import TransferWish
+from replicator.model.errors import Unavailable
 from replicator.model.ids import NodeId
 
 STALL_S_MAX = 8.0  # the transport ends a link that is silent for longer
@@ -260,5 +263,8 @@ class Faults:
 
     def _hand_over(self, node: SimNode, target: NodeId | None) -> None:
         if node.replica is not None and node.replica.graft.is_leader:
-            node.replica.transfers.begin(target, 2.0 * self._unit_s() / 3.0)
+            with contextlib.suppress(Unavailable):  # another one is under way, or nobody is linked
+                node.replica.transfers.begin(
+                    TransferWish(node_id=target), 2.0 * self._unit_s() / 3.0, lambda _result: None
+                )
             node.wake()

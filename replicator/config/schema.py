@@ -70,12 +70,14 @@ class RaftSection(Section):
     """Timers of the group, seconds. A profile sets all three; a field set here wins over the profile.
 
     lan: heartbeat 0.05, election 0.3 to 0.6. wan: heartbeat 0.15, election 1.5 to 3.
+    leader_preference: regions, the most preferred first; none: whoever leads goes on.
     """
 
     profile: Literal["lan", "wan"] = "lan"
     heartbeat_s: float | None = Field(default=None, gt=0, le=10)
     election_timeout_min_s: float | None = Field(default=None, gt=0, le=60)
     election_timeout_max_s: float | None = Field(default=None, gt=0, le=120)
+    leader_preference: tuple[Name, ...] = Field(default=(), min_length=0, max_length=64, strict=False)
 
 
 class TlsSection(Section):

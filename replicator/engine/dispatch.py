@@ -29,9 +29,9 @@ class Dispatch:
             case "append_reply":
                 self._guard.append_reply(peer, message.append_reply)
             case "forward":
-                self._forwards.serve_write(peer, message.forward)
+                self._forwards.serve(peer, message.forward)
             case "forward_reply":
-                self._forwards.write_reply(peer, message.forward_reply)
+                self._forwards.reply(peer, message.forward_reply)
             case "read_index":
                 self._forwards.serve_read(peer, message.read_index)
             case "read_index_reply":

@@ -7,28 +7,26 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Protocol
 
-from replicator.engine.member_calls import MemberCalls
-from replicator.engine.proposals import Proposal
+from replicator.engine.calls import Calls
 from replicator.engine.replica import Frame, LinkDown, LinkUp, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshot_files import SnapshotFiles
 from replicator.engine.snapshots import SnapshotFetcher, Snapshots
+from replicator.engine.transfer import TransferWish
 from replicator.engine.turns import FrameSender, Turns
 from replicator.engine.waits import AppliedWaits
 from replicator.model.clock import Clock
 from replicator.model.errors import (
     DeadlineExceeded,
     NoLeader,
-    NotLeader,
-    OutcomeUnknown,
     ReplicaBehind,
     ReplicatorError,
     ShuttingDown,
     StorageFull,
 )
-from replicator.model.ids import EntryCount, LogIndex, NodeId
+from replicator.model.ids import EntryCount, LogIndex, NodeId, Region
 from replicator.model.log import SnapshotManifest
 from replicator.model.members import MemberChange, Membership
 from replicator.model.observe import Observer, Signal
@@ -36,9 +34,6 @@ from replicator.model.status import EngineStatus, PeerProgress
 from replicator.storage.storage import Storage
 from replicator.storage.writer import StorageWriter
 from replicator.v1 import store_pb2
-
-T = TypeVar("T")
-NOT_LEADER_PAUSE_S: Final = 0.02  # between asking a node that says it leads no more and asking again
 
 
 class EngineTransport(FrameSender, SnapshotFetcher, Protocol):
@@ -73,14 +68,8 @@ class RaftEngine:
             wake=self._turns.wake,
             install=self._install,
         )
-        self._member_calls = MemberCalls(
-            replica=lambda: self._turns.replica,
-            clock=clock,
-            wake=self._turns.wake,
-            wait_for_leader=self._wait_for_leader,
-        )
         self._waits = AppliedWaits(applied)
-        self._leader_waits: set[asyncio.Future[None]] = set()
+        self._calls = Calls(settings, replica=lambda: self._turns.replica, wake=self._turns.wake, clock=clock)
         self._role_callbacks: list[Callable[[str], None]] = []
         replica.on_role = self._on_role
         self._refusing = False
@@ -156,33 +145,20 @@ class RaftEngine:
         Raises NoLeader, Overloaded, StorageFull, ShuttingDown, DeadlineExceeded: nothing happened.
         Raises OutcomeUnknown: it may have.
         """
-        deadline_s = self._clock.monotonic_s() + timeout_s
-        while True:
-            self._check_accepting()
-            try:
-                outcome = await self._propose_once(command, deadline_s)
-            except NotLeader:  # surely not proposed
-                await asyncio.sleep(NOT_LEADER_PAUSE_S)
-                continue
-            except ReplicatorError as error:
-                self._observer.count(Signal.PROPOSALS, outcome=error.reason)
-                raise
-            self._observer.count(Signal.PROPOSALS, outcome=store_pb2.Outcome.Status.Name(outcome.status))
-            return outcome
+        try:
+            outcome = await self._calls.propose(command, timeout_s=timeout_s, check=self._check_accepting)
+        except ReplicatorError as error:
+            self._observer.count(Signal.PROPOSALS, outcome=error.reason)
+            raise
+        self._observer.count(Signal.PROPOSALS, outcome=store_pb2.Outcome.Status.Name(outcome.status))
+        return outcome
 
     async def read_index(self, *, timeout_s: float) -> LogIndex:
         """A linearizable point, see read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded, ShuttingDown."""
-        deadline_s = self._clock.monotonic_s() + timeout_s
-        while True:
-            self._check_running()
-            asked_s = self._clock.monotonic_s()
-            try:
-                index = await self._read_index_once(deadline_s)
-            except NotLeader:
-                await asyncio.sleep(NOT_LEADER_PAUSE_S)
-                continue
-            self._replica.freshness.covers(index, asked_s)
-            return index
+        asked_s = self._clock.monotonic_s()
+        index = await self._calls.read_index(timeout_s=timeout_s, check=self._check_running)
+        self._replica.freshness.covers(index, asked_s)
+        return index
 
     async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
         """Returns once the local store holds `index`. Raises ReplicaBehind, Overloaded."""
@@ -232,9 +208,12 @@ class RaftEngine:
         return self._replica.proposals.depth
 
     async def change_members(self, change: MemberChange, *, timeout_s: float) -> Membership:
-        """See member_calls.py."""
-        self._check_accepting()
-        return await self._member_calls.change(change, timeout_s=timeout_s)
+        """The membership that grants the wish, applied at the leader; asked at any node.
+
+        Raises InvalidArgument, NoMajority, ChangeInProgress, NoLeader, Overloaded, ShuttingDown, DeadlineExceeded:
+        nothing happened. Raises OutcomeUnknown: it may be granted yet; asking again is safe.
+        """
+        return await self._calls.change_members(change, timeout_s=timeout_s, check=self._check_accepting)
 
     def membership(self) -> Membership:
         """As applied here."""
@@ -255,18 +234,16 @@ class RaftEngine:
             peers=tuple(self._progress_of(peer) for peer in replica.group.others),
         )
 
-    async def transfer_leadership(self, target: NodeId | None = None, *, timeout_s: float) -> bool:
-        """Hands leadership to `target`, or to whoever is caught up. True once this node does not lead."""
-        if not self._replica.graft.is_leader:
-            return True
-        if not self._replica.transfers.begin(target, timeout_s):
-            return False
-        deadline_s = self._clock.monotonic_s() + timeout_s
-        self._turns.wake()
-        while self._replica.graft.is_leader and self._clock.monotonic_s() < deadline_s:
-            await asyncio.sleep(self._settings.timing.heartbeat_s / 4)
-            self._turns.wake()
-        return not self._replica.graft.is_leader
+    async def transfer_leadership(
+        self, target: NodeId | None = None, region: Region | None = None, *, timeout_s: float
+    ) -> NodeId:
+        """Hands leadership to `target`, to a voter of `region`, or to any other voter; returns who leads then.
+
+        Asked at any node. Writes wait meanwhile, and none fails. Raises InvalidArgument (an unknown name, no voter, or
+        both named), NoLeader, or Unavailable: nobody caught up or took over in time, and the leader leads on.
+        """
+        wish = TransferWish(target, region)
+        return await self._calls.transfer(wish, timeout_s=timeout_s, check=self._check_running)
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -285,85 +262,6 @@ class RaftEngine:
                 retry_after_s=1.0,
             )
 
-    async def _propose_once(self, command: bytes, deadline_s: float) -> store_pb2.Outcome:
-        await self._wait_for_leader(deadline_s)
-        if self._clock.monotonic_s() >= deadline_s:
-            raise DeadlineExceeded("the time for the write was over before it was proposed; nothing happened")
-        answer: asyncio.Future[store_pb2.Outcome] = asyncio.get_running_loop().create_future()
-        proposal: Proposal | None = None
-        request_id: int | None = None
-        leader = self._replica.graft.leader
-        if self._replica.graft.is_leader:
-            proposal = self._replica.proposals.offer(command, _settles(answer))
-        elif leader is not None:
-            request_id = self._replica.forwards.propose(leader, command, _settles(answer))
-        else:
-            raise NotLeader("the leader was lost meanwhile")
-        self._turns.wake()
-        try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock.monotonic_s())):
-                return await answer
-        except TimeoutError:
-            if proposal is not None and not proposal.admitted:
-                raise DeadlineExceeded("the write was still queued when its time was over; nothing happened") from None
-            raise OutcomeUnknown(
-                "no majority confirmed the write in time: it may or may not have happened; retry under the same "
-                "write id",
-                retry_after_s=0.05,
-            ) from None
-        finally:
-            if proposal is not None:
-                proposal.cancelled = True  # has no effect once it is in the log
-            if request_id is not None:
-                self._replica.forwards.forget(request_id)
-
-    async def _read_index_once(self, deadline_s: float) -> LogIndex:
-        await self._wait_for_leader(deadline_s)
-        answer: asyncio.Future[LogIndex] = asyncio.get_running_loop().create_future()
-        request_id: int | None = None
-        leader = self._replica.graft.leader
-        if self._replica.graft.is_leader:
-            self._replica.reads.ask(_settles(answer))
-        elif leader is not None:
-            request_id = self._replica.forwards.read_index(leader, _settles(answer))
-        else:
-            raise NotLeader("the leader was lost meanwhile")
-        self._turns.wake()
-        try:
-            async with asyncio.timeout(max(0.0, deadline_s - self._clock.monotonic_s())):
-                return await answer
-        except TimeoutError:
-            raise DeadlineExceeded("no majority confirmed the read in time") from None
-        finally:
-            if request_id is not None:
-                self._replica.forwards.forget(request_id)
-
-    async def _wait_for_leader(self, deadline_s: float) -> None:
-        """Waits for a leader that can be reached, for one election timeout at most. Raises NoLeader."""
-        wait_s = min(deadline_s - self._clock.monotonic_s(), self._settings.timing.election_timeout_max_s)
-        if self._reaches_leader():
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._leader_waits.add(waiter)
-        try:
-            async with asyncio.timeout(max(0.0, wait_s)):
-                await waiter
-        except TimeoutError:
-            links, others = len(self._replica.linked), len(self._replica.group.others)
-            raise NoLeader(
-                f"no leader can be reached from this node ({links} of {others} peers linked): an "
-                "election is under way, or the node is cut off from the majority; retry, or ask another node",
-                retry_after_s=self._settings.timing.election_timeout_min_s / 2,
-            ) from None
-        finally:
-            self._leader_waits.discard(waiter)
-
-    def _reaches_leader(self) -> bool:
-        leader = self._replica.graft.leader
-        if leader == self._settings.node_id:
-            return self._replica.graft.is_leader
-        return leader is not None and self._replica.link_epoch(leader) is not None
-
     def _after_turn(self, turn: Turn, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> None:
         if turn.write.apply:
             self._waits.applied(self._replica.applied_index)
@@ -372,10 +270,7 @@ class RaftEngine:
                 self._observer.count(Signal.DUPLICATES_SUPPRESSED, duplicates)
         self._snapshots.after_turn()
         self._announce_membership()
-        if self._leader_waits and self._reaches_leader():
-            for waiter in self._leader_waits:
-                if not waiter.done():
-                    waiter.set_result(None)
+        self._calls.after_turn()
 
     def _announce_membership(self) -> None:
         """Links follow the membership, whether an entry or a snapshot brought it."""
@@ -405,12 +300,11 @@ class RaftEngine:
     def _fail_callers(self, why: str) -> None:
         self._replica.proposals.fail_all(ShuttingDown(why))
         self._replica.forwards.fail_all(why)
+        self._replica.transfers.abandon(ShuttingDown(why))
         self._replica.reads.lost_leadership()
         self._replica.members.lost_leadership()
         self._waits.fail_all(ShuttingDown(why))
-        for waiter in self._leader_waits:
-            if not waiter.done():
-                waiter.set_exception(ShuttingDown(why))
+        self._calls.fail_waiting(ShuttingDown(why))
 
     def _progress_of(self, peer: NodeId) -> PeerProgress:
         replica = self._replica
@@ -419,15 +313,3 @@ class RaftEngine:
             return PeerProgress(peer, connected, None, None)
         match = replica.graft.match_index(peer)
         return PeerProgress(peer, connected, match, EntryCount(replica.journal.last_index - match))
-
-
-def _settles(answer: "asyncio.Future[T]") -> Callable[[T | ReplicatorError], None]:
-    def settle(result: T | ReplicatorError) -> None:
-        if answer.done():  # the caller gave up
-            return
-        if isinstance(result, ReplicatorError):
-            answer.set_exception(result)
-        else:
-            answer.set_result(result)
-
-    return settle

@@ -1,4 +1,4 @@
-"""What a follower asks of its leader: to propose a command, or to confirm a read. And how a leader answers.
+"""What a follower asks of its leader: to propose a command, to confirm a read, to hand over. And how a leader answers.
 
 A question is asked once, on one link, and answered on that link or not at all: request ids start anew with a process.
 If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither.
@@ -8,21 +8,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from replicator.engine.members import MemberChanges, MembershipSink
-from replicator.engine.messages import Malformed, Send, checked_membership, member_change, wished_change
+from replicator.engine.messages import Malformed, Send, checked_change, checked_membership, member_change
 from replicator.engine.proposals import Proposals, ProposalSink, refuse_oversized
 from replicator.engine.read_index import ReadIndexes, ReadSink
+from replicator.engine.transfer import Transfers, TransferSink, TransferWish
 from replicator.machine.group import stored_membership
 from replicator.model.errors import (
+    InvalidArgument,
     NoLeader,
-    NotLeader,
     OutcomeUnknown,
     Overloaded,
     ReplicatorError,
     ShuttingDown,
+    Unavailable,
     error_from_reason,
 )
-from replicator.model.ids import LogIndex, NodeId
+from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import MemberChange, Membership
 from replicator.v1 import raft_pb2, store_pb2
 
@@ -34,6 +38,7 @@ class _Question:
     leader: NodeId
     write: ProposalSink | None = None
     read: ReadSink | None = None
+    transfer: TransferSink | None = None
     change: MembershipSink | None = None
 
 
@@ -45,13 +50,14 @@ class Forwards:
         *,
         proposals: Proposals,
         reads: ReadIndexes,
+        transfers: Transfers,
         changes: MemberChanges,
         send: Send,
         link_epoch: Callable[[NodeId], int | None],
         request_ids: Iterator[int],
     ) -> None:
-        self._proposals, self._reads, self._send, self._link_epoch = proposals, reads, send, link_epoch
-        self._changes = changes
+        self._proposals, self._reads, self._transfers = proposals, reads, transfers
+        self._changes, self._send, self._link_epoch = changes, send, link_epoch
         self._questions: dict[int, _Question] = {}
         self._request_ids = request_ids
         self.refusing = False  # draining: this node proposes nothing more for others
@@ -69,6 +75,15 @@ class Forwards:
         """Asks the leader for a read index. Returns the request id. Raises Overloaded."""
         request_id = self._ask(_Question(leader, read=sink))
         self._send(leader, raft_pb2.RaftMessage(read_index=raft_pb2.ReadIndex(request_id=request_id)))
+        return request_id
+
+    def transfer(self, leader: NodeId, wish: TransferWish, timeout_s: float, sink: TransferSink) -> int:
+        """Asks the leader to hand leadership over. Returns the request id. Raises Overloaded."""
+        request_id = self._ask(_Question(leader, transfer=sink))
+        transfer = raft_pb2.LeadershipTransfer(
+            node_id=wish.node_id or "", region=wish.region or "", timeout_ms=max(0, round(timeout_s * 1000))
+        )
+        self._send(leader, raft_pb2.RaftMessage(forward=raft_pb2.Forward(request_id=request_id, transfer=transfer)))
         return request_id
 
     def change_members(self, leader: NodeId, change: MemberChange, sink: MembershipSink) -> int:
@@ -93,24 +108,21 @@ class Forwards:
         for question in questions.values():
             _fail(question, why)
 
-    def write_reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
-        """The leader has answered a forwarded write. Raises Malformed."""
+    def reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
+        """The leader has answered a forwarded wish. Raises Malformed."""
         question = self._take(peer, reply.request_id)
-        if question is not None and question.change is not None:
-            question.change(_membership_or_error(peer, reply))
+        if question is None or question.read is not None:
             return
-        if question is None or question.write is None:
-            return
+        refusal: ReplicatorError | None = None
         if reply.WhichOneof("result") == "refused":
-            question.write(error_from_reason(reply.refused, _refused_by(peer, reply.refused), retry_after_s=0.05))
-            return
-        outcome = store_pb2.Outcome()
-        try:
-            outcome.ParseFromString(reply.outcome)
-        except Exception as error:
-            _fail(question, f"{peer} answered with something else than an outcome")
-            raise Malformed(f"forward reply: {error}") from None
-        question.write(outcome)
+            message = reply.message or f"the leader ({peer}) answered {reply.refused}"
+            refusal = error_from_reason(reply.refused, message, retry_after_s=0.05)
+        if question.transfer is not None:
+            question.transfer(refusal or NodeId(reply.leader_id))
+        elif question.change is not None:
+            question.change(refusal or checked_membership(reply.membership))
+        elif question.write is not None:
+            question.write(refusal or _outcome_of(reply, question))
 
     def read_reply(self, peer: NodeId, reply: raft_pb2.ReadIndexReply) -> None:
         """The leader has answered a forwarded read."""
@@ -118,39 +130,68 @@ class Forwards:
         if question is None or question.read is None:
             return
         if reply.WhichOneof("result") == "refused":
-            question.read(error_from_reason(reply.refused, _refused_by(peer, reply.refused), retry_after_s=0.05))
+            message = f"the leader ({peer}) answered {reply.refused}"
+            question.read(error_from_reason(reply.refused, message, retry_after_s=0.05))
         else:
             question.read(LogIndex(reply.index))
 
     # Leader side ---------------------------------------------------------------------------------------------------
 
-    def serve_write(self, peer: NodeId, request: raft_pb2.Forward) -> None:
-        """A follower forwards a write, or a change of the membership: answer when it is applied. Raises Malformed."""
-        asked_on = self._link_epoch(peer)
+    def serve(self, peer: NodeId, request: raft_pb2.Forward) -> None:
+        """A follower passes on what somebody wishes of the leader. It is answered once that has happened, or cannot.
 
-        def answer(result: store_pb2.Outcome | Membership | ReplicatorError) -> None:
-            reply = raft_pb2.ForwardReply(request_id=request.request_id)
-            if isinstance(result, ReplicatorError):
-                reply.refused = result.reason
-                reply.message = result.message if change is not None else ""
-            elif isinstance(result, Membership):
-                reply.membership.CopyFrom(stored_membership(result))
-            else:
-                reply.outcome = result.SerializeToString()
-            if self._link_epoch(peer) == asked_on:
-                self._send(peer, raft_pb2.RaftMessage(forward_reply=reply))
+        Raises Malformed.
+        """
+        match request.WhichOneof("wish"):
+            case "command":
+                self._serve_write(peer, request)
+            case "transfer":
+                self._serve_transfer(peer, request)
+            case "member_change":
+                self._changes.ask(checked_change(request.member_change), self._answer(peer, request))
+            case _:
+                self._answer(peer, request)(InvalidArgument("the leader's release does not know this wish"))
 
-        change = wished_change(request)
+    def _serve_write(self, peer: NodeId, request: raft_pb2.Forward) -> None:
+        answer = self._answer(peer, request)
         if self.refusing:
             answer(ShuttingDown("the leader drains"))
-            return
-        if change is not None:
-            self._changes.ask(change, answer)
             return
         try:
             self._proposals.offer(request.command, answer)
         except ReplicatorError as error:
             answer(error)
+
+    def _serve_transfer(self, peer: NodeId, request: raft_pb2.Forward) -> None:
+        asked = request.transfer
+        wish = TransferWish(NodeId(asked.node_id) or None, Region(asked.region) or None)
+        answer = self._answer(peer, request)
+        try:
+            self._transfers.begin(wish, asked.timeout_ms / 1000, answer)
+        except ReplicatorError as error:
+            answer(error)
+
+    def _answer(
+        self, peer: NodeId, request: raft_pb2.Forward
+    ) -> Callable[[store_pb2.Outcome | Membership | NodeId | ReplicatorError], None]:
+        """Says to the peer what became of its wish, on the link that it was asked on or not at all."""
+        asked_on = self._link_epoch(peer)
+
+        def answer(result: store_pb2.Outcome | Membership | NodeId | ReplicatorError) -> None:
+            reply = raft_pb2.ForwardReply(request_id=request.request_id)
+            if isinstance(result, ReplicatorError):
+                reply.refused = result.reason
+                reply.message = result.message
+            elif isinstance(result, store_pb2.Outcome):
+                reply.outcome = result.SerializeToString()
+            elif isinstance(result, Membership):
+                reply.membership.CopyFrom(stored_membership(result))
+            else:
+                reply.leader_id = result
+            if self._link_epoch(peer) == asked_on:
+                self._send(peer, raft_pb2.RaftMessage(forward_reply=reply))
+
+        return answer
 
     def serve_read(self, peer: NodeId, request: raft_pb2.ReadIndex) -> None:
         """A follower asks for a read index."""
@@ -181,25 +222,28 @@ class Forwards:
         return self._questions.pop(request_id)
 
 
-def _refused_by(peer: NodeId, reason: str) -> str:
-    return f"the leader ({peer}) answered {reason}"
-
-
-def _membership_or_error(peer: NodeId, reply: raft_pb2.ForwardReply) -> Membership | ReplicatorError:
-    if reply.WhichOneof("result") == "refused":
-        message = reply.message or _refused_by(peer, reply.refused)
-        return error_from_reason(reply.refused, message, retry_after_s=0.2)
-    return checked_membership(reply.membership)
+def _outcome_of(reply: raft_pb2.ForwardReply, question: _Question) -> store_pb2.Outcome:
+    outcome = store_pb2.Outcome()
+    try:
+        outcome.ParseFromString(reply.outcome)
+    except DecodeError as error:
+        _fail(question, f"{question.leader} answered with something else than an outcome")
+        raise Malformed(f"forward reply: {error}") from None
+    return outcome
 
 
 def _fail(question: _Question, why: str) -> None:
-    if question.change is not None:  # safe to ask again: a wish says what shall be
-        question.change(NotLeader(why))
     if question.write is not None:
         question.write(
             OutcomeUnknown(
                 f"{why}: the write may or may not have happened; retry under the same write id", retry_after_s=0.05
             )
         )
+    if question.change is not None:
+        question.change(OutcomeUnknown(f"{why}: the membership may be changed yet; asking again is safe"))
     if question.read is not None:
         question.read(NoLeader(why, retry_after_s=0.05))
+    if question.transfer is not None:
+        question.transfer(
+            Unavailable(f"{why}: leadership may or may not have moved; see who leads", retry_after_s=0.05)
+        )

@@ -11,15 +11,23 @@ most one change behind anything in its log; and whoever is two behind lacks a co
 
 from collections.abc import Collection
 
-from replicator.model.ids import LogIndex, NodeId
+from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import MemberRole, Membership
 
 
 class Group:
     """One node's view. `joining`: its data directory began empty, in a group that was there before it."""
 
-    def __init__(self, node_id: NodeId, directory_id: bytes, membership: Membership, *, joining: bool) -> None:
-        self._node_id, self._joining = node_id, joining
+    def __init__(
+        self,
+        node_id: NodeId,
+        directory_id: bytes,
+        membership: Membership,
+        *,
+        joining: bool,
+        leader_preference: tuple[Region, ...] = (),
+    ) -> None:
+        self._node_id, self._joining, self._leader_preference = node_id, joining, leader_preference
         self.directory_id = directory_id
         self._take(membership)
 
@@ -52,6 +60,11 @@ class Group:
         """Whether this node and those of `others` that vote are a majority of all voters."""
         counted = self.is_voter + len(self.other_voters.intersection(others))
         return 2 * counted > len(self.membership.voters)
+
+    def preference_rank(self, node_id: NodeId) -> int:
+        """0: of the region that is preferred most for the leader. Regions that are not listed come last, all alike."""
+        member, order = self.membership.get(node_id), self._leader_preference
+        return order.index(member.region) if member is not None and member.region in order else len(order)
 
     def _take(self, membership: Membership) -> None:
         self.membership = membership

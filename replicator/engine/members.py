@@ -6,6 +6,7 @@ makes voters of those that join once they have caught up (Ongaro 2014, 4.2.1). W
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from replicator.core.member_rules import changed, pinned
@@ -13,9 +14,9 @@ from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.pump import Pump
-from replicator.engine.transfer import Transfers
+from replicator.engine.transfer import Transfers, TransferWish
 from replicator.machine.group import encode_membership
-from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError, Unavailable
+from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import MemberChange, MemberRole, Membership
 
@@ -127,15 +128,17 @@ class MemberChanges:
 
     def _hand_over(self, wish: _Wish) -> None:
         """The leader itself is to go: its successor must grant that. The caller asks it, once told NotLeader."""
-        if not wish.handing_over:
-            wish.handing_over = self._transfers.begin(None, self._hand_over_s())
-        if not self._transfers.under_way:
-            self._answer(
-                Unavailable(
-                    f"{self._node_id} leads, and nobody could take over: no other voter has caught up; try again",
-                    retry_after_s=1.0,
-                )
-            )
+        if wish.handing_over:
+            return
+        wish.handing_over = True
+        try:
+            self._transfers.begin(TransferWish(), self._hand_over_s(), partial(self._handed_over, wish))
+        except ReplicatorError as error:
+            self._answer(error)
+
+    def _handed_over(self, wish: _Wish, result: NodeId | ReplicatorError) -> None:
+        if wish is self._wish and isinstance(result, ReplicatorError):
+            self._answer(result)
 
     def _reaches_majority(self, wanted: Membership) -> bool:
         reached = wanted.voters & (self._pump.linked | {self._node_id})

@@ -93,11 +93,8 @@ def member_change(change: MemberChange) -> raft_pb2.MemberChange:
             return raft_pb2.MemberChange(remove=node_id)
 
 
-def wished_change(forward: raft_pb2.Forward) -> MemberChange | None:
-    """The wish that was forwarded; None if it is something else. Raises Malformed."""
-    if forward.WhichOneof("wish") != "member_change":
-        return None
-    wish = forward.member_change
+def checked_change(wish: raft_pb2.MemberChange) -> MemberChange:
+    """The wish that was forwarded. Raises Malformed."""
     if wish.WhichOneof("change") == "set" and is_sound_member(wish.set):
         return SetMember(member_of(wish.set))
     if wish.WhichOneof("change") == "remove":

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.pump import Pump
-from replicator.model.errors import NoLeader, Overloaded, ReplicatorError
+from replicator.model.errors import NotLeader, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 
 WAITING_MAX: Final = 65_536
@@ -35,9 +35,9 @@ class ReadIndexes:
         self._waiting = 0
 
     def ask(self, sink: ReadSink) -> None:
-        """Answers `sink` once: with an index, or with NoLeader or Overloaded. Leader only."""
+        """Answers `sink` once: with an index, or with NotLeader or Overloaded. Leader only."""
         if not self._graft.is_leader:
-            sink(NoLeader("this node is not the leader any more", retry_after_s=0.05))
+            sink(NotLeader("this node is not the leader any more"))
         elif self._waiting >= WAITING_MAX:
             sink(Overloaded(f"{WAITING_MAX} linearizable reads are waiting already", retry_after_s=0.05))
         else:
@@ -60,7 +60,7 @@ class ReadIndexes:
 
     def lost_leadership(self) -> None:
         """Fails everything that waits; a read is safe to repeat."""
-        error = NoLeader("leadership was lost before the read was confirmed", retry_after_s=0.05)
+        error = NotLeader("leadership was lost before the read was confirmed")
         rounds, self._rounds, arrived, self._arrived = self._rounds, [], self._arrived, []
         for waiting in rounds:
             self._answer(waiting.sinks, error)

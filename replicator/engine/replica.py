@@ -26,6 +26,7 @@ from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
 from replicator.engine.members import HAND_OVER_ELECTIONS, MemberChanges
 from replicator.engine.messages import Malformed, decode, offered_manifest, refusal, snapshot_offer, stale_term
+from replicator.engine.preference import Preference
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
 from replicator.engine.read_index import ReadIndexes
@@ -34,7 +35,7 @@ from replicator.engine.transfer import Transfers
 from replicator.machine.codec import is_group_change
 from replicator.machine.group import decode_group_change, membership_of
 from replicator.model.clock import Clock
-from replicator.model.errors import StorageFull
+from replicator.model.errors import NoLeader, StorageFull
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.log import Entry, SnapshotManifest, TurnWrite
 from replicator.model.observe import Observer, Signal
@@ -76,6 +77,7 @@ class Replica:
             settings.directory_id,
             log.membership() or settings.membership,
             joining=settings.joining,
+            leader_preference=settings.leader_preference,
         )
         self.graft = Graft(
             settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
@@ -109,8 +111,12 @@ class Replica:
         self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
-            group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, proposals=self.proposals,
-            clock=clock,
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
+            proposals=self.proposals, clock=clock,
+        )  # fmt: skip
+        self.preference = Preference(
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
+            transfers=self.transfers, clock=clock,
         )  # fmt: skip
         self.members = MemberChanges(
             settings.node_id,
@@ -125,6 +131,7 @@ class Replica:
         self.forwards = Forwards(
             proposals=self.proposals,
             reads=self.reads,
+            transfers=self.transfers,
             changes=self.members,
             send=self._send,
             link_epoch=self.link_epoch,
@@ -146,6 +153,7 @@ class Replica:
         self.graft.tick()
         self._note_role()
         self.members.step()
+        self.preference.step()
         self.transfers.step()
         self.reads.open_round()
         self.pump.flush()
@@ -194,6 +202,7 @@ class Replica:
         self.reads.lost_leadership()
         self.members.lost_leadership()
         self.forwards.fail_all("this node has taken over a snapshot meanwhile")
+        self.transfers.abandon(NoLeader("this node has taken over a snapshot meanwhile"))
         successor = Replica(
             self.settings,
             log=log,

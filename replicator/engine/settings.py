@@ -9,7 +9,7 @@ from typing import Any, Final
 from pysyncobj import SyncObjConf
 
 from replicator.config.timing import RaftTiming
-from replicator.model.ids import NodeId
+from replicator.model.ids import NodeId, Region
 from replicator.model.members import Membership
 
 _NEVER: Final = 10**9  # for stock machinery that must not run: the store is its own snapshot
@@ -21,6 +21,7 @@ class EngineSettings:
 
     membership: of a new group; what the log brought since counts more. directory_id: of this node's data directory.
     joining: it began empty, in a group that was there before it; its membership is then empty at first.
+    leader_preference: the first region that has a voter fit for it shall lead; empty: no region is preferred.
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
     append_bytes_max: entries sent in one message, unless a single one is larger.
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
@@ -33,6 +34,7 @@ class EngineSettings:
     timing: RaftTiming
     directory_id: bytes = b""
     joining: bool = False
+    leader_preference: tuple[Region, ...] = ()
     proposals_queued_max: int = 8192
     proposals_queued_bytes_max: int = 64 << 20
     uncommitted_bytes_max: int = 64 << 20

@@ -77,6 +77,8 @@ class Node:
         self._teardown.add("pulse", self._stop_pulse)
         health.enter(Phase.SERVING)
         config = self._config
+        for region in settings.unknown_preferences(config):
+            _log.warning("raft.leader_preference: no member is in region %s; it is ignored", region)
         _log.info(
             "serving node=%s region=%s api=%s peer=%s admin=%s",
             config.node.id, config.node.region, config.api_listen, config.peer_listen, admin,
@@ -120,10 +122,11 @@ class Node:
 
     async def _hand_over_leadership(self, rooms: Rooms) -> None:
         """If it is this node's to give, and there is somebody to give it to."""
-        if rooms.engine.status().role != "leader" or len(rooms.group.membership().voters) < 2:
+        if rooms.engine.status().role != "leader" or len(rooms.engine.membership().voters) < 2:
             return
         try:
-            await rooms.group.transfer_leadership(timeout_s=TRANSFER_S_MAX)
+            successor = await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX)
+            _log.info("leadership handed over to=%s", successor)
         except ReplicatorError as error:
             _log.warning(
                 "leadership could not be handed over (%s); the others will elect a leader by themselves", error.message
@@ -155,7 +158,7 @@ class Node:
 
     def _begin_joining(self, rooms: Rooms) -> None:
         """Asks the group for what this node's flags and file want of it; goes on beside everything else."""
-        place = Place(rooms.storage.directory_id, rooms.group.membership, lambda: rooms.engine.is_caught_up)
+        place = Place(rooms.storage.directory_id, rooms.engine.membership, lambda: rooms.engine.is_caught_up)
         joiner = Joiner(self._config, place, self._join, self._dice)
         task = self._joining = asyncio.create_task(joiner.run(), name="join")
 

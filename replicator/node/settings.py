@@ -39,11 +39,18 @@ def engine_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -
         directory_id=directory_id,
         joining=joining,
         timing=resolve_timing(config.raft),
+        leader_preference=tuple(Region(region) for region in config.raft.leader_preference),
         proposals_queued_max=config.limits.proposals_queued_max,
         proposals_queued_bytes_max=config.limits.proposals_queued_mib_max * _MIB,
         log_entries_max=config.storage.log_entries_max,
         log_bytes_max=config.storage.log_mib_max * _MIB,
     )
+
+
+def unknown_preferences(config: NodeConfig) -> list[str]:
+    """Regions that are preferred for the leader and have no member: a misspelt name, or one that is still to come."""
+    regions = {member.region for member in config.cluster.members}
+    return [region for region in config.raft.leader_preference if region not in regions]
 
 
 def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -> TransportSettings:

@@ -15,10 +15,8 @@ from replicator.model.errors import DataDirectoryError, StartupError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
 from replicator.node.clock import SystemClock
-from replicator.node.fixed_group import FixedGroup
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
-from replicator.service.ports import GroupPort
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import StatusService
@@ -35,7 +33,6 @@ class Rooms:
     storage: Storage
     writer: StorageWriter
     engine: RaftEngine
-    group: GroupPort
     transport: PeerTransport
     api: ApiServer
 
@@ -77,27 +74,25 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     )
     engine.connect(transport)
     transport.serve_snapshots(engine)
-    # The engine itself, once it can change its members.
-    group = FixedGroup(engine)
     services = Services(
         write=WriteService(engine, cluster_id),
         read=ReadService(engine, storage, cluster_id),
         scan=ScanService(engine, storage, cluster_id),
         status=StatusService(
-            engine, group, storage, settings.identity(config), timing=lambda: resolve_timing(config.raft)
+            engine, engine, storage, settings.identity(config), timing=lambda: resolve_timing(config.raft)
         ),
-        members=MemberService(engine, group, NodeId(config.node.id), dice),
-        leadership=LeadershipService(group, dice),
+        members=MemberService(engine, engine, NodeId(config.node.id), dice),
+        leadership=LeadershipService(engine, dice),
     )
     api = ApiServer(ApiSettings.from_config(config), services, telemetry)
-    return Rooms(storage, writer, engine, group, transport, api)
+    return Rooms(storage, writer, engine, transport, api)
 
 
 def look_at(rooms: Rooms) -> Vitals:
     """A snapshot for the gauges."""
     status = rooms.engine.status()
     position = rooms.storage.position
-    region_of = {member.node_id: member.region for member in rooms.group.membership().members}
+    region_of = {member.node_id: member.region for member in rooms.engine.membership().members}
     return Vitals(
         role=status.role,
         term=status.term,

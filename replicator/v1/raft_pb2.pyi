@@ -452,17 +452,21 @@ class LeadershipTransfer(_message.Message):
 
     NODE_ID_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     region: _builtins.str
+    timeout_ms: _builtins.int
+    """After which the leader gives up and leads on."""
     def __init__(
         self,
         *,
         node_id: _builtins.str = ...,
         region: _builtins.str = ...,
+        timeout_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "region", b"region", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,14 +480,17 @@ class ForwardReply(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    LEADER_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     outcome: _builtins.bytes
     """Serialized Outcome."""
     refused: _builtins.str
     """Reason of a ReplicatorError."""
+    leader_id: _builtins.str
+    """Who leads now, if leadership was handed over."""
     message: _builtins.str
-    """Of a refusal, if it says more than its reason."""
+    """Why it was refused, in words, where the reason does not say it all."""
     @_builtins.property
     def membership(self) -> _store_pb2.Membership:
         """What a member change led to."""
@@ -495,13 +502,14 @@ class ForwardReply(_message.Message):
         outcome: _builtins.bytes = ...,
         refused: _builtins.str = ...,
         membership: _store_pb2.Membership | None = ...,
+        leader_id: _builtins.str = ...,
         message: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["membership", b"membership", "outcome", b"outcome", "refused", b"refused", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "membership", b"membership", "outcome", b"outcome", "refused", b"refused", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["membership", b"membership", "message", b"message", "outcome", b"outcome", "refused", b"refused", "request_id", b"request_id", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "membership", b"membership", "message", b"message", "outcome", b"outcome", "refused", b"refused", "request_id", b"request_id", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["outcome", "refused", "membership"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["outcome", "refused", "membership", "leader_id"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from replicator.engine.driver import RaftEngine
 from replicator.engine.settings import EngineSettings
 from replicator.model.errors import StorageFailed
-from replicator.model.ids import ClusterId, NodeId
+from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.log import TurnWrite
 from replicator.model.members import Membership
 from replicator.model.observe import SilentObserver
@@ -93,8 +94,16 @@ class EngineNode:
 class EngineNet:
     """Starts engines on directories and links them; everything is stopped by `stop`."""
 
-    def __init__(self, directory: Path, names: Sequence[NodeId]) -> None:
-        self.directory, self.names = directory, list(names)
+    def __init__(
+        self,
+        directory: Path,
+        names: Sequence[NodeId],
+        *,
+        regions: Mapping[NodeId, Region] | None = None,
+        **settings: Any,
+    ) -> None:
+        self._regions = regions
+        self.directory, self.names, self._settings = directory, list(names), settings
         self.nodes: dict[NodeId, EngineNode] = {}
         self._queues: dict[tuple[NodeId, NodeId], asyncio.Queue[bytes]] = {}
         self._readers: dict[tuple[NodeId, NodeId], asyncio.Task[None]] = {}
@@ -112,7 +121,13 @@ class EngineNet:
     async def _start(self, name: NodeId) -> None:
         storage = Storage.open(self.directory / name, cluster_id=ClusterId("c"), node_id=name, size_max_bytes=1 << 26)
         writer = StorageWriter(storage)
-        settings = EngineSettings(cluster_id="c", node_id=name, membership=voters(*self.names), timing=LAN)
+        settings = EngineSettings(
+            cluster_id="c",
+            node_id=name,
+            membership=voters(*self.names, regions=self._regions),
+            timing=LAN,
+            **self._settings,
+        )
         dice = random.Random(name)
         disk = Disk(writer)
         engine = RaftEngine(

@@ -5,8 +5,9 @@ A `HandNode` keeps the contract of `replicator.engine.replica`: a turn's write i
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.messages import decode
@@ -15,7 +16,7 @@ from replicator.engine.settings import EngineSettings
 from replicator.machine.apply import apply_entry
 from replicator.machine.group import membership_of
 from replicator.model.errors import CorruptData, ReplicatorError
-from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import MemberChange, Membership
 from replicator.model.observe import SilentObserver
@@ -183,7 +184,7 @@ class HandCluster:
     cut: (sender, receiver) pairs whose frames are lost. hold: pairs whose frames are put aside, in `late`, in order.
     """
 
-    def __init__(self, count: int = 3, **settings: int) -> None:
+    def __init__(self, count: int = 3, *, regions: Mapping[NodeId, Region] | None = None, **settings: Any) -> None:
         self.clock = HandClock()
         names = NAMES[:count]
         self.nodes = {
@@ -192,8 +193,10 @@ class HandCluster:
                 [peer for peer in names if peer != name],
                 clock=self.clock,
                 settings=replace(
-                    EngineSettings(cluster_id="c", node_id=name, membership=voters(*names), timing=LAN),
-                    **settings,  # type: ignore[arg-type]  # mypy does not know which fields
+                    EngineSettings(
+                        cluster_id="c", node_id=name, membership=voters(*names, regions=regions), timing=LAN
+                    ),
+                    **settings,
                 ),
                 seed=number,
             )

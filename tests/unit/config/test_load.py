@@ -136,6 +136,12 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(path: str, value: ob
         ("raft.heartbeat_s", 0, "raft.heartbeat_s: Input should be greater than 0 (got 0)"),
         ("raft.heartbeat_s", "0.1", "raft.heartbeat_s: Input should be a valid number (got '0.1')"),
         (
+            "raft.leader_preference",
+            ["eu", "U"],
+            "raft.leader_preference.1: must be 1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-' (got 'U')",
+        ),
+        ("raft.leader_preference", "eu", "raft.leader_preference: Input should be a valid tuple (got 'eu')"),
+        (
             "limits.calls_in_flight_max",
             0,
             "limits.calls_in_flight_max: Input should be greater than or equal to 1 (got 0)",

@@ -5,8 +5,10 @@ import pytest
 from replicator.engine import forwards
 from replicator.engine.messages import Malformed
 from replicator.engine.replica import LinkDown, LinkUp
+from replicator.engine.transfer import TransferWish
 from replicator.model.errors import (
     Internal,
+    InvalidArgument,
     NoLeader,
     NotLeader,
     OutcomeUnknown,
@@ -14,8 +16,9 @@ from replicator.model.errors import (
     ReplicatorError,
     ShuttingDown,
     StorageFull,
+    Unavailable,
 )
-from replicator.model.ids import LogIndex
+from replicator.model.ids import LogIndex, NodeId
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
 from tests.support.replicas import NAMES, HandCluster, bodies, frame
@@ -58,7 +61,7 @@ def test_who_does_not_lead_says_so_and_proposes_nothing() -> None:
     cluster.deliver()
 
     assert [type(answer) for answer in writes] == [NotLeader]
-    assert [type(answer) for answer in reads] == [NoLeader]
+    assert [type(answer) for answer in reads] == [NotLeader]
     assert cluster[A].disk.store.revision == 0
 
 
@@ -132,7 +135,7 @@ def test_an_answer_that_does_not_decode_ends_the_link_and_leaves_the_outcome_unk
     request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
     reply = raft_pb2.ForwardReply(request_id=request_id, outcome=b"\xff\xff")
     with pytest.raises(Malformed):
-        cluster[B].replica.forwards.write_reply(A, reply)
+        cluster[B].replica.forwards.reply(A, reply)
 
     assert [type(answer) for answer in answers] == [OutcomeUnknown]
 
@@ -148,6 +151,37 @@ def test_a_draining_leader_refuses_writes_of_others_and_still_confirms_reads() -
     assert [type(answer) for answer in writes] == [ShuttingDown]
     assert len(reads) == 1
     assert not isinstance(reads[0], ReplicatorError)
+
+
+def test_a_transfer_is_carried_to_the_leader_and_its_result_comes_back() -> None:
+    cluster = a_cluster()
+    done, refused = list[object](), list[object]()
+    cluster[B].replica.forwards.transfer(A, TransferWish(NodeId("n9")), 1.0, refused.append)
+    cluster[B].replica.forwards.transfer(A, TransferWish(C), 1.0, done.append)
+    cluster.take(B)
+    cluster.deliver()
+    cluster.wait(0.1)
+
+    assert cluster.leader().node_id == C
+    assert done == [C]
+    assert [type(answer) for answer in refused] == [InvalidArgument]
+    assert "n9 is no voter" in str(refused[0])
+
+
+def test_a_link_that_falls_leaves_it_open_whether_leadership_has_moved() -> None:
+    cluster, answers = a_cluster(), list[object]()
+    cluster[B].replica.forwards.transfer(A, TransferWish(C), 1.0, answers.append)
+    cluster[B].turn()
+    cluster[B].turn(LinkDown(A, cluster[B].replica.link_epoch(A) or 0))
+
+    assert [type(answer) for answer in answers] == [Unavailable]
+
+
+def test_a_wish_that_this_release_does_not_know_is_refused() -> None:
+    cluster = a_cluster()
+    frames = cluster[A].hear(B, forward=raft_pb2.Forward(request_id=7))
+
+    assert [m.forward_reply.refused for m in bodies(frames, "forward_reply")] == [InvalidArgument.reason]
 
 
 def test_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

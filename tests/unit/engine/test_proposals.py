@@ -1,5 +1,7 @@
 """Commands on their way into the log: batched, bounded, cancelled, answered once, and never promised too much."""
 
+from typing import Any
+
 import pytest
 
 from replicator.engine.proposals import COMMAND_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
@@ -71,7 +73,8 @@ def test_only_a_leader_takes_proposals() -> None:
 
 @pytest.mark.parametrize(("limit", "value"), [("proposals_queued_max", 3), ("proposals_queued_bytes_max", 3000)])
 def test_a_full_queue_refuses_and_takes_again_after_the_next_turn(limit: str, value: int) -> None:
-    leader = HandCluster(3, **{limit: value}).elect(A)
+    settings: dict[str, Any] = {limit: value}
+    leader = HandCluster(3, **settings).elect(A)
     command = put(b"k", b"x" * 980)
     for _ in range(3):
         leader.replica.proposals.offer(command[:1000], lambda _result: None)

@@ -3,7 +3,7 @@
 import pytest
 
 from replicator.engine import read_index
-from replicator.model.errors import NoLeader, Overloaded, ReplicatorError
+from replicator.model.errors import NotLeader, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.v1 import raft_pb2
 from tests.support.replicas import NAMES, HandCluster, HandNode, bodies
@@ -115,7 +115,7 @@ def test_a_deposed_leader_fails_every_read_that_waits() -> None:
     leader.hear(B, stale_term=raft_pb2.StaleTerm(term=99))
     leader.replica.reads.ask(answers.append)
 
-    assert [type(answer) for answer in answers] == [NoLeader] * 3
+    assert [type(answer) for answer in answers] == [NotLeader] * 3
 
 
 def test_waiting_reads_are_bounded_and_room_returns_with_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
 """Leadership is handed to a follower that holds everything; nothing is lost meanwhile, and nothing hangs."""
 
-from replicator.model.errors import NotLeader
-from replicator.model.ids import NodeId
+import pytest
+
+from replicator.engine.transfer import TransferWish
+from replicator.model.errors import InvalidArgument, NotLeader, Unavailable
+from replicator.model.ids import NodeId, Region
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
-from tests.support.replicas import NAMES, HandCluster, HandNode, bodies, frame
+from tests.support.replicas import LAN, NAMES, HandCluster, HandNode, bodies, frame
 
 A, B, C = NAMES[:3]
 TIMEOUT_S = 1.0
@@ -14,14 +17,43 @@ def leads(cluster: HandCluster) -> list[NodeId]:
     return [name for name, node in cluster.nodes.items() if node.replica.graft.is_leader]
 
 
+def is_paused(leader: HandNode) -> bool:
+    return leader.replica.proposals.paused
+
+
+def begin(leader: HandNode, node_id: NodeId | None = None, region: Region | None = None) -> list[object]:
+    """Starts a transfer; what its caller hears."""
+    heard: list[object] = []
+    leader.replica.transfers.begin(TransferWish(node_id, region), TIMEOUT_S, heard.append)
+    return heard
+
+
+def in_regions(count: int, *, preference: tuple[str, ...] = ()) -> HandCluster:
+    """A node a region: n1 in r1 and so on."""
+    regions = {name: Region(f"r{name[1:]}") for name in NAMES[:count]}
+    return HandCluster(count, regions=regions, leader_preference=tuple(Region(region) for region in preference))
+
+
+# To whom -----------------------------------------------------------------------------------------------------------
+
+
 def test_leadership_moves_to_the_node_that_was_named() -> None:
     cluster = HandCluster(3)
-    leader = cluster.elect(A)
-    assert leader.replica.transfers.begin(C, TIMEOUT_S)
+    heard = begin(cluster.elect(A), C)
     cluster.take(A)
     cluster.deliver()
 
     assert leads(cluster) == [C]
+    cluster.wait(0.1)
+    assert heard == [C]
+
+
+def test_leadership_moves_to_the_region_that_was_named() -> None:
+    cluster = in_regions(3)
+    heard = begin(cluster.elect(A), region=Region("r2"))
+    cluster.wait(0.1)
+
+    assert leads(cluster) == heard == [B]
 
 
 def test_leadership_moves_to_somebody_caught_up_when_nobody_is_named() -> None:
@@ -29,27 +61,120 @@ def test_leadership_moves_to_somebody_caught_up_when_nobody_is_named() -> None:
     leader = cluster.elect(A)
     cluster.cut = frozenset({(A, B)})
     cluster.write(b"k")
-    leader.replica.transfers.begin(None, TIMEOUT_S)
+    begin(leader)
     cluster.take(A)
     cluster.deliver()
 
     assert leads(cluster) == [C]
 
 
-def test_a_target_that_lags_is_asked_only_once_it_holds_everything() -> None:
-    """Otherwise it could not win, and the term would be disturbed for nothing."""
+def test_of_those_who_have_caught_up_the_preferred_region_is_chosen() -> None:
+    cluster = in_regions(4, preference=("r3", "r2"))
+    leader = cluster.elect(A)
+    cluster.wait(0.1)
+    begin(leader)
+    cluster.take(A)
+    cluster.deliver()
+
+    assert leads(cluster) == [C]
+
+
+def test_a_leader_that_is_what_was_wished_for_says_so_and_goes_on() -> None:
+    cluster = in_regions(3)
+    leader = cluster.elect(A)
+
+    assert begin(leader, A) == begin(leader, region=Region("r1")) == [A]
+    assert not is_paused(leader)
+
+
+def test_a_wish_that_cannot_be_fulfilled_is_refused() -> None:
+    cluster = in_regions(3)
+    leader = cluster.elect(A)
+    for node_id, region in (("n9", None), (None, "r9"), ("n2", "r2")):
+        with pytest.raises(InvalidArgument):
+            begin(leader, NodeId(node_id) if node_id else None, Region(region) if region else None)
+
+    assert not is_paused(leader)
+
+
+def test_only_a_leader_with_links_can_hand_over() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
-    cluster.hold = frozenset({(A, C)})
+    with pytest.raises(NotLeader):
+        begin(cluster[B], A)
+    cluster.disconnect(A, B)
+    cluster.disconnect(A, C)
+    with pytest.raises(Unavailable, match="no link"):
+        begin(leader)
+
+
+def test_one_transfer_at_a_time_and_the_same_wish_is_joined() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    first, second = begin(leader, C), begin(leader)
+    with pytest.raises(Unavailable, match="already"):
+        begin(leader, B)
+    cluster.wait(0.1)
+
+    assert leads(cluster) == first == second == [C]
+
+
+# Without a gap -----------------------------------------------------------------------------------------------------
+
+
+def test_writes_are_admitted_while_the_target_catches_up() -> None:
+    """It may lack a lot; nobody waits for it until the rest is a matter of one round trip."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.cut = frozenset({(A, C)})
+    cluster.write(b"C lacks this")
+    begin(leader, C)
+    cluster.take(A)
     cluster.write(b"k")
-    leader.replica.transfers.begin(C, TIMEOUT_S)
+
+    assert leads(cluster) == [A]
+    assert not is_paused(leader)
+
+
+def test_a_target_that_catches_up_slowly_goes_another_round_before_anybody_waits() -> None:
+    """How long a round took is how long a pause would last."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.cut = frozenset({(A, C)})
+    cluster.write(b"C lacks this")
+    begin(leader, C)
+    cluster.wait(LAN.election_timeout_min_s)
+    cluster.cut = frozenset()
+    cluster.connect(A, C)
+    cluster.hold = frozenset({(C, A)})
+    cluster.deliver()
+    sender, out = cluster.late.pop()  # its answer: it holds the log, after far too long
+    cluster.hold = frozenset()
+    cluster.hand_over(sender, out)
+    assert not is_paused(leader)
+    cluster.wait(0.1)
+
+    assert leads(cluster) == [C]
+
+
+def test_a_target_is_asked_only_once_it_holds_everything_and_every_write_is_answered() -> None:
+    """Otherwise it could not win, or writes in the log would end without an answer."""
+    cluster = HandCluster(5)
+    leader = cluster.elect(A)
+    cluster.wait(0.1)
+    answers: list[object] = []
+    begin(leader, C)
+    leader.replica.proposals.offer(put(b"k"), answers.append)
+    cluster.hold = frozenset((name, A) for name in cluster.nodes if name not in (A, C))
+    cluster.take(A)
+    cluster.deliver()  # C holds it; with A that is no majority
     cluster.take(A)
     assert bodies([out for _, out in cluster.wire], "timeout_now") == []
+    assert is_paused(leader)
     cluster.hold = frozenset()
     for sender, out in cluster.late:
         cluster.hand_over(sender, out)
-    cluster.deliver()
-    cluster.take(A)
+    assert isinstance(answers[0], store_pb2.Outcome)
     cluster.deliver()
 
     assert leads(cluster) == [C]
@@ -58,8 +183,10 @@ def test_a_target_that_lags_is_asked_only_once_it_holds_everything() -> None:
 def test_writes_wait_during_a_transfer_and_are_surely_not_proposed_when_it_succeeds() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
+    cluster.wait(0.1)
     last = leader.replica.journal.last_index
-    leader.replica.transfers.begin(C, TIMEOUT_S)
+    begin(leader, C)
+    cluster.take(A)
     answers: list[object] = []
     leader.replica.proposals.offer(put(b"k"), answers.append)
     cluster.take(A)
@@ -70,30 +197,114 @@ def test_writes_wait_during_a_transfer_and_are_surely_not_proposed_when_it_succe
     assert leader.log()[last : last + 1] == [(last + 1, cluster[C].replica.graft.term)]  # C's no-op, not the write
 
 
-def test_writes_go_on_when_the_target_does_not_answer_in_time() -> None:
+def test_reads_that_wait_during_a_transfer_are_free_to_ask_the_next_leader() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.wait(0.1)
+    begin(leader, C)
+    cluster.hold = frozenset({(B, A)})
+    cluster.take(A)
+    answers: list[object] = []
+    leader.replica.reads.ask(answers.append)
+    cluster.deliver()
+
+    assert leads(cluster) == [C]
+    assert [type(answer) for answer in answers] == [NotLeader]
+
+
+def test_a_deposed_leader_knows_who_will_lead_before_it_hears_so() -> None:
+    """Whoever waited can ask it at once: its vote and their questions travel together."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.wait(0.1)
+    begin(leader, C)
+    assert leader.replica.transfers.successor is None
+    cluster.hold = frozenset({(C, B)})
+    cluster.take(A)
+    while leader.replica.graft.is_leader:
+        sender, out = cluster.wire.popleft()
+        cluster.hand_over(sender, out)
+    assert leads(cluster) == []
+    assert [leader.replica.transfers.successor] == [C]
+    answers: list[object] = []
+    leader.replica.forwards.propose(C, put(b"k"), answers.append)
+    cluster.take(A)
+    cluster.hold = frozenset()
+    cluster.deliver()
+
+    assert isinstance(answers[0], store_pb2.Outcome)
+    assert leader.replica.transfers.successor is None
+
+
+# When it fails -----------------------------------------------------------------------------------------------------
+
+
+def test_writes_go_on_when_the_target_does_not_campaign() -> None:
+    """They waited for one election timeout, however much time the transfer was given."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.wait(0.1)
+    heard: list[object] = []
+    leader.replica.transfers.begin(TransferWish(C), 60.0, heard.append)
+    cluster.cut = frozenset({(A, C)})
+    cluster.take(A)
+    answers: list[object] = []
+    leader.replica.proposals.offer(put(b"k"), answers.append)
+    cluster.wait(LAN.election_timeout_max_s / 2)
+    assert answers == []
+    cluster.cut = frozenset({(A, C), (C, A), (C, B)})
+    cluster.wait(LAN.election_timeout_max_s)
+
+    assert isinstance(answers[0], store_pb2.Outcome)
+    assert leads(cluster) == [A]
+    assert [type(result) for result in heard] == [Unavailable]
+    assert "leads on" in str(heard[0])
+
+
+def test_writes_go_on_at_once_when_the_target_dies() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.wait(0.1)
+    heard = begin(leader, C)
+    cluster.cut = frozenset({(A, C)})
+    cluster.take(A)
+    assert is_paused(leader)
+    cluster.disconnect(A, C)
+
+    assert not is_paused(leader)
+    assert [type(result) for result in heard] == [Unavailable]
+
+
+def test_a_target_that_never_catches_up_makes_nobody_wait_and_its_time_ends() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
     cluster.cut = frozenset({(A, C)})
     cluster.write(b"C lacks this")
-    leader.replica.transfers.begin(C, TIMEOUT_S)
-    answers: list[object] = []
-    leader.replica.proposals.offer(put(b"k"), answers.append)
+    heard = begin(leader, C)
     cluster.wait(TIMEOUT_S / 2)
-    assert answers == []
+    cluster.write(b"k")
     cluster.wait(TIMEOUT_S)
 
-    assert isinstance(answers[0], store_pb2.Outcome)
     assert leads(cluster) == [A]
+    assert [type(result) for result in heard] == [Unavailable]
+    assert "catch up" in str(heard[0])
 
 
-def test_only_a_leader_with_links_can_hand_over() -> None:
+def test_a_transfer_that_another_node_wins_is_told_as_such() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
-    assert not cluster[B].replica.transfers.begin(A, TIMEOUT_S)
-    cluster.disconnect(A, B)
-    cluster.disconnect(A, C)
-    assert not leader.replica.transfers.begin(None, TIMEOUT_S)
-    assert not HandNode(A, []).replica.transfers.begin(None, TIMEOUT_S)
+    cluster.cut = frozenset({(A, C)})
+    cluster.write(b"C lacks this")
+    heard: list[object] = []
+    leader.replica.transfers.begin(TransferWish(C), 60.0, heard.append)
+    cluster.elect(B)
+    cluster.wait(0.1)
+
+    assert [type(result) for result in heard] == [Unavailable]
+    assert f"{B} has become the leader" in str(heard[0])
+
+
+# The target ---------------------------------------------------------------------------------------------------------
 
 
 def test_nobody_but_its_leader_can_make_a_node_campaign() -> None:

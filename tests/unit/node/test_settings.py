@@ -27,6 +27,16 @@ def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
     assert engine.proposals_queued_bytes_max == 64 << 20
 
 
+def test_the_engine_knows_which_regions_shall_lead() -> None:
+    """A region without a member is told of, and no reason to refuse to start: it may be still to come."""
+    config = a_config("raft.leader_preference", ["mars", "us"])
+    engine = settings.engine_settings(config, b"d" * 16, joining=False)
+
+    assert engine.leader_preference == ("mars", "us")
+    assert settings.unknown_preferences(config) == ["mars"]
+    assert settings.engine_settings(a_config(), b"d" * 16, joining=False).leader_preference == ()
+
+
 def test_the_transport_binds_what_listen_says_and_knows_its_directory() -> None:
     transport = settings.transport_settings(
         a_config("listen.peer", "127.0.0.1:9101"), b"0123456789abcdef", joining=False

@@ -1,0 +1,64 @@
+"""Brings leadership to the preferred region, by transfer: shows core/leader_preference.py what a leader sees."""
+
+from functools import partial
+from typing import Final
+
+from replicator.core.leader_preference import LeaderPreference
+from replicator.engine.graft import Graft
+from replicator.engine.group import Group
+from replicator.engine.journal import TurnJournal
+from replicator.engine.pump import Pump
+from replicator.engine.settings import EngineSettings
+from replicator.engine.transfer import Transfers, TransferWish
+from replicator.model.clock import Clock
+from replicator.model.errors import ReplicatorError
+from replicator.model.ids import EntryCount, NodeId
+
+PATIENCE_TIMEOUTS: Final = 10.0  # greatest election timeouts for which a voter must keep up before it is trusted
+
+
+class Preference:
+    """Does nothing where no region is preferred."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *,
+        group: Group,
+        graft: Graft,
+        journal: TurnJournal,
+        pump: Pump,
+        transfers: Transfers,
+        clock: Clock,
+    ) -> None:
+        self._group, self._graft, self._journal, self._pump = group, graft, journal, pump
+        self._transfers, self._clock = transfers, clock
+        self._is_wanted = bool(settings.leader_preference)
+        self._patience_s = PATIENCE_TIMEOUTS * settings.timing.election_timeout_max_s
+        self._decider = LeaderPreference(settings.node_id, rank=group.preference_rank, patience_s=self._patience_s)
+
+    def step(self) -> None:
+        """Called in each turn, before transfers take their step. A leader's heartbeats make turns often enough."""
+        if not self._is_wanted:
+            return
+        now_s = self._clock.monotonic_s()
+        chosen = self._decider.step(now_s, leader=self._graft.leader, lags=self._lags())
+        if chosen is None:
+            return
+        try:
+            self._transfers.begin(TransferWish(node_id=chosen), self._patience_s, partial(self._heard, chosen))
+        except ReplicatorError:
+            self._decider.failed(chosen)
+
+    def _lags(self) -> dict[NodeId, EntryCount]:
+        if not self._graft.is_leader:
+            return {}
+        last = self._journal.last_index
+        fit = self._pump.linked & self._group.other_voters - self._pump.lacking()
+        return {peer: EntryCount(last - self._graft.match_index(peer)) for peer in sorted(fit)}
+
+    def _heard(self, chosen: NodeId, result: NodeId | ReplicatorError) -> None:
+        if result == chosen:
+            self._decider.handed_over(chosen, self._clock.monotonic_s())
+        else:
+            self._decider.failed(chosen)
