@@ -10,31 +10,38 @@ from typing import Final
 
 from replicator.config.timing import RaftTiming
 
-# Names are methods of faults.Faults. Every mix heals, or nothing would be left to break.
+# Names are methods of `faults`. Every mix heals, or nothing would be left to break.
 MIXES: Final[Mapping[str, Mapping[str, float]]] = {
     "everything": {
         "reset_link": 3.0, "cut_link": 1.5, "isolate": 1.0, "isolate_leader": 0.7, "split": 0.5, "ring": 0.3,
-        "bridge": 0.3, "stall": 1.0, "lose_frames": 0.7, "heal_some": 3.0, "heal_all": 1.0, "crash": 1.0,
-        "crash_all": 0.3, "blink": 0.7, "pause": 0.7, "transfer": 0.5, "slow_disk": 0.5, "full_disk": 0.3,
-        "step_calendar": 0.2, "depose": 0.5, "deafen_leader": 0.5, "late_answers": 0.5, "leave_and_return": 0.5,
-        "stutter": 0.3,
+        "bridge": 0.3, "split_in_half": 0.4, "flap": 0.7, "stall": 1.0, "lose_frames": 0.7, "detour": 0.5,
+        "heal_some": 3.0, "heal_all": 1.0, "crash": 1.0, "crash_all": 0.3, "blink": 0.7, "cut_power": 0.7,
+        "cut_all_power": 0.3, "break_disk": 0.4, "pause": 0.7, "sleep": 0.3, "transfer": 0.5, "slow_disk": 0.5,
+        "full_disk": 0.3, "step_calendar": 0.2, "change_drift": 0.2, "depose": 0.5, "deafen_leader": 0.5,
+        "late_answers": 0.5, "leave_and_return": 0.5, "stutter": 0.3,
     },
     "elections": {
         "crash_leader": 2.0, "blink": 3.0, "blink_all": 1.0, "pause_leader": 1.0, "transfer": 1.5,
         "isolate_leader": 1.5, "reset_link": 2.0, "heal_all": 4.0,
     },
     "partitions": {
-        "cut_link": 3.0, "isolate": 1.5, "isolate_leader": 2.0, "split": 2.0, "ring": 1.0, "bridge": 1.0,
-        "reset_link": 2.0, "heal_some": 6.0, "heal_all": 1.0,
+        "cut_link": 3.0, "isolate": 1.5, "isolate_leader": 2.0, "split": 2.0, "split_in_half": 1.5, "ring": 1.0,
+        "bridge": 1.0, "flap": 1.5, "reset_link": 2.0, "heal_some": 6.0, "heal_all": 1.0,
     },
     "slowness": {
-        "stall": 3.0, "slow_disk": 3.0, "full_disk": 0.7, "lose_frames": 3.0, "pause": 1.0, "leave_and_return": 2.0,
-        "stutter": 2.0, "reset_link": 1.0, "transfer": 0.5, "heal_all": 2.0,
+        "stall": 3.0, "detour": 2.0, "slow_disk": 3.0, "full_disk": 0.7, "lose_frames": 3.0, "pause": 1.0,
+        "sleep": 1.0, "change_drift": 0.5, "leave_and_return": 2.0, "stutter": 2.0, "reset_link": 1.0, "transfer": 0.5,
+        "heal_all": 2.0,
     },
     "divergence": {
         "depose": 3.0, "deafen_leader": 5.0, "late_answers": 3.0, "leave_and_return": 1.5, "blink": 1.0,
         "heal_all": 2.0, "reset_link": 1.0,
     },
+    "power": {
+        "cut_power": 4.0, "cut_all_power": 1.5, "break_disk": 1.5, "slow_disk": 2.0, "full_disk": 0.7, "blink": 1.0,
+        "crash_all": 0.7, "isolate_leader": 1.0, "reset_link": 1.0, "transfer": 0.5, "heal_all": 3.0,
+    },
+    "calm": {"heal_all": 1.0},  # drawn by no seed: for those who ask what a cluster does that nothing strikes
     "quiet": {"reset_link": 1.0, "transfer": 0.5, "slow_disk": 0.5, "heal_all": 1.0},
 }  # fmt: skip
 PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "quiet": 0.3}  # what takes its time must be left alone meanwhile
@@ -46,7 +53,8 @@ class Character:
 
     write_pause_s, read_pause_s: mean time between an answer and the next write, and between two reads, of one client.
     crash_after_vote: chance that a node dies just after it has told of a vote. downtime_s: mean of a crash.
-    late_frame: chance that a frame of a broken stream arrives all the same.
+    late_frame: chance that a frame of a broken stream arrives all the same. tail: that one takes very long.
+    drift_ppm_max: how wrong clocks run from the start.
     """
 
     mix: str
@@ -61,12 +69,14 @@ class Character:
     downtime_s: float
     crash_after_vote: float
     late_frame: float
+    tail: float
+    drift_ppm_max: float
 
 
 def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Character:
     """Times scale with the timers: a cluster whose elections take longer is struck more slowly."""
     unit_s = timing.election_timeout_max_s
-    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 0.5))[0]
+    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 2, 0, 0.5))[0]
     mix = drawn if mix is None else mix
     values = dice.choice(((1, 10), (1, 1000), (1, 10, 1000, 40_000)))
     return Character(
@@ -74,7 +84,7 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         fault_rate_hz=dice.choice((1.5, 3.0, 6.0)) / unit_s * PACE.get(mix, 1.0),
         clients=dice.choice((1, 4, 8)),
         write_pause_s=dice.choice((0.05, 0.2)) * unit_s,
-        read_pause_s=dice.choice((0.1, 0.3)) * unit_s,
+        read_pause_s=dice.choice((0.03, 0.2)) * unit_s,
         value_bytes=values,
         append_bytes_max=dice.choice((1, 300, 1500, 1 << 20)),
         log_entries_max=dice.choice((4, 40, 100_000, 100_000)),  # from constant compaction to none
@@ -82,4 +92,6 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         downtime_s=dice.choice((0.3, 2.0)) * unit_s,
         crash_after_vote=0.3 if mix in ("elections", "divergence") else dice.choice((0.0, 0.05)),
         late_frame=dice.choice((0.05, 0.5)),
+        tail=dice.choice((0.0, 0.003, 0.03)),
+        drift_ppm_max=dice.choice((0.0, 500.0)),
     )

@@ -1,6 +1,6 @@
 """What a node's disk holds of the log, as terms by index: asked very often, so kept beside the real one.
 
-Written only where the real storage has committed, and compared with it whenever a process starts on it.
+Written only where the real storage has committed; whenever a process starts, the two are compared.
 """
 
 from dataclasses import dataclass, field
@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from replicator.model.ids import LogIndex
 from replicator.model.log import HardState, TurnWrite
 from replicator.storage.raft_log import INITIAL_HARD_STATE
-from replicator.storage.storage import Storage
+from replicator.storage.storage import Position, Storage
 
 
 @dataclass(slots=True)
 class DiskRecord:
-    """Survives crashes, as the disk does. `terms` begins at first_index."""
+    """Survives crashes, as the disk does. `terms` begins at first_index. position: of the state; None: of a new one."""
 
     state: HardState = INITIAL_HARD_STATE
     first_index: int = 1
     terms: list[int] = field(default_factory=list)
+    position: Position | None = None
 
     @property
     def last_index(self) -> int:
@@ -32,8 +33,9 @@ class DiskRecord:
         """Compacted entries count as held: they were committed."""
         return index < self.first_index or self.term_at(index) == term
 
-    def committed(self, write: TurnWrite) -> None:
+    def committed(self, write: TurnWrite, position: Position) -> None:
         """The storage has made this durable."""
+        self.position = position
         if write.truncate_from is not None:
             del self.terms[write.truncate_from - self.first_index :]
         self.terms.extend(entry.term for entry in write.append)
@@ -49,11 +51,17 @@ class DiskRecord:
         self.state, self.first_index = storage.hard_state(), max(1, bounds.first_index)
         places = range(bounds.first_index, bounds.last_index + 1) if bounds.last_index else ()
         self.terms = [storage.term_at(LogIndex(index)) or 0 for index in places]
+        self.position = storage.position
 
-    def assert_same(self, storage: Storage) -> None:
-        """A process starts: what it finds is what was made durable."""
-        bounds = storage.load_log()
-        assert storage.hard_state() == self.state, (storage.hard_state(), self.state)
-        assert bounds.last_index == self.last_index, (bounds, self.last_index)
-        if bounds.last_index:
-            assert (bounds.first_index, bounds.last_term) == (self.first_index, self.terms[-1]), bounds
+    def differs_from(self, storage: Storage) -> str:
+        """What the storage holds that is not what was made durable; empty if there is no such thing."""
+        bounds, state, problems = storage.load_log(), storage.hard_state(), []
+        if state != self.state:
+            problems.append(f"{state}, made durable was {self.state}")
+        wanted = (self.first_index, self.last_index, self.terms[-1]) if self.terms else (0, 0, 0)
+        held = (bounds.first_index, bounds.last_index, bounds.last_term)
+        if held != wanted:
+            problems.append(f"a log of (first, last, last term) {held}, made durable was {wanted}")
+        if self.position is not None and storage.position != self.position:
+            problems.append(f"{storage.position}, made durable was {self.position}")
+        return "; ".join(problems)

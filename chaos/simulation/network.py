@@ -19,17 +19,23 @@ Deliver = Callable[[NodeId, Event], None]
 class _Direction:
     """One direction of one pair. stalled: bytes are accepted and do not move (a one-way cut under TCP).
 
-    loss: chance that the sender's queue has no room for a frame.
+    latency_s: mean. loss: chance that the sender's queue has no room for a frame. stretch: how much farther it is now.
     """
 
+    latency_s: float
     last_arrival_s: float = 0.0
+    stretch: float = 1.0
     stalled: bool = False
     loss: float = 0.0
     held: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class Network:
-    """All pairs of a cluster. late_frame: chance that a frame of a broken stream is handed over all the same."""
+    """All pairs of a cluster. late_frame: chance that a frame of a broken stream is handed over all the same.
+
+    tail: chance that a frame takes much longer than others, up to tail_s_max: it was lost and sent again. Those behind
+    it wait for it, as on any stream.
+    """
 
     def __init__(
         self,
@@ -40,17 +46,33 @@ class Network:
         *,
         latency_s: float,
         late_frame: float,
+        tail: float,
+        tail_s_max: float,
     ) -> None:
         self._timeline, self._dice, self._deliver = timeline, dice, deliver
-        self._latency_s, self._late_frame = latency_s, late_frame
-        self.pairs = [(a, b) for a in nodes for b in nodes if a < b]
-        self._directions = {(a, b): _Direction() for a in nodes for b in nodes if a != b}
+        self._latency_s, self._late_frame, self._tail, self._tail_s_max = latency_s, late_frame, tail, tail_s_max
+        self.pairs: list[tuple[NodeId, NodeId]] = []
+        self._known: list[NodeId] = []
+        self._directions: dict[tuple[NodeId, NodeId], _Direction] = {}
         self._stream: dict[tuple[NodeId, NodeId], int] = {}  # number of the live stream of a pair
         self._blocked: set[tuple[NodeId, NodeId]] = set()
         self._epochs: dict[tuple[NodeId, NodeId], int] = {}  # receiver's view of the link: (receiver, sender) -> epoch
         self._streams_made = 0
         self._epochs_made = 0
         self.alive: set[NodeId] = set()
+        for node in nodes:
+            self.add(node)
+
+    def add(self, node: NodeId) -> None:
+        """A place that a node may run at. Pairs differ in how far apart they are, as regions do."""
+        for other in self._known:
+            distance_s = self._latency_s * self._dice.uniform(0.3, 1.7)
+            self.pairs.append((min(node, other), max(node, other)))
+            self._directions[node, other], self._directions[other, node] = (
+                _Direction(distance_s),
+                _Direction(distance_s),
+            )
+        self._known.append(node)
 
     def connect(self, a: NodeId, b: NodeId) -> None:
         """A new stream between a and b, if nothing prevents it. An older one is superseded."""
@@ -81,6 +103,11 @@ class Network:
         if redial:
             self._timeline.after(0.31 + self._dice.random(), lambda: self._redial(a, b))
 
+    def flap(self, a: NodeId, b: NodeId) -> None:
+        """The stream breaks and a new one is up at once, unless the pair is cut."""
+        self.reset(a, b, redial=False)
+        self._timeline.after(self._dice.random() * 0.1, partial(self._redial, a, b))
+
     def block(self, a: NodeId, b: NodeId) -> None:
         """Cuts the pair until `heal`."""
         self._blocked.add((min(a, b), max(a, b)))
@@ -94,10 +121,15 @@ class Network:
         """From now on, so many frames of one direction are lost although the link is up."""
         self._directions[sender, receiver].loss = chance
 
-    def lossless(self) -> None:
-        """Every frame finds room again."""
+    def stretch(self, a: NodeId, b: NodeId, factor: float) -> None:
+        """From now on, frames of the pair take so many times longer than they do at best."""
+        self._directions[a, b].stretch = self._directions[b, a].stretch = factor
+
+    def calm(self) -> None:
+        """Every frame finds room again, takes the shortest way, and arrives at the first attempt."""
+        self._tail = 0.0
         for direction in self._directions.values():
-            direction.loss = 0.0
+            direction.loss, direction.stretch = 0.0, 1.0
 
     def heal(self, a: NodeId, b: NodeId) -> None:
         """Lifts every fault of the pair."""
@@ -151,8 +183,9 @@ class Network:
 
     def _fly(self, sender: NodeId, receiver: NodeId, stream: int, payload: bytes) -> None:
         direction = self._directions[sender, receiver]
-        tail = 1.0 if self._dice.random() < 0.98 else 1.0 + 4.0 * self._dice.random()
-        delay_s = self._latency_s * (0.5 + self._dice.random()) * tail
+        delay_s = direction.latency_s * direction.stretch * (0.5 + self._dice.random())
+        if self._dice.random() < self._tail:
+            delay_s = min(delay_s * self._dice.paretovariate(0.7), delay_s + self._tail_s_max)
         direction.last_arrival_s = max(self._timeline.now_s + delay_s, direction.last_arrival_s + 1e-6)
         late_epoch = self._epochs.get((receiver, sender), 0)
         self._timeline.at(direction.last_arrival_s, lambda: self._arrive(sender, receiver, stream, late_epoch, payload))

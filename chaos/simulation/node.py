@@ -5,21 +5,22 @@ before its commit, heartbeats while that takes long, and on a full disk the same
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from chaos.simulation import power
 from chaos.simulation.disk import DiskRecord
 from chaos.simulation.network import Network
 from chaos.simulation.snapshots import SnapshotExchange
-from chaos.simulation.timeline import NodeClock, Timeline
+from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
 from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.members import Member, Membership
 from replicator.model.observe import SilentObserver
-from replicator.storage.storage import Storage
+from replicator.storage.storage import Position, Storage
 from replicator.v1 import store_pb2
 
 STORE_BYTES_MAX = 1 << 30
@@ -29,6 +30,9 @@ FULL_DISK_RETRY_S = 0.5
 
 class Watcher(Protocol):
     """Whoever wants to know what nodes do."""
+
+    def started(self, node: "SimNode") -> None:
+        """A process has opened its disk, and begins."""
 
     def took(self, node: "SimNode", events: Sequence[Event]) -> None:
         """A turn is about to take these, or a node that can take no turn refuses what they ask."""
@@ -47,8 +51,9 @@ class Watcher(Protocol):
 class SimNode:
     """A data directory that survives crashes, and a process that does not.
 
-    commit_s: what a commit takes, about. slow_until_s, slow_s: until then it takes that. full_until_s: until then it
-    finds no room.
+    commit_s: what a commit takes, about. drift_ppm: of its clocks. slow_until_s, slow_s: until
+    then it takes that. full_until_s: until then it
+    finds no room. sync_fails: the next commit does, and ends the process.
     """
 
     settings: EngineSettings
@@ -58,16 +63,21 @@ class SimNode:
     dice: random.Random
     watcher: Watcher
     commit_s: float
+    drift_ppm: float = 0.0
     incarnation: int = 0
     storage: Storage | None = None
     replica: Replica | None = None
     clock: NodeClock | None = None
     exchange: SnapshotExchange | None = None
     disk: DiskRecord = field(default_factory=DiskRecord)
-    paused_until_s: float = 0.0
     slow_until_s: float = 0.0
     slow_s: float = 0.0
     full_until_s: float = 0.0
+    sync_fails: bool = False
+    _paused_until_s: float = 0.0
+    _frozen: list[Callable[[], None]] = field(default_factory=list)
+    _synced: bytes | None = None  # pages that are surely on the disk, kept only if commits are not synced
+    _uncommitted: Turn | None = None
     _inbox: list[Event] = field(default_factory=list)
     _open_turn: Turn | None = None
     _committing: bool = False
@@ -99,30 +109,76 @@ class SimNode:
         self.storage = Storage.open(
             self.directory, cluster_id=CLUSTER, node_id=self.node_id, size_max_bytes=STORE_BYTES_MAX
         )
-        self.disk.assert_same(self.storage)
+        self._synced = None if power.is_synced(self.storage) else power.image(self.storage)
+        self.watcher.started(self)
         self.clock = NodeClock(
-            self.timeline, offset_s=self.dice.random() * 1e5, wall_skew_ms=self.dice.randrange(-500, 500)
-        )
-        self.replica = Replica(
-            self.settings,
-            log=self.storage,
-            applied_index=self.storage.position.applied_index,
-            clock=self.clock,
-            dice=random.Random(self.dice.random()),
-            observer=SilentObserver(),
+            self.timeline,
+            offset_s=self.dice.random() * 1e5,
+            wall_skew_ms=self.dice.randint(-WALL_SKEW_MS_MAX, WALL_SKEW_MS_MAX),
+            drift_ppm=self.drift_ppm,
         )
         self._inbox, self._turn_planned, self._open_turn, self._committing = [], False, None, False
+        self._uncommitted, self._paused_until_s, self._frozen = None, 0.0, []
+        self.replica = self._begin(self.storage, self.clock)
         if self.exchange is not None:
             self.exchange.restarted()
         self.network.start(self.node_id)
         self.wake()
 
+    def _begin(self, storage: Storage, clock: NodeClock) -> Replica:
+        return Replica(
+            self.settings,
+            log=storage,
+            applied_index=storage.position.applied_index,
+            clock=clock,
+            dice=random.Random(self.dice.random()),
+            observer=SilentObserver(),
+        )
+
     def crash(self) -> None:
         """SIGKILL: what was committed stays, also if nobody was told."""
         if self.storage is not None:
-            self.storage.close()
-            self.replica = self.storage = None
-            self.network.stop(self.node_id)
+            self._die(self.storage)
+
+    def lose_power(self) -> None:
+        """What was not synced is lost; of a commit in progress, all or nothing is left, whatever was written of it."""
+        storage, turn = self.storage, self._uncommitted
+        if storage is None:
+            return
+        if self._synced is not None:
+            power.restore(storage, self._synced)
+        elif turn is not None:
+            self._landed(turn, power.interrupted(storage, turn.write, self.dice))
+        self._die(storage)
+        power.lose_reader_table(storage, self.dice)
+
+    def _die(self, storage: Storage) -> None:
+        storage.close()
+        self.replica = self.storage = None
+        self.network.stop(self.node_id)
+
+    def _landed(self, turn: Turn, position: Position | None) -> None:
+        """position: of the disk after that turn; None if it never happened."""
+        if position is not None:
+            self.disk.committed(turn.write, position)
+            self.watcher.stored(self, turn)
+
+    def pause(self, for_s: float) -> None:
+        """SIGSTOP, and SIGCONT after that: the world goes on meanwhile, and what it sends waits."""
+        self._paused_until_s = max(self._paused_until_s, self.timeline.now_s + for_s)
+
+        def goes_on() -> None:
+            if self.timeline.now_s >= self._paused_until_s:
+                self.resume()
+
+        self.timeline.at(self._paused_until_s, goes_on)
+
+    def resume(self) -> None:
+        """The process goes on, wherever it was."""
+        self._paused_until_s = self.timeline.now_s
+        frozen, self._frozen = self._frozen, []
+        for step in frozen:
+            step()
 
     def deliver(self, event: Event) -> None:
         """Something arrived for this node."""
@@ -151,8 +207,8 @@ class SimNode:
         def due() -> None:
             if incarnation != self.incarnation or self.replica is None or self.storage is None:
                 return
-            if self.timeline.now_s < self.paused_until_s:
-                self.timeline.at(self.paused_until_s, due)
+            if self.timeline.now_s < self._paused_until_s:
+                self._frozen.append(due)
             else:
                 step(self.replica, self.storage)
 
@@ -169,7 +225,7 @@ class SimNode:
         slow = self.timeline.now_s < self.slow_until_s
         delay_s = self.slow_s * (0.2 + self.dice.random()) if slow else self.commit_s * (0.5 + self.dice.expovariate(2))
         done = self.dice.random()  # the rest is the way back from the thread that commits
-        self._committing = True
+        self._committing, self._uncommitted = True, turn
         self._later(delay_s * done, lambda replica, storage: self._commit(replica, storage, turn, delay_s * (1 - done)))
         timing = self.settings.timing
         for beat in range(1, int(min(delay_s, timing.election_timeout_max_s) / timing.heartbeat_s) + 1):
@@ -185,9 +241,13 @@ class SimNode:
             self.send(replica.refuse_forwards(frames))
             self._later(FULL_DISK_RETRY_S, lambda replica, storage: self._commit(replica, storage, turn, rest_s))
             return
+        self._uncommitted = None
+        if self.sync_fails:
+            self._landed(turn, power.unsynced(storage, turn.write, self.dice))
+            self._die(storage)
+            return
         outcomes = storage.commit(turn.write)
-        self.disk.committed(turn.write)
-        self.watcher.stored(self, turn)
+        self._landed(turn, storage.position)
         self._later(rest_s, lambda replica, _storage: self._finish(replica, turn, outcomes))
 
     def _beat(self, replica: Replica, turn: Turn) -> None:
@@ -212,7 +272,7 @@ class SimNode:
         assert self.clock is not None
         self._timer_number += 1
         number = self._timer_number
-        wait_s = max(replica.next_due_s() - self.clock.monotonic_s(), 1e-4)
+        wait_s = max(self.clock.timeline_s(replica.next_due_s() - self.clock.monotonic_s()), 1e-4)
         self._later(wait_s, lambda _replica, _storage: self.wake() if number == self._timer_number else None)
 
 

@@ -3,6 +3,9 @@
 import heapq
 import itertools
 from collections.abc import Callable
+from typing import Final
+
+WALL_SKEW_MS_MAX: Final = 500  # what operators are told to keep clocks within
 
 
 class Timeline:
@@ -30,15 +33,34 @@ class Timeline:
 
 
 class NodeClock:
-    """One node's view of virtual time: `replicator.model.clock.Clock`, starting at a moment of its own."""
+    """One node's view of virtual time: `replicator.model.clock.Clock`, starting at a moment of its own.
 
-    def __init__(self, timeline: Timeline, *, offset_s: float, wall_skew_ms: int) -> None:
-        self._timeline, self._offset_s, self.wall_skew_ms = timeline, offset_s, wall_skew_ms
+    wall_skew_ms: of its calendar. drift_ppm: how much too fast both its clocks run; -500 to 500 are real machines.
+    """
+
+    def __init__(self, timeline: Timeline, *, offset_s: float, wall_skew_ms: int, drift_ppm: float = 0.0) -> None:
+        self._timeline, self._read_s, self._read_at_s = timeline, offset_s, timeline.now_s
+        self._rate, self._wall_skew_ms, self._set_at_s = 1.0 + drift_ppm * 1e-6, wall_skew_ms, timeline.now_s
 
     def monotonic_s(self) -> float:
-        """Virtual seconds since this node's arbitrary start."""
-        return self._timeline.now_s + self._offset_s
+        """Seconds since this node's arbitrary start, as it counts them."""
+        return self._read_s + (self._timeline.now_s - self._read_at_s) * self._rate
 
     def wall_ms(self) -> int:
         """Virtual calendar, skewed."""
-        return 1_700_000_000_000 + int(self._timeline.now_s * 1000) + self.wall_skew_ms
+        drifted_s = (self._timeline.now_s - self._set_at_s) * (self._rate - 1.0)
+        return 1_700_000_000_000 + int((self._timeline.now_s + drifted_s) * 1000) + self._wall_skew_ms
+
+    def timeline_s(self, own_s: float) -> float:
+        """How long it takes until this clock has counted so many seconds."""
+        return own_s / self._rate
+
+    def set_calendar(self, wall_skew_ms: int) -> None:
+        """Somebody corrects the calendar, or believes so: it jumps."""
+        self._wall_skew_ms, self._set_at_s = wall_skew_ms, self._timeline.now_s
+
+    def set_drift(self, drift_ppm: float) -> None:
+        """The machine gets warmer or colder: both clocks go on from where they are, at another rate."""
+        self._wall_skew_ms += int((self._timeline.now_s - self._set_at_s) * (self._rate - 1.0) * 1000)
+        self._read_s, self._read_at_s = self.monotonic_s(), self._timeline.now_s
+        self._set_at_s, self._rate = self._timeline.now_s, 1.0 + drift_ppm * 1e-6

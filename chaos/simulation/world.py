@@ -20,6 +20,7 @@ from chaos.simulation.node import SimNode, voters
 from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.snapshots import SnapshotExchange, held_by
+from chaos.simulation.stock import StockNode
 from chaos.simulation.timeline import Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
@@ -32,11 +33,13 @@ from replicator.model.ids import NodeId
 class Scenario:
     """One life of a cluster. The rest of what it is like is drawn from the seed: see character.py.
 
+    engine: guarded, or stock.
     faulty_s: how long faults rage; None: as long as nine elections may take. mix: of faults; None: drawn too.
     """
 
     nodes: int = 3
     profile: str = "wan"
+    engine: str = "guarded"
     faulty_s: float | None = None
     mix: str | None = None
 
@@ -79,7 +82,7 @@ class World:
         self._dice = dice = random.Random(seed)
         self._character = draw(dice, self._timing, scenario.mix)
         self._timeline = Timeline()
-        self._judge = Judge()
+        self._judge = Judge(of_guard=scenario.engine == "guarded")
         self._trace = hashlib.blake2b(digest_size=16)
         names = [NodeId(f"n{number}") for number in range(1, scenario.nodes + 1)]
         self._network = Network(
@@ -89,12 +92,19 @@ class World:
             self._deliver,
             latency_s=scenario.latency_s,
             late_frame=self._character.late_frame,
+            tail=self._character.tail,
+            tail_s_max=self._timing.election_timeout_max_s,
         )
         self._nodes = [self._node(name, names, directory / name) for name in names]  # shared: nodes may come and go
         self._judge.watch(self._nodes, voters=frozenset(names))
         self._clients = [self._client() for _ in range(self._character.clients)]
         self._faults = Faults(
-            self._nodes, self._network, self._timeline, random.Random(dice.random()), self._character, self._timing
+            nodes=self._nodes,
+            network=self._network,
+            timeline=self._timeline,
+            dice=random.Random(dice.random()),
+            character=self._character,
+            timing=self._timing,
         )
 
     def run(self) -> Verdict:
@@ -159,6 +169,10 @@ class World:
 
     # node.Watcher --------------------------------------------------------------------------------------------------
 
+    def started(self, node: SimNode) -> None:
+        """A process begins."""
+        self._judge.started(node)
+
     def took(self, node: SimNode, events: Sequence[Event]) -> None:
         """A turn is about to take these."""
         self._judge.took(node, events)
@@ -183,7 +197,7 @@ class World:
     # ---------------------------------------------------------------------------------------------------------------
 
     def _node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
-        node = SimNode(
+        node = (SimNode if self._scenario.engine == "guarded" else StockNode)(
             settings=EngineSettings(
                 cluster_id="simulated",
                 node_id=name,
@@ -198,6 +212,7 @@ class World:
             dice=random.Random(self._dice.random()),
             watcher=self,
             commit_s=self._character.commit_s,
+            drift_ppm=self._dice.uniform(-1.0, 1.0) * self._character.drift_ppm_max,
         )
         node.exchange = SnapshotExchange(
             node,

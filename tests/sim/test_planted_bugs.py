@@ -35,14 +35,16 @@ BUGS = [
     Planted(planted_bugs.votes_for_a_log_that_lacks_entries, "is committed", 20, "partitions"),
     Planted(planted_bugs.counts_a_voter_twice, "by the votes of|and so does", 40, "partitions"),
     Planted(planted_bugs.skips_the_sync_of_the_log, "its disk says"),
+    Planted(planted_bugs.opens_its_data_without_sync, "made durable was", 10, "power"),
+    Planted(planted_bugs.sends_before_the_commit, "its disk|which holds", 20, "slowness"),
     Planted(planted_bugs.applies_again_after_a_restart, "apply of entry", 20),
     Planted(planted_bugs.answers_before_the_commit, "was applied at .* where it is not"),
     Planted(planted_bugs.answers_on_whatever_link_is_up, "it came on", 20, "slowness"),
     Planted(planted_bugs.serves_reads_without_asking_a_quorum, "confirmed a read", 20, "partitions"),
-    Planted(planted_bugs.confirms_reads_by_what_was_sent_before_them, "confirmed a read|read up to", 60, "divergence"),
+    Planted(planted_bugs.confirms_reads_by_what_was_sent_before_them, "confirmed a read|read up to", 120, "divergence"),
     Planted(planted_bugs.serves_reads_before_its_own_term_commits, "confirmed a read|claims to be", 40, "partitions"),
     Planted(planted_bugs.claims_freshness_of_its_own_clock, "claims to be"),
-    Planted(planted_bugs.forgets_the_age_of_its_quorum, "claims to be", 70, "partitions"),
+    Planted(planted_bugs.forgets_the_age_of_its_quorum, "claims to be", 100, "partitions"),
 ]
 
 

@@ -6,6 +6,9 @@ A simulation is worth nothing unless it can fail. Every bug is a context in whic
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
+
+import lmdb
 
 from replicator.engine import ballot, forwards, guard, journal, proposals, pump, read_index, replica
 from replicator.engine.graft import Graft
@@ -179,6 +182,20 @@ def skips_the_sync_of_the_log() -> AbstractContextManager[None]:
         return turn
 
     return replaced(replica.Replica, "turn", without_log)
+
+
+def opens_its_data_without_sync() -> AbstractContextManager[None]:
+    """LMDB is told not to sync: kill -9 shows nothing of it, a power failure does."""
+    return replaced(lmdb, "open", partial(lmdb.open, sync=False))
+
+
+def sends_before_the_commit() -> AbstractContextManager[None]:
+    """What a turn says leaves with the heartbeats of a slow commit."""
+
+    def everything(self: replica.Replica):  # type: ignore[no-untyped-def]
+        return self._turn.frames if self._turn is not None else ()
+
+    return replaced(replica.Replica, "heartbeat_while_committing", everything)
 
 
 def applies_again_after_a_restart() -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ from chaos.simulation.promises.answers_where_asked import AnswersWhereAsked
 from chaos.simulation.promises.commit_rule import CommitRule
 from chaos.simulation.promises.convergence import Convergence
 from chaos.simulation.promises.counted_as_heard import CountedAsHeard
+from chaos.simulation.promises.durable_disk import DurableDisk
 from chaos.simulation.promises.election_safety import ElectionSafety
 from chaos.simulation.promises.exactly_once import ExactlyOnce
 from chaos.simulation.promises.frames import kind_of
@@ -32,7 +33,8 @@ Said = Callable[[SimNode, Outgoing, raft_pb2.RaftMessage], None]
 class Judge:
     """The only thing that the world, its nodes and its clients know of promises."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_guard: bool = True) -> None:
+        """of_guard: also what only the guarded engine promises, or only it can be asked."""
         self._records = records = Records()
         self._links = Links()
         self.exactly_once, self.staleness, self.reads, self.convergence = (
@@ -40,10 +42,13 @@ class Judge:
         )  # fmt: skip
         promises: list[Promise] = [
             LeaderCompleteness(records), ElectionSafety(records), VoteDurability(records), LogMatching(records),
-            CommitRule(records), HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records),
-            StateMachineSafety(records),
-            self.exactly_once, self.staleness, self.reads, self.convergence,
+            CommitRule(records), StateMachineSafety(records), self.convergence, self.exactly_once,
         ]  # fmt: skip
+        if of_guard:
+            promises += [
+                HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records), DurableDisk(records),
+                self.staleness, self.reads,
+            ]  # fmt: skip
         self._heard: dict[str, list[Heard]] = {
             kind: [promise.heard for promise in promises if kind in promise.listens]
             for kind in sorted(set(chain.from_iterable(promise.listens for promise in promises)))
@@ -52,6 +57,7 @@ class Judge:
             kind: [promise.said for promise in promises if kind in promise.watches]
             for kind in sorted(set(chain.from_iterable(promise.watches for promise in promises)))
         }
+        self._started = [promise.started for promise in promises if _overrides(promise, "started")]
         self._stored = [promise.stored for promise in promises if _overrides(promise, "stored")]
         self._turned = [promise.turned for promise in promises if _overrides(promise, "turned")]
         self._ended: list[Callable[[], None]] = [promise.ended for promise in promises]
@@ -60,6 +66,11 @@ class Judge:
         """Before anything runs. nodes: may change while the cluster lives."""
         self._records.nodes = nodes
         self._records.memberships.append((0, voters))
+
+    def started(self, node: SimNode) -> None:
+        """A process begins."""
+        for hook in self._started:
+            hook(node)
 
     def took(self, node: SimNode, events: Sequence[Event]) -> None:
         """A turn is about to take these."""

@@ -67,6 +67,9 @@ class Promise:
     def __init__(self, records: Records) -> None:
         self.records = records
 
+    def started(self, node: SimNode) -> None:
+        """A process has opened the disk of `node`, and begins."""
+
     def heard(self, node: SimNode, frame: Frame, message: raft_pb2.RaftMessage) -> None:
         """A turn of `node` is about to take this, which arrived on a current link."""
 
