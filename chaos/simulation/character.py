@@ -46,6 +46,8 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
 }  # fmt: skip
 PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "quiet": 0.3}  # what takes its time must be left alone meanwhile
 
+CRASH_AFTER_VOTE: Final[Mapping[str, float]] = {"elections": 0.3, "divergence": 0.3, "calm": 0.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Character:
@@ -90,7 +92,7 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         log_entries_max=dice.choice((4, 40, 100_000, 100_000)),  # from constant compaction to none
         commit_s=dice.choice((0.0003, 0.002, 0.01)),
         downtime_s=dice.choice((0.3, 2.0)) * unit_s,
-        crash_after_vote=0.3 if mix in ("elections", "divergence") else dice.choice((0.0, 0.05)),
+        crash_after_vote=CRASH_AFTER_VOTE[mix] if mix in CRASH_AFTER_VOTE else dice.choice((0.0, 0.05)),
         late_frame=dice.choice((0.05, 0.5)),
         tail=dice.choice((0.0, 0.003, 0.03)),
         drift_ppm_max=dice.choice((0.0, 500.0)),

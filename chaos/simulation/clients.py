@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from chaos.simulation.character import Character
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Judge, Violation, write_name
+from chaos.simulation.sessions import Session
 from chaos.simulation.timeline import Timeline
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
@@ -26,6 +27,7 @@ class Client:
     judge: Judge
     character: Character
     patience_s: float
+    session: Session
     calm: bool = False
     stopped: bool = False
     sequence: int = 0
@@ -105,6 +107,7 @@ class Client:
         if result.status != store_pb2.Outcome.STATUS_APPLIED:
             raise Violation(f"{self.timeline.now_s:.3f}s: write {self.sequence} rejected: {result.reason}")
         self.judge.answered(node, (self.client_id, self.sequence), result)
+        self.session.saw(result.index)
         self.answers += 1
         self.attempt += 1
         pause_s = self.dice.expovariate(1 / self.character.write_pause_s) * (CALM if self.calm else 1.0)

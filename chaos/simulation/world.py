@@ -19,6 +19,7 @@ from chaos.simulation.network import Network
 from chaos.simulation.node import SimNode, voters
 from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
+from chaos.simulation.sessions import Session
 from chaos.simulation.snapshots import SnapshotExchange, held_by
 from chaos.simulation.stock import StockNode
 from chaos.simulation.timeline import Timeline
@@ -63,6 +64,7 @@ class Verdict:
     violation: str
     acknowledged: int
     reads: int
+    causal_reads: int
     virtual_s: float
     trace: str
 
@@ -97,6 +99,7 @@ class World:
         )
         self._nodes = [self._node(name, names, directory / name) for name in names]  # shared: nodes may come and go
         self._judge.watch(self._nodes, voters=frozenset(names))
+        self._sessions: list[Session] = []
         self._clients = [self._client() for _ in range(self._character.clients)]
         self._faults = Faults(
             nodes=self._nodes,
@@ -126,6 +129,7 @@ class World:
             violation=violation,
             acknowledged=len(self._judge.exactly_once.acknowledged),
             reads=self._judge.reads.answers,
+            causal_reads=self._judge.causal.answers,
             virtual_s=self._timeline.now_s,
             trace=self._trace.hexdigest(),
         )
@@ -137,6 +141,8 @@ class World:
         for client in self._clients:
             self._timeline.after(election_s * self._dice.random(), client.next_write)
             self._timeline.after(election_s * self._dice.random(), client.next_read)
+            if self._scenario.engine == "guarded":  # stock has no tokens
+                self._timeline.after(election_s * self._dice.random(), client.session.next_read)
         self._timeline.after(election_s, self._faults.strike)
         self._pass(self._scenario.faulty_s or 9 * election_s)
         self._recover(election_s)
@@ -156,7 +162,7 @@ class World:
             raise Violation(f"{self._timeline.now_s:.3f}s: a client gets no answer, long after the heal")
         self._pass(0.5 * election_s)
         for client in self._clients:
-            client.stopped = True
+            client.stopped = client.session.stopped = True
         self._pass_until(self._judge.convergence.is_reached, healed_s + 14 * election_s + 4.0)
         self._judge.ended()
 
@@ -223,8 +229,20 @@ class World:
         return node
 
     def _client(self) -> Client:
+        name = self._dice.randbytes(16)
+        session = Session(
+            nodes=self._nodes,
+            others=self._sessions,
+            timeline=self._timeline,
+            dice=random.Random(self._dice.random()),
+            judge=self._judge,
+            character=self._character,
+            name=name,
+        )
+        self._sessions.append(session)
         return Client(
-            client_id=self._dice.randbytes(16),
+            client_id=name,
+            session=session,
             nodes=self._nodes,
             timeline=self._timeline,
             dice=random.Random(self._dice.random()),

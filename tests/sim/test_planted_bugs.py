@@ -29,6 +29,7 @@ BUGS = [
     Planted(planted_bugs.commits_what_was_not_compared, "elsewhere|delete committed", 60, "divergence"),
     Planted(planted_bugs.counts_acks_of_an_earlier_term, "counts on .* it has heard of", 40, "slowness"),
     Planted(planted_bugs.commits_entries_of_earlier_terms_by_counting, "by counting", 40, "divergence"),
+    Planted(planted_bugs.believes_a_lower_commit_index, "went back from|AssertionError", 20),
     Planted(planted_bugs.commits_with_a_minority, "counts on"),
     Planted(planted_bugs.ignores_a_late_link, "counts on .* it has heard of", 70, "partitions"),
     Planted(planted_bugs.forgets_its_vote, "tells of a vote"),
@@ -42,7 +43,14 @@ BUGS = [
     Planted(planted_bugs.answers_on_whatever_link_is_up, "it came on", 20, "slowness"),
     Planted(planted_bugs.serves_reads_without_asking_a_quorum, "confirmed a read", 20, "partitions"),
     Planted(planted_bugs.confirms_reads_by_what_was_sent_before_them, "confirmed a read|read up to", 120, "divergence"),
-    Planted(planted_bugs.serves_reads_before_its_own_term_commits, "confirmed a read|claims to be", 40, "partitions"),
+    Planted(
+        planted_bugs.serves_reads_before_its_own_term_commits,
+        "confirmed a read|claims to be|read up to",
+        40,
+        "partitions",
+    ),
+    Planted(planted_bugs.merges_tokens_to_the_earlier, "causal read"),
+    Planted(planted_bugs.tells_what_is_applied_before_it_is_stored, "causal read", 20),
     Planted(planted_bugs.claims_freshness_of_its_own_clock, "claims to be"),
     Planted(planted_bugs.forgets_the_age_of_its_quorum, "claims to be", 100, "partitions"),
 ]

@@ -10,6 +10,7 @@ from functools import partial
 
 import lmdb
 
+from replicator.core.causal_token import CausalToken
 from replicator.engine import ballot, forwards, guard, journal, proposals, pump, read_index, replica
 from replicator.engine.graft import Graft
 from replicator.model.ids import LogIndex
@@ -117,6 +118,19 @@ def ignores_a_late_link() -> AbstractContextManager[None]:
         return original(self, event)
 
     return replaced(replica.Replica, "_take", any_epoch)
+
+
+def believes_a_lower_commit_index() -> AbstractContextManager[None]:
+    """A follower takes whatever commit index its leader names; a new leader does not know yet how far the last came."""
+    original = guard.Guard.append_entries
+
+    def takes_it(self: guard.Guard, peer, append):  # type: ignore[no-untyped-def]
+        original(self, peer, append)
+        engine = self._graft._engine
+        if append.term == self._graft.term and append.commit_index:
+            engine._SyncObj__raftCommitIndex = min(engine.raftCommitIndex, append.commit_index)
+
+    return replaced(guard.Guard, "append_entries", takes_it)
 
 
 # Elections ----------------------------------------------------------------------------------------------------------
@@ -271,3 +285,31 @@ def forgets_the_age_of_its_quorum() -> AbstractContextManager[None]:
     return replaced(
         pump.Pump, "quorum_contact_s", lambda self: self._clock.monotonic_s() if self.knows_commit_index() else None
     )
+
+
+def merges_tokens_to_the_earlier() -> AbstractContextManager[None]:
+    """What a session hears makes it forget what it has seen."""
+
+    def earlier(self: CausalToken, other: CausalToken) -> CausalToken:
+        return min(self, other)
+
+    return replaced(CausalToken, "merge", earlier)
+
+
+@contextmanager
+def tells_what_is_applied_before_it_is_stored() -> Iterator[None]:
+    """The applied index moves when a turn decides, not when the store has it."""
+    turn, complete = replica.Replica.turn, replica.Replica.complete
+
+    def early(self: replica.Replica, events):  # type: ignore[no-untyped-def]
+        decided = turn(self, events)
+        self.applied_index = LogIndex(self.applied_index + len(decided.write.apply))
+        return decided
+
+    def undone(self: replica.Replica, outcomes):  # type: ignore[no-untyped-def]
+        assert self._turn is not None
+        self.applied_index = LogIndex(self.applied_index - len(self._turn.write.apply))
+        return complete(self, outcomes)
+
+    with replaced(replica.Replica, "turn", early), replaced(replica.Replica, "complete", undone):
+        yield

@@ -1,4 +1,4 @@
-"""After the heal: all nodes alike, and nobody waits for an answer that will never come."""
+"""After the heal: somebody leads, all nodes are alike, and nobody waits for an answer that will never come."""
 
 from chaos.simulation.promises.records import Promise
 from chaos.simulation.promises.violation import Violation, broken
@@ -14,7 +14,8 @@ class Convergence(Promise):
             for node in self.records.nodes
         }
         return (
-            len(marks) == 1
+            self._has_leader()
+            and len(marks) == 1
             and None not in marks
             and not any(node.replica.proposals.depth for node in self.records.nodes if node.replica is not None)
         )
@@ -30,3 +31,8 @@ class Convergence(Promise):
         for node in self.records.nodes:
             if node.replica is not None and node.replica.proposals.depth:
                 raise broken(node, f"holds {node.replica.proposals.depth} proposals that nobody answers")
+        if not self._has_leader():
+            raise Violation("nobody leads after the heal")
+
+    def _has_leader(self) -> bool:
+        return any(node.replica.graft.is_leader for node in self.records.nodes if node.replica is not None)

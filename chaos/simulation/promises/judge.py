@@ -5,6 +5,7 @@ from itertools import chain
 
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.answers_where_asked import AnswersWhereAsked
+from chaos.simulation.promises.causal_reads import CausalReads
 from chaos.simulation.promises.commit_rule import CommitRule
 from chaos.simulation.promises.convergence import Convergence
 from chaos.simulation.promises.counted_as_heard import CountedAsHeard
@@ -40,6 +41,7 @@ class Judge:
         self.exactly_once, self.staleness, self.reads, self.convergence = (
             ExactlyOnce(records), HonestStaleness(records), LinearizableReads(records), Convergence(records),
         )  # fmt: skip
+        self.causal = CausalReads(records)
         promises: list[Promise] = [
             LeaderCompleteness(records), ElectionSafety(records), VoteDurability(records), LogMatching(records),
             CommitRule(records), StateMachineSafety(records), self.convergence, self.exactly_once,
@@ -47,7 +49,7 @@ class Judge:
         if of_guard:
             promises += [
                 HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records), DurableDisk(records),
-                self.staleness, self.reads,
+                self.staleness, self.reads, self.causal,
             ]  # fmt: skip
         self._heard: dict[str, list[Heard]] = {
             kind: [promise.heard for promise in promises if kind in promise.listens]
@@ -107,6 +109,7 @@ class Judge:
         """A caller of `node` was told that its write was applied."""
         self.exactly_once.answered(node, key, outcome)
         self.staleness.acknowledged(outcome.index, node.timeline.now_s)
+        self.causal.acknowledged(key, outcome.index)
 
     def ended(self) -> None:
         """After the heal."""

@@ -1,0 +1,63 @@
+"""Simulated sessions: a causal token goes with a client, and from client to client; each reads at any node with it.
+
+The rule for the node is that of `service/freshness.py` in virtual time: read once the token's point is applied here.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chaos.simulation.character import Character
+from chaos.simulation.node import CLUSTER, SimNode
+from chaos.simulation.promises import Judge
+from chaos.simulation.timeline import Timeline
+from replicator.core.causal_token import CausalToken
+from replicator.model.ids import LogIndex
+
+PAUSE = 3.0  # between causal reads, in pauses between linearizable ones
+HEARSAY = 0.3  # chance that a session has heard of another one before it reads
+LOOKS_MAX = 20  # how often it looks whether the node has caught up, before it goes elsewhere
+
+
+@dataclass(slots=True)
+class Session:
+    """What one client has seen, as a token, and its reads. `others` includes itself."""
+
+    nodes: Sequence[SimNode]
+    others: "Sequence[Session]"
+    timeline: Timeline
+    dice: random.Random
+    judge: Judge
+    character: Character
+    name: bytes
+    token: str = field(default_factory=lambda: CausalToken(LogIndex(0)).encode(CLUSTER))
+    stopped: bool = False
+
+    def saw(self, index: int) -> None:
+        """An answer covers the log up to here."""
+        self._merge(CausalToken(LogIndex(index)))
+        self.judge.causal.saw(self.name, index)
+
+    def next_read(self) -> None:
+        """Reads somewhere, now or once that node is new enough."""
+        if self.stopped:
+            return
+        self.timeline.after(self.dice.expovariate(1 / (PAUSE * self.character.read_pause_s)), self.next_read)
+        if self.dice.random() < HEARSAY:
+            other = self.dice.choice(self.others)
+            self._merge(CausalToken.decode(other.token, CLUSTER))
+            self.judge.causal.heard_from(self.name, other.name)
+        node = self.dice.choice(self.nodes)
+        self._look(node, node.incarnation, self.token, self.judge.causal.owed(self.name), LOOKS_MAX)
+
+    def _look(self, node: SimNode, incarnation: int, token: str, owed_index: int, looks: int) -> None:
+        if node.replica is None or node.storage is None or node.incarnation != incarnation or not looks:
+            return
+        if CausalToken.decode(token, CLUSTER).index <= node.replica.applied_index:
+            self.saw(self.judge.causal.reads(node, owed_index, self.dice))
+        else:
+            pause_s = node.settings.timing.heartbeat_s * self.dice.random()
+            self.timeline.after(pause_s, lambda: self._look(node, incarnation, token, owed_index, looks - 1))
+
+    def _merge(self, other: CausalToken) -> None:
+        self.token = CausalToken.decode(self.token, CLUSTER).merge(other).encode(CLUSTER)
