@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,17 +13,33 @@ import replicator
 from replicator.dev import LocalCluster, plan_cluster
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId
+from replicator.model.values import MemberStatus
 from tests.integration.test_node_lifecycle import Load, all_pairs, load_on
 from tests.support.real_nodes import Ended, run_cli, until, until_ready
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 REGIONS = ["eu", "us", "ap"]
+WAIT_S = 60.0
 
 
 async def roles(cluster: LocalCluster) -> dict[str, str]:
     """As the leader sees them."""
     members = (await cluster.status(await cluster.leader(timeout_s=20))).members
     return {member.node_id: member.role for member in members}
+
+
+async def until_members(cluster: LocalCluster, condition: Callable[[dict[str, MemberStatus]], bool], what: str) -> None:
+    """Waits for what the leader sees of its members."""
+    deadline_s = time.monotonic() + WAIT_S
+    while True:
+        seen = {}
+        with suppress(ReplicatorError):  # the leader may change while it is asked
+            members = (await cluster.status(await cluster.leader(timeout_s=WAIT_S))).members
+            seen = {member.node_id: member for member in members}
+        if seen and condition(seen):
+            return
+        assert time.monotonic() < deadline_s, f"not within {WAIT_S:g} s: {what}: {seen}"
+        await asyncio.sleep(0.02)
 
 
 async def cli(cluster: LocalCluster, *arguments: str) -> Ended:
@@ -95,9 +114,7 @@ async def test_an_observer_serves_reads_never_counts_and_can_be_promoted(tmp_pat
         refused = await cli(cluster, "leader", "transfer", "--to", "sa-1")
         assert refused.code == 1, refused
         assert (await cli(cluster, "member", "promote", "sa-1")).code == 0
-        async with asyncio.timeout(30):
-            while (await roles(cluster))["sa-1"] != "voter":
-                await asyncio.sleep(0.05)
+        await until_members(cluster, lambda seen: seen["sa-1"].role == "voter", "sa-1 votes")
         moved = await cli(cluster, "leader", "transfer", "--region", "sa")
         assert moved == Ended(0, "leader=sa-1\n", "")
         assert (await cli(cluster, "member", "demote", "sa-1")).code == 0, "it leads: it hands over first"
@@ -110,9 +127,7 @@ async def test_a_living_voter_is_not_removed_while_another_is_dead(tmp_path: Pat
         leader = await cluster.leader()
         dead, living = (node_id for node_id in cluster.nodes if node_id != leader)
         await cluster.nodes[dead].kill9()
-        async with asyncio.timeout(30):
-            while any(m.connected for m in (await cluster.status(leader)).members if m.node_id == dead):
-                await asyncio.sleep(0.05)
+        await until_members(cluster, lambda seen: not seen[dead].connected, "the link to the dead one falls")
 
         refused = await cli(cluster, "member", "remove", living)
         assert (refused.code, refused.stdout) == (1, "")
@@ -129,18 +144,14 @@ async def test_a_node_that_was_killed_while_it_joined_goes_on(tmp_path: Path) ->
                 await client.put(b"key/%d" % number, b"x" * 1000)
         joining = asyncio.create_task(cluster.add_node("sa"))
         try:
-            async with asyncio.timeout(30):
-                while "sa-1" not in await roles(cluster):
-                    await asyncio.sleep(0)
+            await until_members(cluster, lambda seen: "sa-1" in seen, "sa-1 is taken in")
             process = cluster.nodes[NodeId("sa-1")]
             await process.kill9()
             process.start()
         finally:
             await asyncio.gather(joining, return_exceptions=True)
 
-        async with asyncio.timeout(60):
-            while (await roles(cluster)).get("sa-1") != "voter":
-                await asyncio.sleep(0.05)
+        await until_members(cluster, lambda seen: seen["sa-1"].role == "voter", "sa-1 votes")
 
 
 async def test_a_node_that_moved_tells_the_group_where_it_is(tmp_path: Path) -> None:
@@ -148,8 +159,7 @@ async def test_a_node_that_moved_tells_the_group_where_it_is(tmp_path: Path) -> 
     async with LocalCluster(plan_cluster(tmp_path, REGIONS)) as cluster:
         added = await cluster.add_node("sa")
         await added.terminate()
-        moved, twin = cluster.plan.with_node("sa")  # for ports that are free
-        del moved
+        _, twin = cluster.plan.with_node("sa")  # for ports that are free
         text = added.plan.config_file.read_text()
         for field in ("api", "peer"):
             text = text.replace(getattr(added.plan, field), getattr(twin, field))
@@ -157,13 +167,8 @@ async def test_a_node_that_moved_tells_the_group_where_it_is(tmp_path: Path) -> 
 
         added.start()
 
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    members = (await cluster.status(await cluster.leader(timeout_s=20))).members
-                except ReplicatorError:
-                    continue
-                mine = next(member for member in members if member.node_id == "sa-1")
-                if (mine.api_address, mine.peer_address, mine.connected) == (twin.api, twin.peer, True):
-                    break
-                await asyncio.sleep(0.05)
+        def knows_it(seen: dict[str, MemberStatus]) -> bool:
+            mine = seen["sa-1"]
+            return (mine.api_address, mine.peer_address, mine.connected) == (twin.api, twin.peer, True)
+
+        await until_members(cluster, knows_it, "the group knows where sa-1 is")
