@@ -14,7 +14,7 @@ from replicator.dev import LocalCluster, plan_cluster
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.values import MemberStatus
-from tests.integration.test_node_lifecycle import Load, all_pairs, load_on
+from tests.support.load import Load, all_pairs, load_on
 from tests.support.real_nodes import Ended, run_cli, until, until_ready
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
