@@ -49,16 +49,11 @@ def _set(membership: Membership, wish: Member) -> Membership:
         if len(membership.members) >= MEMBERS_MAX:
             raise InvalidArgument(f"a group has at most {MEMBERS_MAX} members; remove one first")
         return _with_voters_bounded(membership.with_member(replace(wish, role=_role(wish.role, MemberRole.JOINING))))
-    if wish.directory_id and present.directory_id and wish.directory_id != present.directory_id:
-        raise InvalidArgument(
-            f"{wish.node_id} is known with another data directory: it lost its disk, and with it the votes it gave; "
-            f"remove it first (`replicator member remove {wish.node_id}`, or start it with --join --replace "
-            f"{wish.node_id})"
-        )
-    # A directory that nobody has heard of may stand in place of one that was lost: it has to catch up before it votes.
+    # Another directory, or one that nobody has heard of, stands in place of one that was lost: it catches up before it
+    # votes. Until then there is one voter less, as if it had been removed first.
     is_proven = present.role is MemberRole.VOTER and wish.directory_id in (b"", present.directory_id)
     as_voter = MemberRole.VOTER if is_proven else MemberRole.JOINING
-    wanted = replace(wish, role=_role(wish.role, as_voter), directory_id=present.directory_id or wish.directory_id)
+    wanted = replace(wish, role=_role(wish.role, as_voter), directory_id=wish.directory_id or present.directory_id)
     return _with_voters_bounded(membership.with_member(wanted))
 
 

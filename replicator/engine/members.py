@@ -16,9 +16,9 @@ from replicator.engine.journal import TurnJournal
 from replicator.engine.pump import Pump
 from replicator.engine.transfer import Transfers, TransferWish
 from replicator.machine.group import encode_membership
-from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError
+from replicator.model.errors import ChangeInProgress, InvalidArgument, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
-from replicator.model.members import MemberChange, MemberRole, Membership
+from replicator.model.members import MemberChange, MemberRole, Membership, SetMember
 
 PROMOTION_LAG_ENTRIES_MAX: Final = 64  # a joining member that trails by no more votes soon after it may
 HAND_OVER_ELECTIONS: Final = 2  # how long a leader that is to go tries to hand over, in election timeouts
@@ -107,6 +107,7 @@ class MemberChanges:
         if wish.index is not None:
             return  # applied with the change itself
         try:
+            self._refuse_to_displace(wish.change)
             wanted = changed(self._group.membership, wish.change)
         except ReplicatorError as error:
             self._answer(error)
@@ -125,6 +126,18 @@ class MemberChanges:
             )
         else:
             wish.index = self._propose(wanted)
+
+    def _refuse_to_displace(self, change: MemberChange) -> None:
+        """A second process under the name of a member that lives is a mistake. Raises InvalidArgument."""
+        if not isinstance(change, SetMember) or not change.member.directory_id:
+            return
+        present = self._group.membership.get(change.member.node_id)
+        known = present.directory_id if present is not None else b""
+        if known and change.member.directory_id != known == self._directories.get(change.member.node_id):
+            raise InvalidArgument(
+                f"{change.member.node_id} is connected, with the directory that the group knows: stop it first, or "
+                "join under another name"
+            )
 
     def _hand_over(self, wish: _Wish) -> None:
         """The leader itself is to go: its successor must grant that. The caller asks it, once told NotLeader."""

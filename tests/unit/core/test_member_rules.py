@@ -48,14 +48,20 @@ def test_the_last_voter_stays() -> None:
             changed(before, wish)
 
 
-def test_a_name_comes_back_with_another_directory_only_after_it_was_removed() -> None:
+def test_a_name_that_comes_back_with_another_directory_joins_anew() -> None:
     """Under its old membership it would vote again in a term in which it has voted."""
     before = a_membership([a_member("n1"), a_member("n2", directory_id=b"a" * 16)])
 
-    with pytest.raises(InvalidArgument, match="another data directory"):
-        changed(before, SetMember(a_member("n2", directory_id=b"b" * 16)))
-    again = changed(changed(before, RemoveMember(NodeId("n2"))), SetMember(a_member("n2", directory_id=b"b" * 16)))
-    assert roles(again)["n2"] is MemberRole.JOINING
+    after = changed(before, SetMember(a_member("n2", directory_id=b"b" * 16)))
+
+    assert after.get("n2") == a_member("n2", MemberRole.JOINING, b"b" * 16)
+    assert after.voters == {"n1"}
+
+
+def test_a_wish_that_names_no_directory_keeps_the_known_one() -> None:
+    before = a_membership([a_member("n1"), a_member("n2", directory_id=b"a" * 16)])
+
+    assert changed(before, SetMember(a_member("n2"))) == before
 
 
 def test_a_voter_that_comes_with_a_directory_which_nobody_has_heard_of_catches_up_first() -> None:

@@ -193,6 +193,16 @@ def test_a_lost_disk_under_an_old_name_does_not_vote_by_an_old_membership() -> N
     assert group.is_voter
 
 
+def test_a_member_that_lives_is_not_displaced_by_a_namesake() -> None:
+    cluster = a_cluster_of_four()
+    namesake = SetMember(a_member(D, directory_id=OTHER_DISK))
+
+    assert "connected" in refused(cluster.change(namesake)).message
+    cluster.disconnect(A, D)
+    granted(cluster.change(namesake))
+    assert membership_at(cluster[A]).get(D) == a_member(D, MemberRole.JOINING, OTHER_DISK)
+
+
 def test_the_leader_notes_the_directories_of_its_members() -> None:
     cluster = HandCluster(1)
     node = cluster[A]
