@@ -113,7 +113,7 @@ def simulate_command(seeds: range, nodes: list[int], profiles: list[str], engine
             click.echo(line, err=as_json)
         if time.monotonic() - said_s >= PROGRESS_EVERY_S:
             said_s = time.monotonic()
-            click.echo(f"{tally.seeds} of {len(seeds)} ... {tally}", err=True)
+            click.echo(f"... of {len(seeds)}: {tally}", err=True)
     if as_json:
         click.echo(json.dumps({**asdict(tally), "virtual_s_per_core_s": tally.pace}))
     else:

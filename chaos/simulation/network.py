@@ -39,7 +39,6 @@ class Network:
 
     def __init__(
         self,
-        nodes: list[NodeId],
         timeline: Timeline,
         dice: random.Random,
         deliver: Deliver,
@@ -60,8 +59,6 @@ class Network:
         self._streams_made = 0
         self._epochs_made = 0
         self.alive: set[NodeId] = set()
-        for node in nodes:
-            self.add(node)
 
     def add(self, node: NodeId) -> None:
         """A place that a node may run at. Pairs differ in how far apart they are, as regions do."""

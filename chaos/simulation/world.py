@@ -88,7 +88,6 @@ class World:
         self._trace = hashlib.blake2b(digest_size=16)
         names = [NodeId(f"n{number}") for number in range(1, scenario.nodes + 1)]
         self._network = Network(
-            names,
             self._timeline,
             random.Random(dice.random()),
             self._deliver,
@@ -97,7 +96,10 @@ class World:
             tail=self._character.tail,
             tail_s_max=self._timing.election_timeout_max_s,
         )
-        self._nodes = [self._node(name, names, directory / name) for name in names]  # shared: nodes may come and go
+        self._places: dict[NodeId, SimNode] = {}  # all that ever existed
+        self._nodes: list[SimNode] = []  # those that exist now; shared with all who look at nodes
+        for name in names:
+            self._add_node(name, names, directory / name)
         self._judge.watch(self._nodes, voters=frozenset(names))
         self._sessions: list[Session] = []
         self._clients = [self._client() for _ in range(self._character.clients)]
@@ -202,7 +204,9 @@ class World:
 
     # ---------------------------------------------------------------------------------------------------------------
 
-    def _node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
+    def _add_node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
+        """One that exists from now on, and does not run yet."""
+        self._network.add(name)
         node = (SimNode if self._scenario.engine == "guarded" else StockNode)(
             settings=EngineSettings(
                 cluster_id="simulated",
@@ -226,6 +230,8 @@ class World:
             partial(self._snapshot_of, node),
             transfer_s=5 * self._scenario.latency_s,
         )
+        self._places[name] = node
+        self._nodes.append(node)
         return node
 
     def _client(self) -> Client:
@@ -252,11 +258,8 @@ class World:
         )
 
     def _deliver(self, node: NodeId, event: Event) -> None:
-        self._by_name(node).deliver(event)
-
-    def _by_name(self, name: NodeId) -> SimNode:
-        return next(node for node in self._nodes if node.node_id == name)
+        self._places[node].deliver(event)
 
     def _snapshot_of(self, asker: SimNode, peer: NodeId, snapshot_id: str) -> Path | None:
         """What a fetch from `peer` brings: nothing, if it is down or cut off."""
-        return held_by(self._by_name(peer), snapshot_id) if self._network.linked(asker.node_id, peer) else None
+        return held_by(self._places[peer], snapshot_id) if self._network.linked(asker.node_id, peer) else None
