@@ -18,7 +18,8 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
         "heal_some": 3.0, "heal_all": 1.0, "crash": 1.0, "crash_all": 0.3, "blink": 0.7, "cut_power": 0.7,
         "cut_all_power": 0.3, "break_disk": 0.4, "pause": 0.7, "sleep": 0.3, "transfer": 0.5, "slow_disk": 0.5,
         "full_disk": 0.3, "step_calendar": 0.2, "change_drift": 0.2, "depose": 0.5, "deafen_leader": 0.5,
-        "late_answers": 0.5, "leave_and_return": 0.5, "stutter": 0.3,
+        "late_answers": 0.5, "leave_and_return": 0.5, "stutter": 0.3, "hire_voter": 0.3, "hire_observer": 0.2,
+        "remove_member": 0.3, "change_role": 0.2, "lose_disk": 0.2,
     },
     "elections": {
         "crash_leader": 2.0, "blink": 3.0, "blink_all": 1.0, "pause_leader": 1.0, "transfer": 1.5,
@@ -40,6 +41,12 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
     "power": {
         "cut_power": 4.0, "cut_all_power": 1.5, "break_disk": 1.5, "slow_disk": 2.0, "full_disk": 0.7, "blink": 1.0,
         "crash_all": 0.7, "isolate_leader": 1.0, "reset_link": 1.0, "transfer": 0.5, "heal_all": 3.0,
+    },
+    "members": {
+        "hire_voter": 3.0, "hire_observer": 1.0, "remove_member": 3.0, "change_role": 2.0, "lose_disk": 2.0,
+        "reset_link": 1.5, "cut_link": 0.7, "isolate": 0.5, "isolate_leader": 0.7, "split": 0.3, "split_in_half": 0.3,
+        "stall": 0.5, "crash": 0.5, "crash_leader": 0.5, "blink": 1.0, "crash_all": 0.3, "cut_all_power": 0.2,
+        "pause": 0.3, "transfer": 1.0, "depose": 0.3, "slow_disk": 0.3, "heal_some": 2.0, "heal_all": 3.0,
     },
     "calm": {"heal_all": 1.0},  # drawn by no seed: for those who ask what a cluster does that nothing strikes
     "quiet": {"reset_link": 1.0, "transfer": 0.5, "slow_disk": 0.5, "heal_all": 1.0},
@@ -78,7 +85,7 @@ class Character:
 def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Character:
     """Times scale with the timers: a cluster whose elections take longer is struck more slowly."""
     unit_s = timing.election_timeout_max_s
-    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 2, 0, 0.5))[0]
+    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 2, 3, 0, 0.5))[0]
     mix = drawn if mix is None else mix
     values = dice.choice(((1, 10), (1, 1000), (1, 10, 1000, 40_000)))
     return Character(

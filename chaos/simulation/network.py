@@ -33,8 +33,8 @@ class _Direction:
 class Network:
     """All pairs of a cluster. late_frame: chance that a frame of a broken stream is handed over all the same.
 
-    tail: chance that a frame takes much longer than others, up to tail_s_max: it was lost and sent again. Those behind
-    it wait for it, as on any stream.
+    admits: whether two nodes that run let each other in. tail: chance that a frame takes much longer than others, up to
+    tail_s_max: it was lost and sent again. Those behind it wait for it, as on any stream.
     """
 
     def __init__(
@@ -43,11 +43,13 @@ class Network:
         dice: random.Random,
         deliver: Deliver,
         *,
+        admits: Callable[[NodeId, NodeId], bool],
         latency_s: float,
         late_frame: float,
         tail: float,
         tail_s_max: float,
     ) -> None:
+        self._admits = admits
         self._timeline, self._dice, self._deliver = timeline, dice, deliver
         self._latency_s, self._late_frame, self._tail, self._tail_s_max = latency_s, late_frame, tail, tail_s_max
         self.pairs: list[tuple[NodeId, NodeId]] = []
@@ -62,6 +64,8 @@ class Network:
 
     def add(self, node: NodeId) -> None:
         """A place that a node may run at. Pairs differ in how far apart they are, as regions do."""
+        if node in self._known:
+            return
         for other in self._known:
             distance_s = self._latency_s * self._dice.uniform(0.3, 1.7)
             self.pairs.append((min(node, other), max(node, other)))
@@ -75,6 +79,9 @@ class Network:
         """A new stream between a and b, if nothing prevents it. An older one is superseded."""
         pair = (min(a, b), max(a, b))
         if pair in self._blocked or not {a, b} <= self.alive:
+            return
+        if not self._admits(a, b):
+            self._timeline.after(1.0 + self._dice.random(), partial(self._redial, a, b))
             return
         if pair in self._stream:
             self.reset(a, b, redial=False)
@@ -156,6 +163,12 @@ class Network:
         for a, b in self.pairs:
             if node in (a, b):
                 self._timeline.after(self._dice.random() * 0.2, partial(self._redial, a, b))
+
+    def judge(self, node: NodeId) -> None:
+        """The node has applied another membership: links that it would not let in any more end."""
+        for a, b in self.pairs:
+            if node in (a, b) and (a, b) in self._stream and not self._admits(a, b):
+                self.reset(a, b)
 
     def linked(self, a: NodeId, b: NodeId) -> bool:
         """Is there a live stream between the two?"""

@@ -6,7 +6,7 @@ before its commit, heartbeats while that takes long, and on a full disk the same
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
 from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
-from replicator.model.members import Member, Membership
+from replicator.model.members import DIRECTORY_ID_BYTES, Member, Membership
 from replicator.model.observe import SilentObserver
 from replicator.storage.storage import Position, Storage
 from replicator.v1 import store_pb2
@@ -51,9 +51,9 @@ class Watcher(Protocol):
 class SimNode:
     """A data directory that survives crashes, and a process that does not.
 
-    commit_s: what a commit takes, about. drift_ppm: of its clocks. slow_until_s, slow_s: until
-    then it takes that. full_until_s: until then it
-    finds no room. sync_fails: the next commit does, and ends the process.
+    commit_s: what a commit takes, about. drift_ppm: of its clocks. generation: how many nodes had this name before.
+    is_gone: never starts again. slow_until_s, slow_s: until then a commit takes that. full_until_s: until then it finds
+    no room. sync_fails: the next commit does, and ends the process.
     """
 
     settings: EngineSettings
@@ -64,6 +64,8 @@ class SimNode:
     watcher: Watcher
     commit_s: float
     drift_ppm: float = 0.0
+    generation: int = 0
+    is_gone: bool = False
     incarnation: int = 0
     storage: Storage | None = None
     replica: Replica | None = None
@@ -90,6 +92,11 @@ class SimNode:
         return self.settings.node_id
 
     @property
+    def directory_id(self) -> bytes:
+        """Of its disk; random in life."""
+        return f"{self.node_id}/{self.generation}".encode().ljust(DIRECTORY_ID_BYTES, b".")
+
+    @property
     def peers(self) -> Sequence[NodeId]:
         """The other members, as far as this node knows."""
         membership = self.settings.membership if self.replica is None else self.replica.group.membership
@@ -103,12 +110,21 @@ class SimNode:
     # Processes -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """The process starts on what its disk holds."""
+        """The process starts on what its disk holds, if it is still there."""
         assert self.replica is None, "already running"
+        if self.is_gone:
+            return
         self.incarnation += 1
         self.storage = Storage.open(
-            self.directory, cluster_id=CLUSTER, node_id=self.node_id, size_max_bytes=STORE_BYTES_MAX
+            self.directory,
+            cluster_id=CLUSTER,
+            node_id=self.node_id,
+            size_max_bytes=STORE_BYTES_MAX,
+            new_directory_id=lambda: self.directory_id,
+            joining=self.settings.joining,
         )
+        assert self.storage.directory_id == self.directory_id
+        assert self.storage.joining == self.settings.joining
         self._synced = None if power.is_synced(self.storage) else power.image(self.storage)
         self.watcher.started(self)
         self.clock = NodeClock(
@@ -127,7 +143,7 @@ class SimNode:
 
     def _begin(self, storage: Storage, clock: NodeClock) -> Replica:
         return Replica(
-            self.settings,
+            replace(self.settings, directory_id=self.directory_id),
             log=storage,
             applied_index=storage.position.applied_index,
             clock=clock,
@@ -256,11 +272,14 @@ class SimNode:
 
     def _finish(self, replica: Replica, turn: Turn, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> None:
         self._committing = False
+        membership = replica.group.membership
         late = replica.complete(outcomes)
         self._open_turn = None
         self.watcher.turned(self, turn)
         assert not turn.bad_links, turn.bad_links
         self.send((*turn.frames, *late))
+        if replica.group.membership is not membership:
+            self.network.judge(self.node_id)
         if self.exchange is not None:
             self.exchange.after_turn()
         if self._inbox:

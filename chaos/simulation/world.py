@@ -8,7 +8,7 @@ import hashlib
 import random
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from chaos.simulation.clients import Client
 from chaos.simulation.faults import Faults
 from chaos.simulation.network import Network
 from chaos.simulation.node import SimNode, voters
+from chaos.simulation.operators import Operator
 from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.sessions import Session
@@ -25,7 +26,8 @@ from chaos.simulation.stock import StockNode
 from chaos.simulation.timeline import Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
-from replicator.engine.replica import Event, Outgoing, Turn
+from replicator.core.admission import refusal_of
+from replicator.engine.replica import Event, LinkUp, Outgoing, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import NodeId
 
@@ -65,6 +67,7 @@ class Verdict:
     acknowledged: int
     reads: int
     causal_reads: int
+    member_changes: int
     virtual_s: float
     trace: str
 
@@ -83,7 +86,7 @@ class World:
         self._seed, self._scenario, self._timing = seed, scenario, scenario.timing
         self._dice = dice = random.Random(seed)
         self._character = draw(dice, self._timing, scenario.mix)
-        self._timeline = Timeline()
+        self._timeline, self._directory = Timeline(), directory
         self._judge = Judge(of_guard=scenario.engine == "guarded")
         self._trace = hashlib.blake2b(digest_size=16)
         names = [NodeId(f"n{number}") for number in range(1, scenario.nodes + 1)]
@@ -91,6 +94,7 @@ class World:
             self._timeline,
             random.Random(dice.random()),
             self._deliver,
+            admits=self._admit_each_other,
             latency_s=scenario.latency_s,
             late_frame=self._character.late_frame,
             tail=self._character.tail,
@@ -100,9 +104,10 @@ class World:
         self._nodes: list[SimNode] = []  # those that exist now; shared with all who look at nodes
         for name in names:
             self._add_node(name, names, directory / name)
-        self._judge.watch(self._nodes, voters=frozenset(names))
+        self._judge.watch(self._nodes, voters(names))
         self._sessions: list[Session] = []
         self._clients = [self._client() for _ in range(self._character.clients)]
+        self._operator = self._hire_operator() if scenario.engine == "guarded" else None
         self._faults = Faults(
             nodes=self._nodes,
             network=self._network,
@@ -110,6 +115,7 @@ class World:
             dice=random.Random(dice.random()),
             character=self._character,
             timing=self._timing,
+            operator=self._operator,
         )
 
     def run(self) -> Verdict:
@@ -132,6 +138,7 @@ class World:
             acknowledged=len(self._judge.exactly_once.acknowledged),
             reads=self._judge.reads.answers,
             causal_reads=self._judge.causal.answers,
+            member_changes=self._operator.changes if self._operator is not None else 0,
             virtual_s=self._timeline.now_s,
             trace=self._trace.hexdigest(),
         )
@@ -162,10 +169,16 @@ class World:
         self._pass_until(all_answered, healed_s + 11 * election_s + 3.0)
         if not all_answered():
             raise Violation(f"{self._timeline.now_s:.3f}s: a client gets no answer, long after the heal")
+        if self._operator is not None:
+            operator = self._operator
+            self._pass_until(lambda: operator.is_idle, healed_s + 16 * election_s + 6.0)
+            if not operator.is_idle:
+                raise Violation(f"{self._timeline.now_s:.3f}s: a member waits to be let in, long after the heal")
+            operator.dismiss_strangers()
         self._pass(0.5 * election_s)
         for client in self._clients:
             client.stopped = client.session.stopped = True
-        self._pass_until(self._judge.convergence.is_reached, healed_s + 14 * election_s + 4.0)
+        self._pass_until(self._judge.convergence.is_reached, self._timeline.now_s + 3 * election_s + 1.0)
         self._judge.ended()
 
     def _pass(self, seconds: float) -> None:
@@ -203,6 +216,46 @@ class World:
                 self._faults.voted(node)
 
     # ---------------------------------------------------------------------------------------------------------------
+
+    def _hire_operator(self) -> Operator:
+        return Operator(
+            nodes=self._nodes,
+            records=self._judge.records,
+            timeline=self._timeline,
+            dice=random.Random(self._dice.random()),
+            recruit=self._recruit,
+            dismiss=self._dismiss,
+            ask_again_s=0.4 * self._timing.election_timeout_max_s,
+        )
+
+    def _recruit(self, name: NodeId) -> SimNode:
+        """A node with an empty disk, that belongs to no group yet."""
+        before = self._places.get(name)
+        generation = before.generation + 1 if before is not None else 0
+        node = self._add_node(name, (), self._directory / f"{name}-{generation}")
+        node.generation, node.settings = generation, replace(node.settings, joining=True)
+        self._judge.replaced(node)
+        return node
+
+    def _dismiss(self, node: SimNode) -> None:
+        """It never comes back."""
+        node.crash()
+        node.is_gone = True
+        if node in self._nodes:
+            self._nodes.remove(node)
+            self._judge.records.departed.append(node)
+
+    def _admit_each_other(self, a: NodeId, b: NodeId) -> bool:
+        """As transport.circle has it."""
+        return self._admits(self._places[a], self._places[b]) and self._admits(self._places[b], self._places[a])
+
+    def _admits(self, node: SimNode, stranger: SimNode) -> bool:
+        assert node.replica is not None
+        assert stranger.replica is not None
+        own, other = node.replica.group.membership, stranger.replica.group.membership
+        if not own.members:
+            return True  # it takes its contacts at their word
+        return refusal_of(own, stranger.node_id, stranger.directory_id, other.index) is None
 
     def _add_node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
         """One that exists from now on, and does not run yet."""
@@ -258,6 +311,8 @@ class World:
         )
 
     def _deliver(self, node: NodeId, event: Event) -> None:
+        if isinstance(event, LinkUp):
+            event = event._replace(directory_id=self._places[event.peer].directory_id)
         self._places[node].deliver(event)
 
     def _snapshot_of(self, asker: SimNode, peer: NodeId, snapshot_id: str) -> Path | None:

@@ -4,6 +4,7 @@ import contextlib
 from functools import partial
 
 from chaos.simulation.faults.links import LinkFaults
+from chaos.simulation.faults.members import MemberFaults
 from chaos.simulation.faults.nodes import NodeFaults
 from chaos.simulation.node import SimNode
 from replicator.engine.transfer import TransferWish
@@ -11,7 +12,7 @@ from replicator.model.errors import Unavailable
 from replicator.model.ids import NodeId
 
 
-class Stories(LinkFaults, NodeFaults):
+class Stories(LinkFaults, NodeFaults, MemberFaults):
     """Leaders that leave and come back, answers that arrive too late, processes that did not ask."""
 
     def transfer(self) -> None:

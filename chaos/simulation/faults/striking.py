@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from chaos.simulation.character import Character
 from chaos.simulation.network import Network
 from chaos.simulation.node import SimNode
+from chaos.simulation.operators import Operator
 from chaos.simulation.timeline import Timeline
 from replicator.config.timing import RaftTiming
 from replicator.model.ids import NodeId
@@ -23,9 +24,11 @@ class Striking:
         dice: random.Random,
         character: Character,
         timing: RaftTiming,
+        operator: Operator | None,
     ) -> None:
         self.nodes, self.network, self.timeline = nodes, network, timeline
         self.dice, self.character, self.timing = dice, character, timing
+        self.operator = operator
         self.over = False
 
     def _later(self, delay_s: float, action: Callable[[], object]) -> None:

@@ -13,6 +13,9 @@ class CommitRule(Promise):
         super().__init__(records)
         self._last: dict[NodeId, Standing] = {}  # of leaders, at the end of their last turn
 
+    def replaced(self, node: SimNode) -> None:
+        self._last.pop(node.node_id, None)
+
     def turned(self, node: SimNode, standing: Standing) -> None:
         if not standing.is_leader:
             return
@@ -23,6 +26,6 @@ class CommitRule(Promise):
         entry_term = node.disk.term_at(index)
         if entry_term != term:
             raise broken(node, f"leads term {term} and committed {index} of {entry_term} by counting")
-        holders = [other.node_id for other in self.records.nodes if other.disk.holds(index, term)]
+        holders = self.records.holders(index, term)
         if not self.records.is_majority(holders, before.applied_index):
-            raise broken(node, f"committed {index}, which only {holders} have on disk")
+            raise broken(node, f"committed {index}, which only {sorted(holders)} have on disk")

@@ -29,7 +29,7 @@ class ElectionSafety(Promise):
                 raise broken(node, f"leads term {term}, and so does {records.leaders[term]}")
             return
         voters = self._voters.get((term, node.node_id), set()) | {node.node_id}
-        if not records.is_majority(voters, standing.applied_index):
+        if not records.is_majority(voters, standing.applied_before):
             raise broken(node, f"leads term {term} by the votes of {sorted(voters)}")
         records.leaders[term] = node.node_id
         records.commit_max_at_election[term] = records.committed_before(term)

@@ -25,6 +25,7 @@ from chaos.simulation.promises.vote_durability import VoteDurability
 from replicator.engine.messages import decode
 from replicator.engine.replica import Event, Frame, Outgoing, Turn
 from replicator.model.ids import NodeId
+from replicator.model.members import Membership
 from replicator.v1 import raft_pb2, store_pb2
 
 Heard = Callable[[SimNode, Frame, raft_pb2.RaftMessage], None]
@@ -36,7 +37,8 @@ class Judge:
 
     def __init__(self, *, of_guard: bool = True) -> None:
         """of_guard: also what only the guarded engine promises, or only it can be asked."""
-        self._records = records = Records()
+        self.records = records = Records()
+        self._applied_before: dict[NodeId, int] = {}
         self._links = Links()
         self.exactly_once, self.staleness, self.reads, self.convergence = (
             ExactlyOnce(records), HonestStaleness(records), LinearizableReads(records), Convergence(records),
@@ -51,6 +53,7 @@ class Judge:
                 HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records), DurableDisk(records),
                 self.staleness, self.reads, self.causal,
             ]  # fmt: skip
+        self._promises = promises
         self._heard: dict[str, list[Heard]] = {
             kind: [promise.heard for promise in promises if kind in promise.listens]
             for kind in sorted(set(chain.from_iterable(promise.listens for promise in promises)))
@@ -64,10 +67,15 @@ class Judge:
         self._turned = [promise.turned for promise in promises if _overrides(promise, "turned")]
         self._ended: list[Callable[[], None]] = [promise.ended for promise in promises]
 
-    def watch(self, nodes: Sequence[SimNode], voters: frozenset[NodeId]) -> None:
+    def watch(self, nodes: Sequence[SimNode], membership: Membership) -> None:
         """Before anything runs. nodes: may change while the cluster lives."""
-        self._records.nodes = nodes
-        self._records.memberships.append((0, voters))
+        self.records.nodes = nodes
+        self.records.memberships.append(membership)
+
+    def replaced(self, node: SimNode) -> None:
+        """A node begins with an empty disk under a name that was another's."""
+        for promise in self._promises:
+            promise.replaced(node)
 
     def started(self, node: SimNode) -> None:
         """A process begins."""
@@ -76,6 +84,8 @@ class Judge:
 
     def took(self, node: SimNode, events: Sequence[Event]) -> None:
         """A turn is about to take these."""
+        if node.replica is not None:
+            self._applied_before[node.node_id] = node.replica.applied_index
         for frame in self._links.current(node, events):
             hooks = self._heard.get(kind_of(frame.payload))
             if hooks:
@@ -85,6 +95,7 @@ class Judge:
 
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn decided is on disk."""
+        self.records.applied(turn)
         for hook in self._stored:
             hook(node, turn)
 
@@ -92,7 +103,8 @@ class Judge:
         """A turn is completed."""
         assert node.replica is not None
         graft = node.replica.graft
-        standing = Standing(graft.is_leader, graft.term, graft.commit_index, node.replica.applied_index)
+        applied_index, applied_before = node.replica.applied_index, self._applied_before.get(node.node_id, 0)
+        standing = Standing(graft.is_leader, graft.term, graft.commit_index, applied_index, applied_before)
         for hook in self._turned:
             hook(node, standing)
 

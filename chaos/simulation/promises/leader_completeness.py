@@ -13,6 +13,9 @@ class LeaderCompleteness(Promise):
         super().__init__(records)
         self._known: dict[NodeId, int] = {}
 
+    def replaced(self, node: SimNode) -> None:
+        self._known.pop(node.node_id, None)
+
     def turned(self, node: SimNode, standing: Standing) -> None:
         if standing.is_leader and standing.term not in self.records.leaders:
             self._check_log(node, standing.term)

@@ -6,32 +6,37 @@ from typing import NamedTuple
 
 from chaos.simulation.node import SimNode
 from replicator.engine.replica import Frame, Outgoing, Turn
+from replicator.machine.codec import is_group_change
+from replicator.machine.group import decode_group_change, membership_of
 from replicator.model.ids import NodeId
+from replicator.model.members import Membership
 from replicator.v1 import raft_pb2
 
 WriteKey = tuple[bytes, int]  # client id, sequence
 
 
 class Standing(NamedTuple):
-    """Where a node stands at the end of a turn, in its own opinion."""
+    """Where a node stands at the end of a turn, in its own opinion. applied_before: at its start."""
 
     is_leader: bool
     term: int
     commit_index: int
     applied_index: int
+    applied_before: int
 
 
 @dataclass(slots=True)
 class Records:
-    """nodes: those that exist now. leaders: who led a term. committed: the term of each entry known to be committed.
+    """nodes: those that exist now; departed: those that never run again, with their disks. leaders: who led a term. committed: the term of each entry known to be committed.
 
-    memberships: from which index on which nodes vote, ascending. commit_max: by the term in which it was first seen,
+    memberships: as they were applied, ascending. commit_max: by the term in which it was first seen,
     the highest of the committed. commit_max_at_election: by term, what earlier terms were known to have committed when
     its leader was first seen.
     """
 
     nodes: Sequence[SimNode] = ()
-    memberships: list[tuple[int, frozenset[NodeId]]] = field(default_factory=list)
+    departed: list[SimNode] = field(default_factory=list)
+    memberships: list[Membership] = field(default_factory=list)
     leaders: dict[int, NodeId] = field(default_factory=dict)
     committed: dict[int, int] = field(default_factory=dict)
     commit_max: dict[int, int] = field(default_factory=dict)
@@ -41,13 +46,31 @@ class Records:
         """By name; None if it has left."""
         return next((node for node in self.nodes if node.node_id == name), None)
 
+    def holders(self, index: int, term: int) -> frozenset[NodeId]:
+        """Who has, or had when it was lost, that entry on disk: a lost disk is like one whose node never comes back."""
+        return frozenset(node.node_id for node in (*self.nodes, *self.departed) if node.disk.holds(index, term))
+
     def committed_before(self, term: int) -> int:
         """The highest index seen to be committed in an earlier term than this."""
         return max((index for seen, index in self.commit_max.items() if seen < term), default=0)
 
     def voters(self, applied_index: int) -> frozenset[NodeId]:
         """Who votes, as a node sees it that has applied so much: the only place where majorities come from."""
-        return next(voters for index, voters in reversed(self.memberships) if index <= applied_index)
+        return next(known.voters for known in reversed(self.memberships) if known.index <= applied_index)
+
+    @property
+    def membership(self) -> Membership:
+        """The newest that anybody has applied."""
+        return self.memberships[-1]
+
+    def applied(self, turn: Turn) -> None:
+        """Some node has applied these entries: the first one that has tells who belongs to the group from there on."""
+        for entry in turn.write.apply:
+            if is_group_change(entry.payload) and entry.index > self.membership.index:
+                change = decode_group_change(entry.payload)
+                if change is not None and change.HasField("membership"):
+                    change.membership.index = entry.index
+                    self.memberships.append(membership_of(change.membership))
 
     def is_majority(self, names: Collection[NodeId], applied_index: int) -> bool:
         """Are these more than half of the voters, as a node sees it that has applied so much?"""
@@ -66,6 +89,9 @@ class Promise:
 
     def __init__(self, records: Records) -> None:
         self.records = records
+
+    def replaced(self, node: SimNode) -> None:
+        """The disk of the node that had this name is lost; `node` begins with an empty one."""
 
     def started(self, node: SimNode) -> None:
         """A process has opened the disk of `node`, and begins."""

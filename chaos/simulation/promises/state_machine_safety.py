@@ -17,6 +17,9 @@ class StateMachineSafety(Promise):
         self._applied: dict[int, tuple[int, int, int]] = {}  # index -> term, size and checksum
         self._positions: dict[NodeId, tuple[int, int, int]] = {}  # node -> term, commit index, applied index
 
+    def replaced(self, node: SimNode) -> None:
+        self._positions.pop(node.node_id, None)
+
     def stored(self, node: SimNode, turn: Turn) -> None:
         for entry in turn.write.apply:
             mark = entry.term, len(entry.payload), crc32(entry.payload)
@@ -24,7 +27,7 @@ class StateMachineSafety(Promise):
                 raise broken(node, f"applied another entry at {entry.index} than was applied elsewhere")
 
     def turned(self, node: SimNode, standing: Standing) -> None:
-        before, position = self._positions.get(node.node_id, (0, 0, 0)), standing[1:]
+        before, position = self._positions.get(node.node_id, (0, 0, 0)), standing[1:4]
         if any(new < old for new, old in zip(position, before, strict=True)):
             raise broken(node, f"went back from {before} to {position} (term, commit, applied)")
         self._positions[node.node_id] = position
