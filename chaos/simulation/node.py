@@ -53,7 +53,8 @@ class SimNode:
 
     commit_s: what a commit takes, about. drift_ppm: of its clocks. generation: how many nodes had this name before.
     is_gone: never starts again. slow_until_s, slow_s: until then a commit takes that. full_until_s: until then it finds
-    no room. sync_fails: the next commit does, and ends the process.
+    no room. sync_fails: the next commit does, and ends the process. power_fails: during the
+    next one.
     """
 
     settings: EngineSettings
@@ -76,6 +77,7 @@ class SimNode:
     slow_s: float = 0.0
     full_until_s: float = 0.0
     sync_fails: bool = False
+    power_fails: bool = False
     _paused_until_s: float = 0.0
     _frozen: list[Callable[[], None]] = field(default_factory=list)
     _synced: bytes | None = None  # pages that are surely on the disk, kept only if commits are not synced
@@ -256,6 +258,9 @@ class SimNode:
             self.watcher.took(self, frames)  # what is refused was heard
             self.send(replica.refuse_forwards(frames))
             self._later(FULL_DISK_RETRY_S, lambda replica, storage: self._commit(replica, storage, turn, rest_s))
+            return
+        if self.power_fails:
+            self.lose_power()
             return
         self._uncommitted = None
         if self.sync_fails:

@@ -152,5 +152,5 @@ def _scattered(old: bytes, new: bytes, dice: random.Random) -> bytes:
 def _cut(old: bytes, new: bytes, dice: random.Random) -> bytes:
     """The new page up to some byte among those that differ, the old one from there; or all of it."""
     differing = [at for at in range(PAGE_BYTES) if old[at] != new[at]]
-    end = dice.choice([*differing, PAGE_BYTES])
+    end = dice.choice(differing) if dice.random() < 0.5 else PAGE_BYTES
     return new[:end] + old[end:]

@@ -8,7 +8,7 @@ wrong is the protocol's doing. It has no linearizable reads and no staleness cla
 import contextlib
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -221,6 +221,12 @@ class StockNode(SimNode):
         replica = StockReplica(self, storage, self._stock_journal, clock)
         self._later(0.0, lambda _replica, _storage: self._tick(replica))
         return cast("Replica", replica)
+
+    @property
+    def peers(self) -> Sequence[NodeId]:
+        """Those of the configuration: stock's membership is fixed here."""
+        members = self.settings.membership.members
+        return [member.node_id for member in members if member.node_id != self.node_id]
 
     def lose_power(self) -> None:
         """No worse than a crash: its disk is perfect."""

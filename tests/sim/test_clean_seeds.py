@@ -1,5 +1,9 @@
 """The shipped engine, state machine and storage under simulated faults: no promise is broken."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from chaos.simulation.character import MIXES
@@ -31,6 +35,23 @@ def test_one_seed_is_one_run() -> None:
     assert first == second
     assert first.acknowledged > 0
     assert first.trace != simulate(8, Scenario()).trace
+
+
+def test_one_seed_is_one_run_in_every_process() -> None:
+    """Whatever Python's own dice for hashes say."""
+    program = (
+        "from chaos.simulation.world import Scenario, simulate\n"
+        "print(simulate(7, Scenario(nodes=5, profile='lan')).trace, simulate(3, Scenario(engine='stock')).trace)"
+    )
+    traces = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True,
+            capture_output=True, text=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }  # fmt: skip
+
+    assert len(traces) == 1, traces
 
 
 def test_seeds_differ_in_character() -> None:

@@ -30,8 +30,13 @@ class NodeFaults(Striking):
             self._down(node, self._blink_s())
 
     def cut_power(self) -> None:
-        """Of one node, leading or not, and often in the middle of a commit: see power.py."""
-        self._lose_power(self._someone(), self.dice.choice((self._blink_s(), self._downtime_s())))
+        """Of one node, leading or not; now, or in the middle of its next commit: see power.py."""
+        node, for_s = self._someone(), self.dice.choice((self._blink_s(), self._downtime_s()))
+        if self.dice.random() < 0.5:
+            self._lose_power(node, for_s)
+        else:
+            node.power_fails = True
+            self._later(0.5 * self._unit_s() + for_s, lambda: self._repair(node))
 
     def cut_all_power(self) -> None:
         for node in self.nodes:
@@ -92,7 +97,7 @@ class NodeFaults(Striking):
             self._later(for_s, lambda: node.start() if node.replica is None else None)
 
     def _repair(self, node: SimNode) -> None:
-        node.sync_fails = False
+        node.sync_fails = node.power_fails = False
         if node.replica is None:
             node.start()
 

@@ -30,7 +30,7 @@ class Faults(Stories):
         self.network.calm()
         for node in self.nodes:
             node.slow_until_s = node.full_until_s = 0.0
-            node.sync_fails = False
+            node.sync_fails = node.power_fails = False
             node.resume()
             if node.replica is None:
                 node.start()
