@@ -307,6 +307,9 @@ class Step(Protocol):
 
 
 def voters(names: Sequence[NodeId]) -> Membership:
-    """The membership that a new cluster begins with."""
-    members = [Member(name, Region("simulated"), f"{name}.peer", f"{name}.api") for name in sorted(names)]
+    """The membership that a new cluster begins with: two regions, taken in turn."""
+    regions = Region("east"), Region("west")
+    members = [
+        Member(name, regions[number % 2], f"{name}.peer", f"{name}.api") for number, name in enumerate(sorted(names))
+    ]
     return Membership(LogIndex(0), tuple(members))

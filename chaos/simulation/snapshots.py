@@ -1,7 +1,7 @@
 """Snapshots between simulated nodes: made, carried and installed by the shipped code, in virtual time.
 
-Only what the real node does in processes and streams of its own is replaced: a copy of the data file stands for the
-consistent read, a delay for the transfer.
+Who serves whom is decided by the shipped `engine.snapshot_duties`. Only what the real node does in processes and
+streams of its own is replaced: a copy of the data file stands for the consistent read, a delay for the transfer.
 """
 
 import random
@@ -25,67 +25,86 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class SnapshotExchange:
-    """One node's part in it: makes for those who lack, takes what it is offered; one of each at a time."""
+    """One node's part in it, as engine.snapshots has it: makes when it has to, takes what it is offered; one of each.
+
+    made, made_for_leader: how many, and how many of them while another node led.
+    """
 
     node: "SimNode"
     dice: random.Random
     source_file: Callable[[NodeId, str], Path | None]  # a peer's snapshot, None if it cannot be reached now
     transfer_s: float
     made: int = 0
+    made_for_leader: int = 0
     installed: int = 0
+    _serving: bool = False
     _making: bool = False
     _taking: bool = False
-    _manifest: SnapshotManifest | None = None
+    _held: SnapshotManifest | None = None
 
     def restarted(self) -> None:
         """A new process remembers nothing."""
-        self._making = self._taking = False
-        self._manifest = None
+        self._serving = self._making = self._taking = False
+        self._held = None
 
     def after_turn(self) -> None:
         """Looks at what the turn has left to do, as engine.snapshots does."""
         replica, incarnation = self.node.replica, self.node.incarnation
         assert replica is not None
-        if replica.lacking() and not self._making:
-            self._making = True
-            self.node.timeline.after(0.05 + self.dice.random() * 0.5, lambda: self._make_and_offer(incarnation))
-        if replica.offered is not None:
-            (peer, manifest), replica.offered = replica.offered, None
+        duties = replica.snapshots
+        if duties.has_any() and not self._serving:
+            self._serving = True
+            self._serve(incarnation)
+        if duties.offered is not None:
+            (peer, manifest), duties.offered = duties.offered, None
             if not self._taking:
                 self._taking = True
                 delay_s = self.transfer_s * (0.5 + 2.0 * self.dice.random())
                 self.node.timeline.after(delay_s, lambda: self._take(incarnation, peer, manifest))
 
-    def _make_and_offer(self, incarnation: int) -> None:
+    def _serve(self, incarnation: int) -> None:
         replica = self.node.replica
         if incarnation != self.node.incarnation or replica is None:
             return
-        lacking = replica.lacking()
-        if not lacking:
-            self._making = False
+        duties = replica.snapshots
+        if not duties.has_any():
+            self._serving = False
             return
-        if self._manifest is None or self._manifest.index < replica.journal.first_index:
-            self._manifest = self._make()
-        if self._manifest is not None:
-            for peer in sorted(lacking):
-                replica.offer_snapshot(peer, self._manifest)
-            self.node.wake()
-        self.node.timeline.after(1.0, lambda: self._make_and_offer(incarnation))
+        if duties.step(self._held, making=self._making):
+            self._making = True
+            self.node.timeline.after(0.05 + self.dice.random() * 0.5, lambda: self._make(incarnation))
+        self.node.wake()
+        self.node.timeline.after(duties.period_s, lambda: self._serve(incarnation))
 
-    def _make(self) -> SnapshotManifest | None:
+    def _make(self, incarnation: int) -> None:
+        replica = self.node.replica
+        if incarnation != self.node.incarnation or replica is None:
+            return
+        self._making = False
+        manifest = self._made()
+        if manifest is None:
+            replica.snapshots.could_not_make("no room")
+        else:
+            self._held = manifest
+            self.made += 1
+            self.made_for_leader += not replica.graft.is_leader
+            replica.snapshots.made(manifest)
+        self.node.wake()
+
+    def _made(self) -> SnapshotManifest | None:
+        if self.node.timeline.now_s < self.node.full_until_s:
+            return None
         still = self.node.directory / "still"
         shutil.rmtree(still, ignore_errors=True)
         still.mkdir()
         for name in (DATA_FILE, READER_TABLE_FILE):
             shutil.copyfile(self.node.directory / name, still / name)
         try:
-            manifest = make(still, self.node.directory / SNAPSHOTS_DIR)
+            return make(still, self.node.directory / SNAPSHOTS_DIR)
         except SnapshotFailed:
             return None
         finally:
             shutil.rmtree(still, ignore_errors=True)
-        self.made += 1
-        return manifest
 
     def _take(self, incarnation: int, peer: NodeId, manifest: SnapshotManifest) -> None:
         replica, storage = self.node.replica, self.node.storage
@@ -96,7 +115,11 @@ class SnapshotExchange:
             return
         self._taking = False
         file = self.source_file(peer, manifest.snapshot_id)
-        if file is None or replica.graft.is_leader or manifest.index <= replica.applied_index:
+        if file is None:
+            replica.snapshots.could_not_take(peer)
+            self.node.wake()
+            return
+        if replica.graft.is_leader or manifest.index <= replica.applied_index:
             return
         prepared = self.node.directory / "prepared"
         shutil.rmtree(prepared, ignore_errors=True)

@@ -31,6 +31,8 @@ from replicator.engine.replica import Event, LinkUp, Outgoing, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import NodeId
 
+SNAPSHOT_PERIOD_S = 1.0  # a seed is a short life: what happens once in minutes must happen in it
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -268,6 +270,7 @@ class World:
                 timing=self._timing,
                 append_bytes_max=self._character.append_bytes_max,
                 log_entries_max=self._character.log_entries_max,
+                snapshot_period_s=SNAPSHOT_PERIOD_S,
             ),
             directory=directory,
             timeline=self._timeline,

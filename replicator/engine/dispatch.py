@@ -1,11 +1,10 @@
 """Which part of the engine a peer's message is for."""
 
-from collections.abc import Callable
-
 from replicator.engine.ballot import Ballots
 from replicator.engine.forwards import Forwards
 from replicator.engine.guard import Guard
 from replicator.engine.messages import Malformed
+from replicator.engine.snapshot_duties import SnapshotDuties
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
 
@@ -13,14 +12,8 @@ from replicator.v1 import raft_pb2
 class Dispatch:
     """Hands over one message. Raises Malformed."""
 
-    def __init__(
-        self,
-        guard: Guard,
-        ballots: Ballots,
-        forwards: Forwards,
-        take_offer: Callable[[NodeId, raft_pb2.SnapshotOffer], None],
-    ) -> None:
-        self._guard, self._ballots, self._forwards, self._take_offer = guard, ballots, forwards, take_offer
+    def __init__(self, guard: Guard, ballots: Ballots, forwards: Forwards, snapshots: SnapshotDuties) -> None:
+        self._guard, self._ballots, self._forwards, self._snapshots = guard, ballots, forwards, snapshots
 
     def __call__(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
         match message.WhichOneof("body"):
@@ -47,7 +40,13 @@ class Dispatch:
             case "stale_term":
                 self._guard.stale_term(peer, message.stale_term)
             case "snapshot_offer":
-                self._take_offer(peer, message.snapshot_offer)
+                self._snapshots.take_offer(peer, message.snapshot_offer)
+            case "snapshot_wanted":
+                self._snapshots.wanted(peer, message.snapshot_wanted)
+            case "snapshot_promised":
+                self._snapshots.promised(peer, message.snapshot_promised)
+            case "snapshot_not_taken":
+                self._snapshots.not_taken(peer, message.snapshot_not_taken)
             case "timeout_now":
                 self._guard.timeout_now(peer, message.timeout_now)
             case kind:

@@ -138,6 +138,32 @@ def offered_manifest(offer: raft_pb2.SnapshotOffer, cluster_id: str) -> Snapshot
     )
 
 
+def snapshot_wanted(term: Term, receiver: NodeId, index_min: LogIndex) -> raft_pb2.RaftMessage:
+    """Serve a snapshot to `receiver`, which is near you."""
+    wanted = raft_pb2.SnapshotWanted(term=term, receiver=receiver, index_min=index_min)
+    return raft_pb2.RaftMessage(snapshot_wanted=wanted)
+
+
+def snapshot_promised(term: Term, receiver: NodeId, index: LogIndex | None) -> raft_pb2.RaftMessage:
+    """I offer it one of `index`; None: I am making it."""
+    promised = raft_pb2.SnapshotPromised(term=term, receiver=receiver)
+    if index is None:
+        promised.making = True
+    else:
+        promised.index = index
+    return raft_pb2.RaftMessage(snapshot_promised=promised)
+
+
+def snapshot_refused(term: Term, receiver: NodeId, why: str) -> raft_pb2.RaftMessage:
+    """Find somebody else to serve `receiver`."""
+    return raft_pb2.RaftMessage(snapshot_promised=raft_pb2.SnapshotPromised(term=term, receiver=receiver, refused=why))
+
+
+def snapshot_not_taken(term: Term, source: NodeId) -> raft_pb2.RaftMessage:
+    """I could not take what `source` offers."""
+    return raft_pb2.RaftMessage(snapshot_not_taken=raft_pb2.SnapshotNotTaken(term=term, source=source))
+
+
 def refusal(question: raft_pb2.RaftMessage, reason: str) -> raft_pb2.RaftMessage | None:
     """The answer that refuses a forwarded call; None if the message asks for no such answer."""
     match question.WhichOneof("body"):

@@ -25,19 +25,20 @@ from replicator.engine.group import Group
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
 from replicator.engine.members import HAND_OVER_ELECTIONS, MemberChanges
-from replicator.engine.messages import Malformed, decode, offered_manifest, refusal, snapshot_offer, stale_term
+from replicator.engine.messages import Malformed, decode, refusal
 from replicator.engine.preference import Preference
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
 from replicator.engine.read_index import ReadIndexes
 from replicator.engine.settings import EngineSettings
+from replicator.engine.snapshot_duties import SnapshotDuties
 from replicator.engine.transfer import Transfers
 from replicator.machine.codec import is_group_change
 from replicator.machine.group import decode_group_change, membership_of
 from replicator.model.clock import Clock
 from replicator.model.errors import NoLeader, StorageFull
 from replicator.model.ids import LogIndex, NodeId
-from replicator.model.log import Entry, SnapshotManifest, TurnWrite
+from replicator.model.log import Entry, TurnWrite
 from replicator.model.observe import Observer, Signal
 from replicator.v1 import raft_pb2, store_pb2
 
@@ -64,7 +65,6 @@ class Replica:
         self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
         self._request_ids = request_ids if request_ids is not None else itertools.count(1)
         self._compaction = CompactionPolicy(entries_max=settings.log_entries_max, bytes_max=settings.log_bytes_max)
-        self.offered: tuple[NodeId, SnapshotManifest] | None = None
         self.journal = TurnJournal(log)
         self._epochs: dict[NodeId, int] = {}
         self._outbox: list[Outgoing] = []
@@ -103,7 +103,7 @@ class Replica:
             freshness=self.freshness, clock=clock, observer=observer, send=self._send,
         )  # fmt: skip
         self._wire_callers()
-        self._dispatch = Dispatch(self._guard, self._ballots, self.forwards, self._take_offer)
+        self._dispatch = Dispatch(self._guard, self._ballots, self.forwards, self.snapshots)
 
     def _wire_callers(self) -> None:
         """What stands between callers and the log."""
@@ -136,6 +136,17 @@ class Replica:
             send=self._send,
             link_epoch=self.link_epoch,
             request_ids=self._request_ids,
+        )
+        self.snapshots = SnapshotDuties(
+            settings,
+            group=self.group,
+            graft=self.graft,
+            journal=self.journal,
+            pump=self.pump,
+            clock=clock,
+            send=self._send,
+            applied_index=lambda: self.applied_index,
+            refusing=lambda: self.forwards.refusing,
         )
 
     # A turn --------------------------------------------------------------------------------------------------------
@@ -181,15 +192,6 @@ class Replica:
             self._observer.record(Signal.TURN_ENTRIES_APPLIED, len(write.apply))
         frames, self._outbox = tuple(self._outbox), []
         return frames
-
-    def lacking(self) -> frozenset[NodeId]:
-        """Linked peers that need a snapshot from us, their leader; empty elsewhere."""
-        return self.pump.lacking() if self.graft.is_leader else frozenset()
-
-    def offer_snapshot(self, peer: NodeId, manifest: SnapshotManifest) -> None:
-        """Tells a peer what to fetch. Offers may be lost, so whoever calls this does so again while the peer lacks."""
-        if self.graft.is_leader:
-            self._send(peer, snapshot_offer(self.graft.term, manifest))
 
     def reborn(self, log: LogReader, applied_index: LogIndex) -> "Replica":
         """A new replica over a store that was replaced by a snapshot: as after a restart, with the links still up.
@@ -331,12 +333,6 @@ class Replica:
     def _set_members(self) -> None:
         voters = self.group.other_voters
         self.graft.set_members(voters, set(self.group.others) - voters)
-
-    def _take_offer(self, peer: NodeId, offer: raft_pb2.SnapshotOffer) -> None:
-        if offer.term < self.graft.term:
-            self._send(peer, stale_term(self.graft.term))
-        elif offer.index > self.applied_index and not self.graft.is_leader:
-            self.offered = peer, offered_manifest(offer, self.settings.cluster_id)
 
     def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
         match event:

@@ -25,6 +25,7 @@ class EngineSettings:
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
     append_bytes_max: entries sent in one message, unless a single one is larger.
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
+    snapshot_period_s: how often snapshots are offered, asked for and promised; any of that may be lost.
     uncommitted_bytes_max: what a leader may append before a majority holds it; beyond it proposals wait in the queue.
     """
 
@@ -41,6 +42,7 @@ class EngineSettings:
     append_bytes_max: int = 1 << 20
     log_entries_max: int = 100_000
     log_bytes_max: int = 512 << 20
+    snapshot_period_s: float = 2.0
 
 
 def stock_conf(settings: EngineSettings, **hooks: Any) -> SyncObjConf:

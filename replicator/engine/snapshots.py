@@ -1,8 +1,8 @@
-"""Who makes, offers, fetches and installs snapshots, and when. The manifest goes through Raft, the bytes beside it.
+"""Makes, fetches and installs snapshots, off the loop. The manifest goes through Raft, the bytes beside it.
 
-Leader: once some follower lacks what the log no longer holds, one snapshot is made for all of them, off the loop and
-out of the process, and offered until nobody lacks. Follower: fetches what it is offered, has it verified, and takes it
-over between two turns. Nothing of a node's own data is touched before the last step, and that step is atomic.
+Who serves whom is decided in snapshot_duties.py. Whoever serves makes one snapshot for all its receivers, out of the
+process, and offers it as long as it is needed. Who is offered one fetches it, has it verified, and takes it over
+between two turns. Nothing of a node's own data is touched before the last step, and that step is atomic.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ from replicator.model.errors import StorageFailed
 from replicator.model.ids import NodeId
 from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage.failures import DiskFull, SnapshotFailed, SnapshotRefused
-from replicator.transport.ports import SnapshotUnavailable
+from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 
 _LOG = logging.getLogger(__name__)
 
-OFFER_EVERY_S: Final = 2.0  # offers may be lost
 FETCH_TIMEOUT_S: Final = 3600.0
+KEEP_S: Final = 60.0  # a snapshot that nobody needs any more is kept this long, for the one that restarts meanwhile
 _TRY_AGAIN: Final = (SnapshotFailed, SnapshotRefused, SnapshotUnavailable, DiskFull, OSError)
-KEEP_S: Final = 60.0  # a snapshot that nobody lacks any more is kept this long, for the one that restarts meanwhile
+_OWN_FAULT: Final = (FetchFailure.DISK, FetchFailure.STOPPING)  # no other source would help
 
 
 class SnapshotStore(Protocol):
@@ -74,8 +74,11 @@ class Snapshots:
     ) -> None:
         self._store, self._replica, self._wake, self._install = store, replica, wake, install
         self._fetcher: SnapshotFetcher | None = None
+        self._held: SnapshotManifest | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._making: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
+        self._installing = False
         self._stopped = False
 
     def connect(self, fetcher: SnapshotFetcher) -> None:
@@ -86,12 +89,12 @@ class Snapshots:
         """Looks at what the turn has left to do."""
         if self._stopped:
             return
-        replica = self._replica()
-        if replica.lacking() and self._serving is None:
+        duties = self._replica().snapshots
+        if self._serving is None and not self._installing and duties.has_any():
             self._serving = asyncio.create_task(self._serve(), name="snapshot-serve")
             self._serving.add_done_callback(self._served)
-        if replica.offered is not None:
-            (peer, manifest), replica.offered = replica.offered, None
+        if duties.offered is not None:
+            (peer, manifest), duties.offered = duties.offered, None
             if self._taking is None and self._fetcher is not None:
                 self._taking = asyncio.create_task(self._take(self._fetcher, peer, manifest), name="snapshot-take")
                 self._taking.add_done_callback(self._taken)
@@ -103,62 +106,117 @@ class Snapshots:
     async def stop(self) -> None:
         """Ends what runs, for good: turns may go on for a moment, and the storage is closed after that."""
         self._stopped = True
-        tasks = [task for task in (self._serving, self._taking) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _ended(self._serving, self._taking)
+        await _ended(self._making)  # which the other two may have begun
+
+    # Serving -------------------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """Makes one snapshot and offers it until nobody lacks; makes a newer one if the log has left it behind."""
-        manifest: SnapshotManifest | None = None
+        """One period after the other, until this node has not been needed for a while."""
         idle_s = 0.0
         while idle_s < KEEP_S:
-            lacking = self._replica().lacking()
-            if lacking and (manifest is None or manifest.index < self._replica().journal.first_index):
-                manifest = await self._make()
-            if lacking and manifest is not None:
+            duties = self._replica().snapshots
+            if duties.has_any():
                 idle_s = 0.0
-                for peer in sorted(lacking):
-                    self._replica().offer_snapshot(peer, manifest)
-                self._wake()
-            await asyncio.sleep(OFFER_EVERY_S)
-            idle_s += OFFER_EVERY_S
+                self._step()
+            await asyncio.sleep(duties.period_s)
+            idle_s += duties.period_s
+        await _ended(self._making)
+        self._held = None
         self._store.keep_only(None)
 
-    async def _make(self) -> SnapshotManifest | None:
+    def _step(self) -> None:
+        if self._held is not None and self._store.file(self._held.snapshot_id) is None:
+            self._held = None  # somebody has removed it
+        if self._replica().snapshots.step(self._held, making=self._making is not None):
+            self._making = asyncio.create_task(self._make(), name="snapshot-make")
+            self._making.add_done_callback(self._made)
+        self._wake()
+
+    async def _make(self) -> None:
         try:
             manifest = await self._store.make()
         except _TRY_AGAIN as error:
-            _LOG.warning("a snapshot could not be made, will try again: %s", error)
-            return None
-        _LOG.info("snapshot made id=%s bytes=%d", manifest.snapshot_id, manifest.size_bytes)
-        self._store.keep_only(manifest.snapshot_id)
-        return manifest
+            _LOG.warning("a snapshot could not be made: %s", error)
+            self._replica().snapshots.could_not_make(str(error))
+        else:
+            _LOG.info("snapshot made id=%s bytes=%d", manifest.snapshot_id, manifest.size_bytes)
+            self._held = manifest
+            self._store.keep_only(manifest.snapshot_id)
+            self._replica().snapshots.made(manifest)
+        self._wake()
+
+    # Taking --------------------------------------------------------------------------------------------------------
 
     async def _take(self, fetcher: SnapshotFetcher, peer: NodeId, manifest: SnapshotManifest) -> None:
-        file = self._store.incoming_file(manifest.snapshot_id)
         try:
-            await fetcher.fetch_snapshot(
-                peer, manifest.snapshot_id, target=file, size_bytes=manifest.size_bytes, timeout_s=FETCH_TIMEOUT_S
-            )
-            prepared = await self._store.prepare(file, manifest, self._replica().journal.durable_hard_state)
-            if await self._install(prepared, manifest):
+            prepared = await self._fetch(fetcher, peer, manifest)
+            if await self._install_alone(prepared, manifest):
                 _LOG.info("snapshot installed id=%s from=%s", manifest.snapshot_id, peer)
         except _TRY_AGAIN as error:
             _LOG.warning("snapshot %s from %s was not taken over: %s", manifest.snapshot_id, peer, error)
         else:
             self._store.forget_incoming()
 
+    async def _fetch(self, fetcher: SnapshotFetcher, peer: NodeId, manifest: SnapshotManifest) -> Path:
+        """Fetched, verified, ready. The leader hears of what another source could mend. Raises what `_take` catches."""
+        file = self._store.incoming_file(manifest.snapshot_id)
+        try:
+            await fetcher.fetch_snapshot(
+                peer, manifest.snapshot_id, target=file, size_bytes=manifest.size_bytes, timeout_s=FETCH_TIMEOUT_S
+            )
+            return await self._store.prepare(file, manifest, self._replica().journal.durable_hard_state)
+        except SnapshotUnavailable as error:
+            if error.reason not in _OWN_FAULT:
+                self._complain_of(peer)
+            raise
+        except SnapshotRefused:
+            self._store.forget_incoming()  # or it would be found whole, and refused, for ever
+            self._complain_of(peer)
+            raise
+
+    def _complain_of(self, source: NodeId) -> None:
+        self._replica().snapshots.could_not_take(source)
+        self._wake()
+
+    async def _install_alone(self, prepared: Path, manifest: SnapshotManifest) -> bool:
+        """No snapshot may be made of data that are being replaced."""
+        self._installing = True
+        try:
+            await _ended(self._serving)
+            await _ended(self._making)
+            return await self._install(prepared, manifest)
+        finally:
+            self._installing = False
+
+    # -----------------------------------------------------------------------------------------------------------------
+
     def _served(self, task: "asyncio.Task[None]") -> None:
         self._serving = None
         _tell_of_bug(task)
+
+    def _made(self, task: "asyncio.Task[None]") -> None:
+        self._making = None
+        if _tell_of_bug(task):  # this node's own data may be damaged: another one may serve
+            self._replica().snapshots.could_not_make("it met an error; see its log")
+            self._wake()
 
     def _taken(self, task: "asyncio.Task[None]") -> None:
         self._taking = None
         _tell_of_bug(task)
 
 
-def _tell_of_bug(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        level = logging.CRITICAL if isinstance(error, StorageFailed) else logging.ERROR
-        _LOG.log(level, "snapshot task failed: %s", error, exc_info=error)
+async def _ended(*tasks: "asyncio.Task[None] | None") -> None:
+    running = [task for task in tasks if task is not None]
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def _tell_of_bug(task: "asyncio.Task[None]") -> bool:
+    """True if there was one."""
+    if task.cancelled() or (error := task.exception()) is None:
+        return False
+    level = logging.CRITICAL if isinstance(error, StorageFailed) else logging.ERROR
+    _LOG.log(level, "snapshot task failed: %s", error, exc_info=error)
+    return True

@@ -36,6 +36,9 @@ class RaftMessage(_message.Message):
     READ_INDEX_FIELD_NUMBER: _builtins.int
     READ_INDEX_REPLY_FIELD_NUMBER: _builtins.int
     SNAPSHOT_OFFER_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_WANTED_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_PROMISED_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_NOT_TAKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def append_entries(self) -> Global___AppendEntries: ...
     @_builtins.property
@@ -62,6 +65,12 @@ class RaftMessage(_message.Message):
     def read_index_reply(self) -> Global___ReadIndexReply: ...
     @_builtins.property
     def snapshot_offer(self) -> Global___SnapshotOffer: ...
+    @_builtins.property
+    def snapshot_wanted(self) -> Global___SnapshotWanted: ...
+    @_builtins.property
+    def snapshot_promised(self) -> Global___SnapshotPromised: ...
+    @_builtins.property
+    def snapshot_not_taken(self) -> Global___SnapshotNotTaken: ...
     def __init__(
         self,
         *,
@@ -78,12 +87,15 @@ class RaftMessage(_message.Message):
         read_index: Global___ReadIndex | None = ...,
         read_index_reply: Global___ReadIndexReply | None = ...,
         snapshot_offer: Global___SnapshotOffer | None = ...,
+        snapshot_wanted: Global___SnapshotWanted | None = ...,
+        snapshot_promised: Global___SnapshotPromised | None = ...,
+        snapshot_not_taken: Global___SnapshotNotTaken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_offer", b"snapshot_offer", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_not_taken", b"snapshot_not_taken", "snapshot_offer", b"snapshot_offer", "snapshot_promised", b"snapshot_promised", "snapshot_wanted", b"snapshot_wanted", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_offer", b"snapshot_offer", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_not_taken", b"snapshot_not_taken", "snapshot_offer", b"snapshot_offer", "snapshot_promised", b"snapshot_promised", "snapshot_wanted", b"snapshot_wanted", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append_entries", "append_reply", "request_vote", "vote_reply", "pre_vote", "pre_vote_reply", "stale_term", "timeout_now", "forward", "forward_reply", "read_index", "read_index_reply", "snapshot_offer"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append_entries", "append_reply", "request_vote", "vote_reply", "pre_vote", "pre_vote_reply", "stale_term", "timeout_now", "forward", "forward_reply", "read_index", "read_index_reply", "snapshot_offer", "snapshot_wanted", "snapshot_promised", "snapshot_not_taken"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -344,7 +356,9 @@ Global___TimeoutNow: _TypeAlias = TimeoutNow  # noqa: Y015
 
 @_typing.final
 class SnapshotOffer(_message.Message):
-    """The leader no longer holds the entries that the receiver lacks: fetch this instead, from the sender."""
+    """The leader no longer holds the entries that the receiver lacks: fetch this instead, from the sender.
+    The sender is the leader of `term`, or whom it has asked.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -380,6 +394,100 @@ class SnapshotOffer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotOffer: _TypeAlias = SnapshotOffer  # noqa: Y015
+
+@_typing.final
+class SnapshotWanted(_message.Message):
+    """The leader asks a member near `receiver` to make a snapshot of what it has applied, and to offer it there. Said again
+    and again while it is wanted; it is no longer once that stops.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    RECEIVER_FIELD_NUMBER: _builtins.int
+    INDEX_MIN_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    receiver: _builtins.str
+    """Node id."""
+    index_min: _builtins.int
+    """The leader's log begins here: a snapshot of an earlier index is of no use."""
+    def __init__(
+        self,
+        *,
+        term: _builtins.int = ...,
+        receiver: _builtins.str = ...,
+        index_min: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_min", b"index_min", "receiver", b"receiver", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotWanted: _TypeAlias = SnapshotWanted  # noqa: Y015
+
+@_typing.final
+class SnapshotPromised(_message.Message):
+    """The answer, again and again as well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    RECEIVER_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    MAKING_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    receiver: _builtins.str
+    index: _builtins.int
+    """A snapshot of this index is offered."""
+    making: _builtins.bool
+    """It is being made."""
+    refused: _builtins.str
+    """Why the leader has to find another source."""
+    def __init__(
+        self,
+        *,
+        term: _builtins.int = ...,
+        receiver: _builtins.str = ...,
+        index: _builtins.int = ...,
+        making: _builtins.bool = ...,
+        refused: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "index", b"index", "making", b"making", "refused", b"refused"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "index", b"index", "making", b"making", "receiver", b"receiver", "refused", b"refused", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["index", "making", "refused"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___SnapshotPromised: _TypeAlias = SnapshotPromised  # noqa: Y015
+
+@_typing.final
+class SnapshotNotTaken(_message.Message):
+    """What `source` offered could not be fetched, or was not what it should be: the leader may find another source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    source: _builtins.str
+    """Node id."""
+    def __init__(
+        self,
+        *,
+        term: _builtins.int = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotNotTaken: _TypeAlias = SnapshotNotTaken  # noqa: Y015
 
 @_typing.final
 class Forward(_message.Message):

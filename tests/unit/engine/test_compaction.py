@@ -43,10 +43,10 @@ def test_who_lacks_what_is_gone_is_noticed_and_gets_no_entries_that_it_cannot_ta
     cluster.cut = frozenset()
     cluster.wait(0.3)
 
-    assert leader.replica.lacking() == {C}
+    assert leader.replica.snapshots.lacking() == {C}
     frames = leader.wait(0.1)
     assert [len(m.append_entries.entries) for m in bodies(frames, "append_entries", to=C)] == [0]
-    assert cluster[B].replica.lacking() == frozenset()
+    assert cluster[B].replica.snapshots.lacking() == frozenset()
 
 
 def test_a_heartbeat_during_the_commit_that_compacts_needs_nothing_that_may_be_gone(
@@ -104,20 +104,21 @@ def an_offer(index: int, term: int, index_term: int = 1) -> raft_pb2.SnapshotOff
 
 def test_an_offer_reaches_the_follower_as_it_was_made() -> None:
     cluster, leader = a_leader_beyond(C)
-    manifest = a_manifest(40)
-    leader.replica.offer_snapshot(C, manifest)
+    manifest = a_manifest(leader.replica.applied_index)
     cluster.cut = frozenset()
+    cluster.wait(0.3)
+    assert not leader.replica.snapshots.step(manifest, making=False)
     cluster.take(A)
     cluster.deliver()
 
-    assert cluster[C].replica.offered == (A, manifest)
+    assert cluster[C].replica.snapshots.offered == (A, manifest)
 
 
 def test_an_offer_of_what_is_applied_already_is_ignored() -> None:
     cluster, _ = a_leader_beyond(C)
     cluster[B].hear(A, snapshot_offer=an_offer(cluster[B].replica.applied_index, term=1))
 
-    assert cluster[B].replica.offered is None
+    assert cluster[B].replica.snapshots.offered is None
 
 
 def test_a_leader_of_an_earlier_term_that_offers_is_told() -> None:
@@ -127,7 +128,7 @@ def test_a_leader_of_an_earlier_term_that_offers_is_told() -> None:
     cluster.wait(0.1)
     frames = cluster[C].hear(A, snapshot_offer=an_offer(500, term=1))
 
-    assert cluster[C].replica.offered is None
+    assert cluster[C].replica.snapshots.offered is None
     assert len(bodies(frames, "stale_term", to=A)) == 1
 
 
@@ -142,7 +143,7 @@ def test_an_offer_that_no_leader_makes_costs_the_peer_its_link(field: str) -> No
 
     assert len(turn.bad_links) == 1
     node.close(turn)
-    assert node.replica.offered is None
+    assert node.replica.snapshots.offered is None
 
 
 # A snapshot is taken over -----------------------------------------------------------------------------------------

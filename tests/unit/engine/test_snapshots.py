@@ -1,14 +1,16 @@
 """Who makes, offers, fetches and takes over snapshots: one at a time, tried again when it fails, ended for good."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from replicator.engine import snapshots
+from replicator.engine.snapshot_duties import _Order
 from replicator.engine.snapshots import Snapshots
+from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage.failures import SnapshotFailed, SnapshotRefused
@@ -34,11 +36,17 @@ class Store:
     prepared: int = 0
     forgotten: int = 0
     broken: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
+    may_make: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def make(self) -> SnapshotManifest:
         self.made += 1
+        await self.may_make.wait()
         if "make" in self.broken:
             raise SnapshotFailed("no room")
+        if "data" in self.broken:
+            raise CorruptData("a page is damaged")
+        self.held.add(a_manifest(self.index).snapshot_id)
         return a_manifest(self.index)
 
     async def prepare(self, file: Path, manifest: SnapshotManifest, hard_state: HardState) -> Path:
@@ -52,12 +60,13 @@ class Store:
 
     def keep_only(self, snapshot_id: str | None) -> None:
         self.kept.append(snapshot_id)
+        self.held &= {snapshot_id}
 
     def forget_incoming(self) -> None:
         self.forgotten += 1
 
     def file(self, snapshot_id: str) -> Path | None:
-        return None
+        return Path(snapshot_id) if snapshot_id in self.held else None
 
 
 @dataclass
@@ -70,6 +79,7 @@ class Bench:
     fetched: list[tuple[NodeId, str]] = field(default_factory=list)
     may_fetch: asyncio.Event = field(default_factory=asyncio.Event)
     reachable: bool = True
+    why_not: FetchFailure = FetchFailure.GONE
 
     def of(self, name: NodeId) -> Snapshots:
         made = Snapshots(
@@ -88,16 +98,15 @@ class Bench:
         self.fetched.append((peer, snapshot_id))
         await self.may_fetch.wait()
         if not self.reachable:
-            raise SnapshotUnavailable(FetchFailure.GONE, "cut off")
+            raise SnapshotUnavailable(self.why_not, "cut off")
 
     def offers(self) -> int:
         return len(bodies(self.cluster[A].turn(), "snapshot_offer", to=C))
 
 
 @pytest.fixture
-async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(snapshots, "OFFER_EVERY_S", 0.01)
-    cluster = HandCluster(3, log_entries_max=KEEP)
+async def bench() -> AsyncIterator[Bench]:
+    cluster = HandCluster(3, log_entries_max=KEEP, snapshot_period_s=0.01)
     cluster.elect(A)
     cluster.cut = frozenset({(A, C)})
     for key in range(3 * KEEP):
@@ -106,6 +115,7 @@ async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     cluster.wait(0.2)
     made = Bench(cluster, Store(index=cluster[A].replica.applied_index))
     made.may_fetch.set()
+    made.store.may_make.set()
     yield made
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("snapshot-")], "stopped is stopped"
 
@@ -132,13 +142,19 @@ async def test_a_snapshot_that_the_log_has_left_behind_is_replaced(bench: Bench)
 
 
 async def test_a_snapshot_that_cannot_be_made_is_tried_again(bench: Bench) -> None:
+    """Once who was asked instead has not answered either."""
+
+    def in_time(holds: Callable[[], bool]) -> bool:
+        bench.cluster.clock.forward(0.002)
+        return holds()
+
     bench.store.broken = {"make"}
     leader = bench.of(A)
     leader.after_turn()
-    await until(lambda: bench.store.made >= 2)
+    await until(lambda: in_time(lambda: bench.store.made >= 2))
     assert bench.offers() == 0
     bench.store.broken = set()
-    await until(lambda: bench.offers() > 0)
+    await until(lambda: in_time(lambda: bench.offers() > 0))
     await leader.stop()
 
 
@@ -158,9 +174,9 @@ async def test_a_follower_takes_what_it_is_offered_once(bench: Bench) -> None:
     follower, manifest = bench.of(C), a_manifest(50)
     bench.may_fetch.clear()
     for _ in range(2):
-        bench.cluster[C].replica.offered = (A, manifest)
+        bench.cluster[C].replica.snapshots.offered = (A, manifest)
         follower.after_turn()
-    assert bench.cluster[C].replica.offered is None
+    assert bench.cluster[C].replica.snapshots.offered is None
     bench.may_fetch.set()
     await until(lambda: bench.store.forgotten == 1)
     await follower.stop()
@@ -168,22 +184,116 @@ async def test_a_follower_takes_what_it_is_offered_once(bench: Bench) -> None:
     assert (bench.fetched, bench.installed) == ([(A, manifest.snapshot_id)], [manifest])
 
 
+def complaints(bench: Bench) -> list[str]:
+    """What C tells the leader of its sources."""
+    frames = bench.cluster[C].turn()
+    return [message.snapshot_not_taken.source for message in bodies(frames, "snapshot_not_taken", to=A)]
+
+
 @pytest.mark.parametrize("trouble", ["fetch", "prepare"])
 async def test_what_could_not_be_taken_is_taken_when_it_is_offered_again(bench: Bench, trouble: str) -> None:
-    """What was fetched stays, so that the next fetch goes on where this one ended."""
+    """What was fetched in part stays, so that the next fetch goes on there. What is not what it should be goes.
+
+    The leader hears of it: it may know a better source.
+    """
     follower, manifest = bench.of(C), a_manifest(50)
     bench.reachable, bench.store.broken = trouble != "fetch", {trouble}
-    bench.cluster[C].replica.offered = (A, manifest)
+    bench.cluster[C].replica.snapshots.offered = (B, manifest)
     follower.after_turn()
     await until(lambda: follower._taking is None)
-    assert (bench.installed, bench.store.forgotten) == ([], 0)
+    assert (bench.installed, bench.store.forgotten) == ([], int(trouble == "prepare"))
+    assert complaints(bench) == [B]
     bench.reachable, bench.store.broken = True, set()
-    bench.cluster[C].replica.offered = (A, manifest)
+    bench.cluster[C].replica.snapshots.offered = (B, manifest)
     follower.after_turn()
-    await until(lambda: bench.store.forgotten == 1)
+    await until(lambda: bench.installed == [manifest])
     await follower.stop()
 
-    assert bench.installed == [manifest]
+    assert complaints(bench) == []
+
+
+@pytest.mark.parametrize("fault", [FetchFailure.DISK, FetchFailure.STOPPING])
+async def test_nobody_else_is_blamed_for_a_fault_of_this_node(bench: Bench, fault: FetchFailure) -> None:
+    """Its disk is full, or it stops: another source would not help."""
+    follower = bench.of(C)
+    bench.reachable, bench.why_not = False, fault
+    bench.cluster[C].replica.snapshots.offered = (B, a_manifest(50))
+    follower.after_turn()
+    await until(lambda: follower._taking is None)
+    await follower.stop()
+
+    assert complaints(bench) == []
+
+
+async def test_a_node_goes_on_offering_while_it_makes_another_one(bench: Bench) -> None:
+    """Making takes long; those who wait must not believe that nothing happens."""
+    leader, duties = bench.of(A), bench.cluster[A].replica.snapshots
+    bench.store.may_make.clear()
+    steps: list[bool] = []
+    step = duties.step
+
+    def noted(held: SnapshotManifest | None, *, making: bool) -> bool:
+        steps.append(making)
+        return step(held, making=making)
+
+    duties.step = noted  # type: ignore[method-assign]
+    leader.after_turn()
+    await until(lambda: steps.count(True) >= 3)
+    assert (steps[0], bench.store.made, bench.offers()) == (False, 1, 0)
+    bench.store.may_make.set()
+    await until(lambda: bench.offers() > 0)
+    await leader.stop()
+
+
+async def test_a_snapshot_that_somebody_removed_is_made_again(bench: Bench) -> None:
+    """What is offered must be there."""
+    leader = bench.of(A)
+    leader.after_turn()
+    await until(lambda: bench.store.made == 1)
+    bench.store.held.clear()
+    await until(lambda: bench.store.made == 2)
+    await leader.stop()
+
+
+async def test_what_is_being_made_ends_before_the_data_are_replaced(bench: Bench) -> None:
+    """And nothing is begun meanwhile: half of it would be of the old data and half of the new."""
+    node, manifest, ran = bench.of(C), a_manifest(50), list[bool]()
+    bench.store.may_make.clear()
+    bench.cluster[C].replica.snapshots._orders[B] = _Order(A, Term(1), LogIndex(1), until_s=float("inf"))
+    node.after_turn()
+    await until(lambda: bench.store.made == 1)
+
+    async def look(_prepared: Path, _manifest: SnapshotManifest) -> bool:
+        node.after_turn()
+        ran.extend((node._making is not None, node._serving is not None))
+        return True
+
+    node._install = look
+    bench.cluster[C].replica.snapshots.offered = (A, manifest)
+    node.after_turn()
+    await until(lambda: bench.store.forgotten == 1)
+    await until(lambda: node._taking is None)
+    assert ran == [False, False]
+    node.after_turn()
+    await until(lambda: bench.store.made == 2)
+    await node.stop()
+
+
+async def test_a_node_whose_data_are_damaged_says_so_to_who_asked_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the receiver would wait for it."""
+    node = bench.of(C)
+    bench.store.broken = {"data"}
+    bench.cluster[C].replica.snapshots._orders[B] = _Order(A, Term(1), LogIndex(1), until_s=float("inf"))
+    node.after_turn()
+    await until(lambda: bench.store.made == 1 and node._making is None)
+    frames = bench.cluster[C].turn()
+    await node.stop()
+
+    answers = [message.snapshot_promised.WhichOneof("answer") for message in bodies(frames, "snapshot_promised", to=A)]
+    assert answers == ["making", "refused"]
+    assert "snapshot task failed" in caplog.text
 
 
 async def test_nothing_begins_once_it_was_stopped(bench: Bench) -> None:
@@ -192,7 +302,7 @@ async def test_nothing_begins_once_it_was_stopped(bench: Bench) -> None:
     await leader.stop()
     await follower.stop()
     leader.after_turn()
-    bench.cluster[C].replica.offered = (A, a_manifest(50))
+    bench.cluster[C].replica.snapshots.offered = (A, a_manifest(50))
     follower.after_turn()
     await asyncio.sleep(0)
 
