@@ -29,8 +29,8 @@ class Standing(NamedTuple):
 class Records:
     """nodes: those that exist now; departed: those that never run again, with their disks. leaders: who led a term.
 
-    committed: the term of each entry known to be committed. memberships: as they were applied, ascending. commit_max: by
-    the term in which it was first seen, the highest of the committed. commit_max_at_election: by term, what earlier
+    committed: the term of each entry known to be committed. memberships: as they were applied, ascending. commit_max:
+    by the term in which it was first seen, the highest of the committed. commit_max_at_election: by term, what earlier
     terms were known to have committed when its leader was first seen.
     """
 
