@@ -227,7 +227,7 @@ class SimNode:
         done = self.dice.random()  # the rest is the way back from the thread that commits
         self._committing, self._uncommitted = True, turn
         self._later(delay_s * done, lambda replica, storage: self._commit(replica, storage, turn, delay_s * (1 - done)))
-        timing = self.settings.timing
+        timing = replica.timers.timing
         for beat in range(1, int(min(delay_s, timing.election_timeout_max_s) / timing.heartbeat_s) + 1):
             self._later(beat * timing.heartbeat_s, lambda replica, _storage: self._beat(replica, turn))
 

@@ -14,8 +14,10 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from replicator.config.timing import RaftTiming
 from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
+from replicator.engine.auto_timing import AutoTiming
 from replicator.engine.ballot import Ballots
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
@@ -31,6 +33,7 @@ from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
 from replicator.engine.read_index import ReadIndexes
 from replicator.engine.settings import EngineSettings
+from replicator.engine.timers import Timers
 from replicator.engine.transfer import Transfers
 from replicator.machine.codec import is_group_change
 from replicator.machine.group import decode_group_change, membership_of
@@ -60,6 +63,7 @@ class Replica:
         dice: random.Random,
         observer: Observer,
         request_ids: Iterator[int] | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
         self._request_ids = request_ids if request_ids is not None else itertools.count(1)
@@ -83,21 +87,20 @@ class Replica:
             settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
         )
         self._set_members()
+        self.timers = timers or Timers(settings.timing)
+        self.timers.bind(self.graft)
         self.on_role: Callable[[str], None] = lambda _role: None
+        self.propose_timing: Callable[[RaftTiming], None] = lambda _timing: None
         self._role = self.graft.role
         self.pump = Pump(
-            settings, group=self.group, graft=self.graft, journal=self.journal, clock=clock, send=self._send
-        )
-        self._ballots = Ballots(
-            settings.node_id,
-            settings.timing,
-            group=self.group,
-            graft=self.graft,
-            journal=self.journal,
-            clock=clock,
-            dice=dice,
+            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, clock=clock,
             send=self._send,
-        )
+        )  # fmt: skip
+        self._auto_timing = AutoTiming(settings, self.timers, group=self.group, graft=self.graft, pump=self.pump)
+        self._ballots = Ballots(
+            settings.node_id, self.timers, group=self.group, graft=self.graft, journal=self.journal,
+            clock=clock, dice=dice, send=self._send,
+        )  # fmt: skip
         self._guard = Guard(
             group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, ballots=self._ballots,
             freshness=self.freshness, clock=clock, observer=observer, send=self._send,
@@ -111,7 +114,7 @@ class Replica:
         self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
+            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
             proposals=self.proposals, clock=clock,
         )  # fmt: skip
         self.preference = Preference(
@@ -126,7 +129,7 @@ class Replica:
             pump=self.pump,
             transfers=self.transfers,
             applied_index=lambda: self.applied_index,
-            hand_over_s=lambda: HAND_OVER_ELECTIONS * settings.timing.election_timeout_max_s,
+            hand_over_s=lambda: HAND_OVER_ELECTIONS * self.timers.timing.election_timeout_max_s,
         )
         self.forwards = Forwards(
             proposals=self.proposals,
@@ -153,6 +156,9 @@ class Replica:
         self.graft.tick()
         self._note_role()
         self.members.step()
+        timing = self._auto_timing.step(self._clock.monotonic_s())
+        if timing is not None:
+            self.propose_timing(timing)
         self.preference.step()
         self.transfers.step()
         self.reads.open_round()
@@ -211,8 +217,9 @@ class Replica:
             dice=self._dice,
             observer=self._observer,
             request_ids=self._request_ids,
+            timers=self.timers,
         )
-        successor.on_role = self.on_role
+        successor.on_role, successor.propose_timing = self.on_role, self.propose_timing
         successor.forwards.refusing = self.forwards.refusing
         if self._role != successor.graft.role:
             self.on_role(successor.graft.role)
@@ -258,7 +265,7 @@ class Replica:
         due_s = self.graft.election_deadline_s
         now_s = self._clock.monotonic_s()
         if due_s <= now_s:  # campaigning: SyncObj asks us every turn, so choose when the answer can change
-            due_s = max(self._ballots.retry_due_s(), now_s + self.settings.timing.heartbeat_s)
+            due_s = max(self._ballots.retry_due_s(), now_s + self.timers.timing.heartbeat_s)
         return due_s + TIMER_SLACK_S
 
     def link_epoch(self, peer: NodeId) -> int | None:
