@@ -7,6 +7,7 @@ from typing import Final
 
 from replicator.config.timing import RaftTiming
 from replicator.core.auto_timing import AutoTimer, TimingMs, round_trip_to_cover_s
+from replicator.core.struggle import Struggle
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.progress import Progress
@@ -26,14 +27,18 @@ class AutoTiming:
 
     def __init__(self, settings: EngineSettings, timers: Timers, *, group: Group, graft: Graft, pump: Pump) -> None:
         self._settings, self._timers, self._group, self._graft, self._pump = settings, timers, group, graft, pump
-        self._timer = AutoTimer()
+        self._timer, self._struggle = AutoTimer(), Struggle()
         self._watching: Term | None = None
         self._decide_s = float("-inf")
-        self._proposed: tuple[RaftTiming, float] | None = None  # what was in force then, and when
+        self._proposed: tuple[RaftTiming, float] | None = None  # what was agreed then, and when
 
     def step(self, now_s: float) -> RaftTiming | None:
         """Called in each turn. Timers to propose now; once they are, the group is given time to agree on them."""
-        leads = self._graft.term if self._settings.auto_timing and self._graft.is_leader else None
+        if not self._settings.auto_timing:
+            return None
+        timeout_s = self._timers.timing.election_timeout_max_s
+        self._timers.stretch(self._struggle.look(now_s, settled=self._pump.term_is_committed(), timeout_s=timeout_s))
+        leads = self._graft.term if self._graft.is_leader else None
         if leads != self._watching:
             self._watching, self._proposed = leads, None
             self._timer.forget()
@@ -43,7 +48,7 @@ class AutoTiming:
         wanted = self._decide(now_s)
         if wanted is None or self._is_under_way(now_s):
             return None
-        self._proposed = self._timers.timing, now_s
+        self._proposed = self._timers.agreed, now_s
         return timing_of_ms(wanted)
 
     def _decide(self, now_s: float) -> TimingMs | None:
@@ -53,13 +58,13 @@ class AutoTiming:
         if round_trip_s is None:
             self._timer.forget()
             return None
-        return self._timer.decide(now_s, in_ms(self._timers.timing), round_trip_s)
+        return self._timer.decide(now_s, in_ms(self._timers.agreed), round_trip_s)
 
     def _is_under_way(self, now_s: float) -> bool:
         if self._proposed is None:
             return False
-        in_force, at_s = self._proposed
-        return in_force == self._timers.timing and now_s < at_s + PROPOSE_AGAIN_S
+        agreed, at_s = self._proposed
+        return agreed == self._timers.agreed and now_s < at_s + PROPOSE_AGAIN_S
 
 
 def _is_known(progress: Progress, now_s: float) -> bool:

@@ -103,12 +103,12 @@ class Pump:
 
     def knows_commit_index(self) -> bool:
         """Until an entry of its own term is committed, a leader does not know how far its predecessors came."""
+        return self._graft.is_leader and self.term_is_committed()
+
+    def term_is_committed(self) -> bool:
+        """Is something of the current term known to be committed? Then its leader has had answers of a majority."""
         commit = self._graft.commit_index
-        return (
-            self._graft.is_leader
-            and commit >= self._journal.first_index
-            and self._journal.entry(commit).term == self._graft.term
-        )
+        return commit >= self._journal.first_index and self._journal.entry(commit).term == self._graft.term
 
     def quorum_contact_s(self) -> float | None:
         """All that was acknowledged before this time lies at or below our commit index; None if that is unknown.

@@ -174,3 +174,36 @@ def test_a_voter_that_does_not_answer_does_not_count() -> None:
 
     assert cluster[A].replica.pump.progress[C].round_trip.samples == 0
     assert cluster[A].replica.timers.timing.election_timeout_min_s >= 5.0
+
+
+# Timers shorter than the path ---------------------------------------------------------------------------------------
+
+
+def committed_in_the_newest_term(cluster: HandCluster) -> bool:
+    newest = max(node.replica.graft.term for node in cluster.nodes.values())
+    return any(
+        node.replica.graft.term == newest and node.replica.pump.term_is_committed() for node in cluster.nodes.values()
+    )
+
+
+def test_with_fixed_timers_shorter_than_a_round_trip_nobody_ever_leads_for_long() -> None:
+    """Whoever is elected gives up before a majority can have answered. So this is what the next test cures."""
+    cluster = AutoCluster(0.5, timing=LAN, auto=False)
+    cluster.live(120.0)
+
+    assert not committed_in_the_newest_term(cluster)
+
+
+@pytest.mark.parametrize("one_way_s", [0.35, 0.5, 1.0])
+def test_nodes_that_find_no_leader_wait_longer_until_one_has_better_timers_agreed(one_way_s: float) -> None:
+    """Agreement needs a leader, and a leader needs timers that suit the path."""
+    cluster = AutoCluster(one_way_s, timing=LAN)
+    for _ in range(30):
+        cluster.live(10.0)
+        if cluster.wanted and cluster.wanted[-1].election_timeout_min_s >= 5.0:
+            break
+    cluster.live(150.0)  # long after nobody stretches what is agreed
+
+    assert committed_in_the_newest_term(cluster)
+    for node in cluster.nodes.values():
+        assert node.replica.timers.timing == node.replica.timers.agreed == cluster.wanted[-1]
