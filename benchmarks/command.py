@@ -15,6 +15,7 @@ from benchmarks import (
     link_throughput,
     put_latency,
     read_latency,
+    replication_throughput,
     restart_time,
 )
 from benchmarks.effort import SCALE_MIN, Effort, Say
@@ -48,6 +49,7 @@ BENCHMARKS: Final = (
     Benchmark("catch_up_time", catch_up_time.run, _first_line(catch_up_time.__doc__), 3),
     Benchmark("apply_rate", apply_rate.run, _first_line(apply_rate.__doc__), 3),
     Benchmark("link_throughput", link_throughput.run, _first_line(link_throughput.__doc__), 3),
+    Benchmark("replication_throughput", replication_throughput.run, _first_line(replication_throughput.__doc__), 3),
 )
 
 

@@ -101,8 +101,12 @@ class SimNode:
     @property
     def peers(self) -> Sequence[NodeId]:
         """The other members, as far as this node knows."""
-        membership = self.settings.membership if self.replica is None else self.replica.group.membership
-        return [member.node_id for member in membership.members if member.node_id != self.node_id]
+        return [member.node_id for member in self.membership.members if member.node_id != self.node_id]
+
+    @property
+    def membership(self) -> Membership:
+        """That it has applied, as far as anybody can know now."""
+        return self.settings.membership if self.replica is None else self.replica.group.membership
 
     @property
     def turn_open(self) -> bool:
@@ -245,7 +249,7 @@ class SimNode:
         done = self.dice.random()  # the rest is the way back from the thread that commits
         self._committing, self._uncommitted = True, turn
         self._later(delay_s * done, lambda replica, storage: self._commit(replica, storage, turn, delay_s * (1 - done)))
-        timing = self.settings.timing
+        timing = replica.timers.timing
         for beat in range(1, int(min(delay_s, timing.election_timeout_max_s) / timing.heartbeat_s) + 1):
             self._later(beat * timing.heartbeat_s, lambda replica, _storage: self._beat(replica, turn))
 
@@ -277,13 +281,13 @@ class SimNode:
 
     def _finish(self, replica: Replica, turn: Turn, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> None:
         self._committing = False
-        membership = replica.group.membership
+        membership = self.membership
         late = replica.complete(outcomes)
         self._open_turn = None
         self.watcher.turned(self, turn)
         assert not turn.bad_links, turn.bad_links
         self.send((*turn.frames, *late))
-        if replica.group.membership is not membership:
+        if self.membership is not membership:
             self.network.judge(self.node_id)
         if self.exchange is not None:
             self.exchange.after_turn()

@@ -27,6 +27,7 @@ from replicator.model.clock import Clock
 from replicator.model.errors import NoLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.model.members import Membership
 from replicator.storage.storage import Storage
 from replicator.v1 import raft_pb2, store_pb2
 
@@ -212,6 +213,11 @@ class StockReplica:
 @dataclass(slots=True)
 class StockNode(SimNode):
     """A node whose process is StockReplica and a store; its journal is part of its disk."""
+
+    @property
+    def membership(self) -> Membership:
+        """It never changes."""
+        return self.settings.membership
 
     _stock_journal: _DurableJournal | None = field(default=None)
 

@@ -23,7 +23,9 @@ def check_relations(config: NodeConfig) -> None:
     """Raises ConfigError naming the field to change."""
     _check_members(config)
     _check_plaintext(config)
+    _check_auto_timing(config)
     resolve_timing(config.raft)
+    _check_in_flight(config)
 
 
 def _check_members(config: NodeConfig) -> None:
@@ -52,4 +54,21 @@ def _check_plaintext(config: NodeConfig) -> None:
         raise ConfigError(
             "listen.peer" if config.listen.peer else "cluster.members.peer",
             f"{config.peer_listen} is not loopback, and the peer port is plaintext: configure [tls], or bind 127.0.0.1",
+        )
+
+
+def _check_auto_timing(config: NodeConfig) -> None:
+    raft = config.raft
+    if raft.profile == "auto":
+        for field in ("heartbeat_s", "election_timeout_min_s", "election_timeout_max_s"):
+            if getattr(raft, field) is not None:
+                raise ConfigError(f"raft.{field}", 'raft.profile = "auto" derives it: leave it out, or name a profile')
+
+
+def _check_in_flight(config: NodeConfig) -> None:
+    limits = config.limits
+    if limits.in_flight_mib_max > limits.peer_queue_mib_max:
+        raise ConfigError(
+            "limits.in_flight_mib_max",
+            f"must not exceed limits.peer_queue_mib_max ({limits.peer_queue_mib_max}), is {limits.in_flight_mib_max}",
         )

@@ -69,11 +69,12 @@ class ListenSection(Section):
 class RaftSection(Section):
     """Timers of the group, seconds. A profile sets all three; a field set here wins over the profile.
 
-    lan: heartbeat 0.05, election 0.3 to 0.6. wan: heartbeat 0.15, election 1.5 to 3.
+    lan: heartbeat 0.05, election 0.3 to 0.6. wan: heartbeat 0.15, election 1.5 to 3. auto: derived from measured round
+    trips and agreed through the log, so no field may be set beside it; begins as wan.
     leader_preference: regions, the most preferred first; none: whoever leads goes on.
     """
 
-    profile: Literal["lan", "wan"] = "lan"
+    profile: Literal["lan", "wan", "auto"] = "lan"
     heartbeat_s: float | None = Field(default=None, gt=0, le=10)
     election_timeout_min_s: float | None = Field(default=None, gt=0, le=60)
     election_timeout_max_s: float | None = Field(default=None, gt=0, le=120)
@@ -101,12 +102,16 @@ class StorageSection(Section):
 
 
 class LimitsSection(Section):
-    """Bounds of one node's queues. A caller beyond them gets OVERLOADED."""
+    """Bounds of one node's queues. A caller beyond them gets OVERLOADED.
+
+    in_flight_mib_max: entries under way to one peer; must not exceed peer_queue_mib_max, where they wait to be sent.
+    """
 
     calls_in_flight_max: int = Field(default=4096, ge=1, le=100_000)
     proposals_queued_max: int = Field(default=8192, ge=1, le=1_000_000)
     proposals_queued_mib_max: int = Field(default=64, ge=2, le=4096)
     peer_queue_mib_max: int = Field(default=32, ge=8, le=1024)
+    in_flight_mib_max: int = Field(default=16, ge=1, le=1024)
 
 
 class TelemetrySection(Section):

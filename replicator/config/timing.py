@@ -6,7 +6,7 @@ from typing import Final
 from replicator.config.schema import RaftSection
 from replicator.model.errors import ConfigError
 
-_PROFILES: Final = {"lan": (0.05, 0.3, 0.6), "wan": (0.15, 1.5, 3.0)}
+_PROFILES: Final = {"lan": (0.05, 0.3, 0.6), "wan": (0.15, 1.5, 3.0), "auto": (0.15, 1.5, 3.0)}  # auto begins as wan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,10 @@ class RaftTiming:
 
 
 def resolve_timing(raft: RaftSection) -> RaftTiming:
-    """The profile's timers, with the fields that the file sets put over them."""
+    """The profile's timers, with the fields that the file sets put over them; for `auto`, those to begin with.
+
+    Raises ConfigError.
+    """
     heartbeat_s, election_min_s, election_max_s = _PROFILES[raft.profile]
     return RaftTiming(
         heartbeat_s=raft.heartbeat_s or heartbeat_s,

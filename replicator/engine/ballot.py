@@ -7,11 +7,11 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.config.timing import RaftTiming
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.messages import Send, pre_vote, pre_vote_reply
+from replicator.engine.timers import Timers
 from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.v1 import raft_pb2
@@ -36,7 +36,7 @@ class Ballots:
     def __init__(
         self,
         node_id: NodeId,
-        timing: RaftTiming,
+        timers: Timers,
         *,
         group: Group,
         graft: Graft,
@@ -45,7 +45,7 @@ class Ballots:
         dice: random.Random,
         send: Send,
     ) -> None:
-        self._node_id, self._timing, self._graft, self._journal = node_id, timing, graft, journal
+        self._node_id, self._timers, self._graft, self._journal = node_id, timers, graft, journal
         self._group = group
         self._clock, self._dice, self._send = clock, dice, send
         self._ballot: _Ballot | None = None
@@ -86,7 +86,7 @@ class Ballots:
             and (asked.last_term, asked.last_index) >= (last.term, last.index)
             and self._group.may_vote_for(peer, LogIndex(asked.membership_index))
             and not self._graft.is_leader
-            and quiet_s >= self._timing.election_timeout_min_s
+            and quiet_s >= self._timers.timing.election_timeout_min_s
         )
         self._send(peer, pre_vote_reply(Term(asked.term), self._graft.term, granted=granted))
 
@@ -98,7 +98,7 @@ class Ballots:
     def _open(self, term: Term, now_s: float, linked: frozenset[NodeId]) -> None:
         # Several round trips of the links that the timers were chosen for; spread, so that two nodes part. Shorter than
         # an election timeout, since a first ballot is often refused by a peer that heard the leader a moment later.
-        until_s = now_s + self._timing.election_timeout_min_s * (0.5 + 0.5 * self._dice.random())
+        until_s = now_s + self._timers.timing.election_timeout_min_s * (0.5 + 0.5 * self._dice.random())
         self._ballot = _Ballot(term, set(), until_s)
         last = self._journal.entry(self._journal.last_index)
         for peer in sorted(linked & self._group.other_voters):

@@ -179,7 +179,7 @@ class Calls:
 
     async def _wait_for_leader(self, deadline_s: float, refused: _Leading | None) -> _Leading:
         """Waits for a leader that can be reached, for one election timeout at most. Raises NoLeader."""
-        wait_s = min(deadline_s - self._clock.monotonic_s(), self._settings.timing.election_timeout_max_s)
+        wait_s = min(deadline_s - self._clock.monotonic_s(), self._replica().timers.timing.election_timeout_max_s)
         try:
             async with asyncio.timeout(max(0.0, wait_s)):
                 while (leading := self._leading()) is None or leading == refused:
@@ -195,7 +195,7 @@ class Calls:
             raise NoLeader(
                 f"no leader can be reached from this node ({links} of {others} peers linked): an "
                 "election is under way, or the node is cut off from the majority; retry, or ask another node",
-                retry_after_s=self._settings.timing.election_timeout_min_s / 2,
+                retry_after_s=self._replica().timers.timing.election_timeout_min_s / 2,
             ) from None
 
     def _leading(self) -> _Leading | None:

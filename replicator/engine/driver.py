@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from replicator.config.timing import RaftTiming
 from replicator.engine.calls import Calls
 from replicator.engine.replica import Frame, LinkDown, LinkUp, Replica, Turn
 from replicator.engine.settings import EngineSettings
@@ -214,6 +215,10 @@ class RaftEngine:
         nothing happened. Raises OutcomeUnknown: it may be granted yet; asking again is safe.
         """
         return await self._calls.change_members(change, timeout_s=timeout_s, check=self._check_accepting)
+
+    def timing(self) -> RaftTiming:
+        """The timers in force at this node."""
+        return self._replica.timers.timing
 
     def membership(self) -> Membership:
         """As applied here."""

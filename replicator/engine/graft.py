@@ -26,8 +26,9 @@ from typing import Any, Final, NoReturn, Protocol
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
+from replicator.config.timing import RaftTiming
 from replicator.engine.journal import TurnJournal
-from replicator.engine.settings import EngineSettings, stock_conf
+from replicator.engine.settings import EngineSettings, stock_conf, timer_options
 from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId, Term
 
@@ -189,6 +190,11 @@ class Graft:
         """Ends leadership at once: the node is no voter any more."""
         self._engine._SyncObj__setState(ROLES.index("follower"))
         self._engine._SyncObj__raftLeader = None
+
+    def set_timing(self, timing: RaftTiming) -> None:
+        """Timers from now on. SyncObj reads its settings each time anew; a deadline that runs was drawn before."""
+        for option, value in timer_options(timing).items():
+            setattr(self._engine.conf, option, value)
 
     def tick(self) -> None:
         """One tick of SyncObj, never waiting."""

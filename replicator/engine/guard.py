@@ -76,7 +76,7 @@ class Guard:
         if reply.answers > progress.sent or reply.next_index < 1 or (reply.success and reply.next_index > last + 1):
             raise Malformed(f"reply to append {reply.answers} of {progress.sent} with next_index={reply.next_index}")
         rewind = reply.rewind and reply.answers > progress.floor
-        progress.answered(reply.answers)
+        progress.answered(reply.answers, self._clock.monotonic_s(), arrived=reply.success)
         progress.peer_clock_ms = reply.clock_ms
         sent_up_to = self._graft.next_index(peer)
         self._graft.receive(peer, _next_node_idx(LogIndex(reply.next_index), success=reply.success))

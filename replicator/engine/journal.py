@@ -13,6 +13,7 @@ from replicator.model.errors import CorruptData, StorageFailed
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState
 from replicator.model.members import Membership
+from replicator.v1 import store_pb2
 
 CACHE_BYTES_MAX: Final = 32 << 20
 LOAD_COUNT_MAX: Final = 4096  # entries read, or sent, at a time
@@ -47,6 +48,10 @@ class LogReader(Protocol):
 
     def membership(self) -> Membership | None:
         """What was applied last; None if the group has never changed it."""
+        ...
+
+    def timing(self) -> store_pb2.Timing | None:
+        """What was applied last; None if the group has never agreed on timers."""
         ...
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from replicator.config.timing import RaftTiming
 from replicator.core.member_rules import changed, pinned
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.pump import Pump
+from replicator.engine.timers import timing_to_wire
 from replicator.engine.transfer import Transfers, TransferWish
-from replicator.machine.group import encode_membership
+from replicator.machine.group import encode_membership, encode_timing
 from replicator.model.errors import ChangeInProgress, InvalidArgument, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import MemberChange, MemberRole, Membership, SetMember
@@ -87,9 +89,7 @@ class MemberChanges:
 
     def step(self) -> None:
         """Called in each turn at the leader, after the tick."""
-        if not self._graft.is_leader or self._applied_index() < self._pending_index:
-            return
-        if not self._pump.knows_commit_index():
+        if not self._may_propose():
             return
         if self._wish is not None:
             self._grant(self._wish)
@@ -98,10 +98,21 @@ class MemberChanges:
             if wanted != self._group.membership:
                 self._propose(wanted)
 
+    def propose_timing(self, timing: RaftTiming) -> None:
+        """Timers for the group to agree on; not now, if a change of the group is under way: they are wanted again."""
+        if self._may_propose():
+            self._append(encode_timing(timing_to_wire(timing)))
+
     def applied(self, index: LogIndex) -> None:
         """The entry at `index` has changed the membership."""
         if self._wish is not None and self._wish.index == index:
             self._answer(self._group.membership)
+
+    def _may_propose(self) -> bool:
+        """All that was inherited, and the change before, is applied."""
+        if not self._graft.is_leader or self._applied_index() < self._pending_index:
+            return False
+        return self._pump.knows_commit_index()
 
     def _grant(self, wish: _Wish) -> None:
         if wish.index is not None:
@@ -173,8 +184,11 @@ class MemberChanges:
 
     def _propose(self, membership: Membership) -> LogIndex:
         assert len(membership.voters ^ self._group.membership.voters) <= 1, "majorities of before and after meet"
+        return self._append(encode_membership(membership))
+
+    def _append(self, payload: bytes) -> LogIndex:
         index = LogIndex(self._journal.last_index + 1)
-        self._journal.add(encode_membership(membership), index, self._graft.term)
+        self._journal.add(payload, index, self._graft.term)
         self._pending_index = index
         self._pump.want()
         return index

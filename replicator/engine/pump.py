@@ -5,12 +5,14 @@ and 14 (followers in name order); the numbers are those of docs/raft.md. Decides
 the guard decides what an answer means.
 """
 
+from replicator.core.flow_window import FlowLimits, FlowWindow
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.messages import Send, append_entries
 from replicator.engine.progress import Progress
 from replicator.engine.settings import EngineSettings
+from replicator.engine.timers import Timers
 from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.log import Entry
@@ -23,6 +25,7 @@ class Pump:
     def __init__(
         self,
         settings: EngineSettings,
+        timers: Timers,
         *,
         group: Group,
         graft: Graft,
@@ -30,20 +33,27 @@ class Pump:
         clock: Clock,
         send: Send,
     ) -> None:
-        self._settings, self._graft, self._journal, self._clock, self._send = settings, graft, journal, clock, send
-        self._group = group
-        self.progress = {peer: Progress() for peer in group.others}
+        self._settings, self._timers, self._group = settings, timers, group
+        self._graft, self._journal, self._clock, self._send = graft, journal, clock, send
+        self.progress = {peer: self.new_progress() for peer in group.others}
         self.linked: set[NodeId] = set()
         self._wanted = False
+
+    def new_progress(self) -> Progress:
+        """Of a peer that nothing is known of."""
+        limits = FlowLimits(
+            ceiling_bytes=self._settings.in_flight_bytes_max, batch_bytes_max=self._settings.append_bytes_max
+        )
+        return Progress(FlowWindow(limits))
 
     def want(self) -> None:
         """Followers are owed an append; it goes out once, when the turn knows all that it will carry."""
         self._wanted = True
-        self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._settings.timing.heartbeat_s
+        self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timers.timing.heartbeat_s
 
     def members_changed(self) -> None:
         """Another membership is in force: who stays keeps its progress."""
-        self.progress = {peer: self.progress.get(peer) or Progress() for peer in self._group.others}
+        self.progress = {peer: self.progress.get(peer) or self.new_progress() for peer in self._group.others}
         self._wanted = True
 
     def became_leader(self) -> None:
@@ -93,12 +103,12 @@ class Pump:
 
     def knows_commit_index(self) -> bool:
         """Until an entry of its own term is committed, a leader does not know how far its predecessors came."""
+        return self._graft.is_leader and self.term_is_committed()
+
+    def term_is_committed(self) -> bool:
+        """Is something of the current term known to be committed? Then its leader has had answers of a majority."""
         commit = self._graft.commit_index
-        return (
-            self._graft.is_leader
-            and commit >= self._journal.first_index
-            and self._journal.entry(commit).term == self._graft.term
-        )
+        return commit >= self._journal.first_index and self._journal.entry(commit).term == self._graft.term
 
     def quorum_contact_s(self) -> float | None:
         """All that was acknowledged before this time lies at or below our commit index; None if that is unknown.
@@ -127,9 +137,11 @@ class Pump:
             following = LogIndex(self._journal.first_index + 1)
             self._graft.set_next_index(peer, following)
         while following <= last and progress.has_room() and not progress.needs_snapshot:
-            entries = self._journal.batch(following, self._settings.append_bytes_max)
+            entries = self._journal.batch(following, progress.flow.batch_bytes)
             self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), entries)
             following, sent = LogIndex(entries[-1].index + 1), True
+        if following > last:
+            progress.nothing_to_send()
         if sent:
             self._graft.set_next_index(peer, following)
         else:

@@ -16,6 +16,7 @@ from typing import Final
 
 from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
+from replicator.engine.auto_timing import AutoTiming
 from replicator.engine.ballot import Ballots
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
@@ -32,6 +33,7 @@ from replicator.engine.pump import Pump
 from replicator.engine.read_index import ReadIndexes
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshot_duties import SnapshotDuties
+from replicator.engine.timers import Timers, timing_of_wire
 from replicator.engine.transfer import Transfers
 from replicator.machine.codec import is_group_change
 from replicator.machine.group import decode_group_change, membership_of
@@ -61,6 +63,7 @@ class Replica:
         dice: random.Random,
         observer: Observer,
         request_ids: Iterator[int] | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
         self._request_ids = request_ids if request_ids is not None else itertools.count(1)
@@ -83,21 +86,22 @@ class Replica:
             settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
         )
         self._set_members()
+        self.timers = timers or Timers(settings.timing)
+        self.timers.bind(self.graft)
+        agreed = log.timing()
+        if agreed is not None:
+            self._take_timing(agreed)
         self.on_role: Callable[[str], None] = lambda _role: None
         self._role = self.graft.role
         self.pump = Pump(
-            settings, group=self.group, graft=self.graft, journal=self.journal, clock=clock, send=self._send
-        )
-        self._ballots = Ballots(
-            settings.node_id,
-            settings.timing,
-            group=self.group,
-            graft=self.graft,
-            journal=self.journal,
-            clock=clock,
-            dice=dice,
+            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, clock=clock,
             send=self._send,
-        )
+        )  # fmt: skip
+        self._auto_timing = AutoTiming(settings, self.timers, group=self.group, graft=self.graft, pump=self.pump)
+        self._ballots = Ballots(
+            settings.node_id, self.timers, group=self.group, graft=self.graft, journal=self.journal,
+            clock=clock, dice=dice, send=self._send,
+        )  # fmt: skip
         self._guard = Guard(
             group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, ballots=self._ballots,
             freshness=self.freshness, clock=clock, observer=observer, send=self._send,
@@ -111,7 +115,7 @@ class Replica:
         self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
+            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
             proposals=self.proposals, clock=clock,
         )  # fmt: skip
         self.preference = Preference(
@@ -126,7 +130,7 @@ class Replica:
             pump=self.pump,
             transfers=self.transfers,
             applied_index=lambda: self.applied_index,
-            hand_over_s=lambda: HAND_OVER_ELECTIONS * settings.timing.election_timeout_max_s,
+            hand_over_s=lambda: HAND_OVER_ELECTIONS * self.timers.timing.election_timeout_max_s,
         )
         self.forwards = Forwards(
             proposals=self.proposals,
@@ -164,6 +168,9 @@ class Replica:
         self.graft.tick()
         self._note_role()
         self.members.step()
+        timing = self._auto_timing.step(self._clock.monotonic_s())
+        if timing is not None:
+            self.members.propose_timing(timing)
         self.preference.step()
         self.transfers.step()
         self.reads.open_round()
@@ -213,6 +220,7 @@ class Replica:
             dice=self._dice,
             observer=self._observer,
             request_ids=self._request_ids,
+            timers=self.timers,
         )
         successor.on_role = self.on_role
         successor.forwards.refusing = self.forwards.refusing
@@ -260,7 +268,7 @@ class Replica:
         due_s = self.graft.election_deadline_s
         now_s = self._clock.monotonic_s()
         if due_s <= now_s:  # campaigning: SyncObj asks us every turn, so choose when the answer can change
-            due_s = max(self._ballots.retry_due_s(), now_s + self.settings.timing.heartbeat_s)
+            due_s = max(self._ballots.retry_due_s(), now_s + self.timers.timing.heartbeat_s)
         return due_s + TIMER_SLACK_S
 
     def link_epoch(self, peer: NodeId) -> int | None:
@@ -319,8 +327,11 @@ class Replica:
 
     def _group_changed(self, entry: Entry) -> None:
         change = decode_group_change(entry.payload)
-        if change is None or not change.HasField("membership"):
+        if change is None:
             return  # rejected, the same on every node
+        if change.HasField("timing"):
+            self._take_timing(change.timing)
+            return
         change.membership.index = entry.index
         self.group.take(membership_of(change.membership))
         self._set_members()
@@ -329,6 +340,11 @@ class Replica:
         if self.graft.is_leader and not self.group.is_voter:  # a leader before us proposed that, without our leave
             self.graft.step_down()
             self._note_role()
+
+    def _take_timing(self, agreed: store_pb2.Timing) -> None:
+        """A node whose file names its timers keeps to them, whatever others agree on: safety needs no two alike."""
+        if self.settings.auto_timing:
+            self.timers.set(timing_of_wire(agreed))
 
     def _set_members(self) -> None:
         voters = self.group.other_voters

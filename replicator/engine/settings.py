@@ -22,8 +22,10 @@ class EngineSettings:
     membership: of a new group; what the log brought since counts more. directory_id: of this node's data directory.
     joining: it began empty, in a group that was there before it; its membership is then empty at first.
     leader_preference: the first region that has a voter fit for it shall lead; empty: no region is preferred.
+    timing: what to begin with; auto_timing: the leader derives others from what it measures.
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
-    append_bytes_max: entries sent in one message, unless a single one is larger.
+    append_bytes_max: entries sent in one message, unless a single one is larger; less on a path that carries little.
+    in_flight_bytes_max: entries under way to one peer; less if round trip and rate of the path call for less.
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
     snapshot_period_s: how often snapshots are offered, asked for and promised; any of that may be lost.
     uncommitted_bytes_max: what a leader may append before a majority holds it; beyond it proposals wait in the queue.
@@ -33,6 +35,7 @@ class EngineSettings:
     node_id: NodeId
     membership: Membership
     timing: RaftTiming
+    auto_timing: bool = False
     directory_id: bytes = b""
     joining: bool = False
     leader_preference: tuple[Region, ...] = ()
@@ -40,21 +43,28 @@ class EngineSettings:
     proposals_queued_bytes_max: int = 64 << 20
     uncommitted_bytes_max: int = 64 << 20
     append_bytes_max: int = 1 << 20
+    in_flight_bytes_max: int = 16 << 20
     log_entries_max: int = 100_000
     log_bytes_max: int = 512 << 20
     snapshot_period_s: float = 2.0
 
 
-def stock_conf(settings: EngineSettings, **hooks: Any) -> SyncObjConf:
-    """SyncObjConf for `settings`: driven by us, no stock snapshots, no pickled membership, no TCP."""
-    timing = settings.timing
-    options: dict[str, Any] = {
-        "autoTick": False,
+def timer_options(timing: RaftTiming) -> dict[str, float]:
+    """SyncObjConf's names for our timers. A leader steps down once it has heard no majority for an election timeout."""
+    return {
         "raftMinTimeout": timing.election_timeout_min_s,
         "raftMaxTimeout": timing.election_timeout_max_s,
         "appendEntriesPeriod": timing.heartbeat_s,
         "connectionTimeout": timing.election_timeout_max_s,
         "leaderFallbackTimeout": timing.election_timeout_max_s,
+    }
+
+
+def stock_conf(settings: EngineSettings, **hooks: Any) -> SyncObjConf:
+    """SyncObjConf for `settings`: driven by us, no stock snapshots, no pickled membership, no TCP."""
+    options: dict[str, Any] = {
+        "autoTick": False,
+        **timer_options(settings.timing),
         "appendEntriesUseBatch": False,  # with True, entries and commit notices wait for the next heartbeat
         "commandsWaitLeader": False,
         "logCompactionMinEntries": _NEVER,

@@ -17,6 +17,7 @@ from replicator.engine.journal import TurnJournal
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
 from replicator.engine.settings import EngineSettings
+from replicator.engine.timers import Timers
 from replicator.model.clock import Clock
 from replicator.model.errors import InvalidArgument, NotLeader, ReplicatorError, Unavailable
 from replicator.model.ids import LogIndex, NodeId, Region, Term
@@ -58,6 +59,7 @@ class Transfers:
     def __init__(
         self,
         settings: EngineSettings,
+        timers: Timers,
         *,
         group: Group,
         graft: Graft,
@@ -66,7 +68,7 @@ class Transfers:
         proposals: Proposals,
         clock: Clock,
     ) -> None:
-        self._settings, self._group = settings, group
+        self._settings, self._timers, self._group = settings, timers, group
         self._graft, self._journal, self._pump = graft, journal, pump
         self._proposals, self._clock = proposals, clock
         self._transfer: _Transfer | None = None
@@ -154,7 +156,7 @@ class Transfers:
         held = [peer for peer in candidates if self._graft.match_index(peer) >= transfer.goal]
         if not held:
             return
-        timing = self._settings.timing
+        timing = self._timers.timing
         if now_s - transfer.round_began_s > ROUND_TIMEOUTS_MAX * timing.election_timeout_min_s:
             transfer.goal, transfer.round_began_s = self._journal.last_index, now_s
             return

@@ -40,6 +40,8 @@ def engine_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -
         joining=joining,
         timing=resolve_timing(config.raft),
         leader_preference=tuple(Region(region) for region in config.raft.leader_preference),
+        auto_timing=config.raft.profile == "auto",
+        in_flight_bytes_max=config.limits.in_flight_mib_max * _MIB,
         proposals_queued_max=config.limits.proposals_queued_max,
         proposals_queued_bytes_max=config.limits.proposals_queued_mib_max * _MIB,
         log_entries_max=config.storage.log_entries_max,

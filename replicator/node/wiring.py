@@ -9,7 +9,6 @@ from pathlib import Path
 
 from replicator.api.server import ApiServer, ApiSettings, Services
 from replicator.config.schema import NodeConfig
-from replicator.config.timing import resolve_timing
 from replicator.engine.driver import RaftEngine
 from replicator.model.errors import DataDirectoryError, StartupError
 from replicator.model.ids import ClusterId, NodeId
@@ -78,9 +77,7 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
         write=WriteService(engine, cluster_id),
         read=ReadService(engine, storage, cluster_id),
         scan=ScanService(engine, storage, cluster_id),
-        status=StatusService(
-            engine, engine, storage, settings.identity(config), timing=lambda: resolve_timing(config.raft)
-        ),
+        status=StatusService(engine, engine, storage, settings.identity(config), timing=engine.timing),
         members=MemberService(engine, engine, NodeId(config.node.id), dice),
         leadership=LeadershipService(engine, dice),
     )

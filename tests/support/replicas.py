@@ -78,6 +78,9 @@ class HandDisk:
         stored = self.store.membership
         return None if stored is None else membership_of(stored)
 
+    def timing(self) -> store_pb2.Timing | None:
+        return self.store.timing
+
     def log_bytes(self) -> int:
         return sum(len(entry.payload) for entry in self.entries)
 

@@ -132,7 +132,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(path: str, value: ob
         ("listen.api", "7001", "listen.api: must be HOST:PORT with a port from 1 to 65535 (got '7001')"),
         ("listen.api", "h:0", "listen.api: must be HOST:PORT with a port from 1 to 65535 (got 'h:0')"),
         ("listen.admin", "h:65536", "listen.admin: must be HOST:PORT with a port from 1 to 65535 (got 'h:65536')"),
-        ("raft.profile", "moon", "raft.profile: Input should be 'lan' or 'wan' (got 'moon')"),
+        ("raft.profile", "moon", "raft.profile: Input should be 'lan', 'wan' or 'auto' (got 'moon')"),
         ("raft.heartbeat_s", 0, "raft.heartbeat_s: Input should be greater than 0 (got 0)"),
         ("raft.heartbeat_s", "0.1", "raft.heartbeat_s: Input should be a valid number (got '0.1')"),
         (
@@ -205,6 +205,11 @@ def test_a_field_of_the_wrong_kind_or_range_is_named_with_what_was_given(path: s
             "raft.election_timeout_max_s: must exceed raft.election_timeout_min_s (0.7 s), is 0.6",
         ),
         (
+            "limits.peer_queue_mib_max",
+            8,
+            "limits.in_flight_mib_max: must not exceed limits.peer_queue_mib_max (8), is 16",
+        ),
+        (
             "listen.peer",
             "0.0.0.0:7101",
             "listen.peer: 0.0.0.0:7101 is not loopback, and the peer port is plaintext: "
@@ -220,6 +225,15 @@ def test_a_field_of_the_wrong_kind_or_range_is_named_with_what_was_given(path: s
 )
 def test_fields_that_contradict_each_other_are_refused(path: str, value: object, line: str) -> None:
     assert str(problem_of(with_change(path, value))) == line
+
+
+@pytest.mark.parametrize("field", ["heartbeat_s", "election_timeout_min_s", "election_timeout_max_s"])
+def test_timers_that_are_derived_cannot_be_set_as_well(field: str) -> None:
+    """Two masters would be one too many."""
+    raw = with_change("raft.profile", "auto")
+    raw["raft"][field] = 1.0
+
+    assert str(problem_of(raw)) == f'raft.{field}: raft.profile = "auto" derives it: leave it out, or name a profile'
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:7101", "127.9.9.9:7101", "localhost:7101", "[::1]:7101"])

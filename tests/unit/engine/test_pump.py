@@ -1,6 +1,6 @@
 """The sender: what a follower is sent, in what order, how much of it at once, and what it is not sent again."""
 
-from replicator.engine.progress import IN_FLIGHT_APPENDS_MAX, IN_FLIGHT_BYTES_MAX, Progress
+from replicator.engine.progress import IN_FLIGHT_APPENDS_MAX, Progress
 from replicator.engine.replica import LinkDown, LinkUp
 from replicator.v1 import raft_pb2
 from tests.support.commands import put
@@ -60,12 +60,15 @@ def test_what_is_under_way_is_not_sent_again() -> None:
 def test_an_append_ends_where_its_bytes_end_and_entries_are_never_cut() -> None:
     cluster = HandCluster(3)
     leader = a_leader_with(cluster)
-    for key in range(4):  # entries of 0.6 MiB: two do not fit into one append
-        propose(leader, b"%d" % key, value=b"x" * (600 << 10))
-    appends = [append for append in appends_to(B, leader.turn()) if append.entries]
+    cluster.cut = frozenset({(A, B)})
+    for size in (60, 10, 40, 40, 600):  # KiB; an append carries 64, as long as the path is not known
+        propose(leader, b"%d" % size, value=b"x" * (size << 10))
+        cluster.take(A)
+        cluster.deliver()
+    epoch = leader.replica.link_epoch(B) or 0
+    appends = appends_to(B, leader.turn(LinkDown(B, epoch), LinkUp(B, epoch + 1)))
 
-    assert [len(append.entries) for append in appends] == [1, 1, 1, 1]
-    assert all(sum(len(e.payload) for e in append.entries) <= leader.settings.append_bytes_max for append in appends)
+    assert [[len(e.payload) >> 10 for e in append.entries] for append in appends] == [[60], [10, 40], [40], [600]]
     assert [append.prev_index + 1 for append in appends] == [append.entries[0].index for append in appends]
 
 
@@ -82,7 +85,7 @@ def test_no_more_is_in_flight_to_a_silent_peer_than_the_window_allows() -> None:
         cluster.deliver()
 
     assert leader.replica.applied_index >= 40  # B alone makes the majority
-    assert sent_bytes < IN_FLIGHT_BYTES_MAX + 2 * leader.settings.append_bytes_max
+    assert sent_bytes < leader.settings.in_flight_bytes_max + 2 * leader.settings.append_bytes_max
 
 
 def test_a_peer_that_answers_again_gets_the_rest_without_waiting_for_a_heartbeat() -> None:
@@ -119,7 +122,7 @@ def test_a_flood_of_empty_appends_does_not_grow_memory_nor_lose_sight_of_the_quo
     progress = Progress()
     for number in range(10 * IN_FLIGHT_APPENDS_MAX):
         progress.next_sequence(0, now_s=float(number))
-    progress.answered(10 * IN_FLIGHT_APPENDS_MAX)
+    progress.answered(10 * IN_FLIGHT_APPENDS_MAX, 1e6)
 
     assert 0 < progress.acked_sent_s <= 10 * IN_FLIGHT_APPENDS_MAX - 1
     assert progress.acked == progress.sent
@@ -132,9 +135,9 @@ def test_answers_give_back_the_room_that_they_took() -> None:
         progress.next_sequence(100, now_s=1.0)
         progress.next_sequence(0, now_s=1.0)
     full_at = progress.sent
-    progress.answered(full_at - 2)
+    progress.answered(full_at - 2, 2.0)
     assert progress.has_room()
-    progress.answered(full_at)
+    progress.answered(full_at, 2.0)
     assert progress.in_flight_bytes == 0
 
 
@@ -143,7 +146,7 @@ def test_a_contact_of_an_earlier_term_proves_nothing_in_this_one() -> None:
     progress = Progress()
     sequence = progress.next_sequence(10, now_s=5.0)
     progress.restart()
-    progress.answered(sequence)
+    progress.answered(sequence, 6.0)
 
     assert progress.acked_sent_s == float("-inf")
 

@@ -23,8 +23,16 @@ def test_the_engine_knows_the_others_its_timers_and_its_bounds() -> None:
         ("ap-1", "ap", MemberRole.VOTER), ("eu-1", "eu", MemberRole.VOTER), ("us-1", "us", MemberRole.VOTER)
     ]  # fmt: skip
     assert engine.timing == RaftTiming(0.15, 1.5, 3.0)
+    assert not engine.auto_timing
+    assert engine.in_flight_bytes_max == 16 << 20
     assert engine.proposals_queued_max == 8192
     assert engine.proposals_queued_bytes_max == 64 << 20
+
+
+def test_with_the_profile_auto_the_engine_begins_slowly_and_derives_its_timers() -> None:
+    engine = settings.engine_settings(a_config(value="auto"), b"d" * 16, joining=False)
+
+    assert (engine.auto_timing, engine.timing) == (True, RaftTiming(0.15, 1.5, 3.0))
 
 
 def test_the_engine_knows_which_regions_shall_lead() -> None:
