@@ -135,12 +135,10 @@ class SnapshotDuties:
             return
         if wanted.term > self._graft.term or peer != self._graft.leader:
             return  # we have not heard of that term yet; it will be said again
-        receiver, member = NodeId(wanted.receiver), self._group.membership.get(wanted.receiver)
+        receiver = NodeId(wanted.receiver)
         if self._refusing():
             self._refuse(peer, receiver, "this node is shutting down")
-        elif member is None or receiver not in self._pump.linked:
-            self._refuse(peer, receiver, f"{self._node_id} has no link to it")
-        else:
+        elif self._group.membership.get(receiver) is not None:  # else the news of it are on their way
             until_s = self._clock.monotonic_s() + PATIENCE_PERIODS * self.period_s
             self._orders[receiver] = _Order(peer, Term(wanted.term), LogIndex(wanted.index_min), until_s)
 
@@ -204,13 +202,18 @@ class SnapshotDuties:
         return dict(self._orders)
 
     def _index_min_by_receiver(self) -> dict[NodeId, LogIndex]:
-        """Whom this node serves, and the first index of the log that the snapshot must connect to."""
+        """Whom this node serves, and the first index of the log that the snapshot must connect to.
+
+        Nothing is made for who cannot be reached, nor promised: one that has just started may be linked in a moment,
+        and of one that stays away the leader's patience ends.
+        """
         if self._graft.is_leader:
             return dict.fromkeys(self._own & self.lacking(), self._journal.first_index)
-        return {receiver: order.index_min for receiver, order in self._live_orders().items()}
+        orders = self._live_orders().items()
+        return {receiver: order.index_min for receiver, order in orders if receiver in self._pump.linked}
 
     def _speak(self, held: SnapshotManifest | None, *, making: bool) -> None:
-        """Offers to receivers, promises to the leader. No promise where an offer would be lost."""
+        """Offers to receivers, promises to the leader."""
         term, leader = self._graft.term, self._graft.leader
         for receiver, index_min in sorted(self._index_min_by_receiver().items()):
             promised: LogIndex | None = None
@@ -219,7 +222,7 @@ class SnapshotDuties:
                 promised = held.index
             elif not making:
                 continue
-            if leader is not None and leader != self._node_id and receiver in self._pump.linked:
+            if leader is not None and leader != self._node_id:
                 self._send(leader, snapshot_promised(term, receiver, promised))
 
     def _refuse(self, leader: NodeId, receiver: NodeId, why: str) -> None:

@@ -107,11 +107,28 @@ def test_a_neighbour_that_is_silent_is_given_up(cluster: HandCluster) -> None:
     until_served_by_the_leader(cluster, PATIENCE_PERIODS + 2)
 
 
-@pytest.mark.parametrize("trouble", ["no link to the receiver", "no room", "drain", "cannot be fetched from"])
+def test_a_neighbour_without_a_link_to_the_receiver_promises_nothing_and_is_given_up(cluster: HandCluster) -> None:
+    cluster.disconnect(NEAR, RECEIVER)
+    step(cluster, LEADER)
+    must_make, frames = step(cluster, NEAR)
+    assert (must_make, bodies(frames, "snapshot_promised")) == (False, [])
+
+    until_served_by_the_leader(cluster, PATIENCE_PERIODS + 2)
+
+
+def test_a_link_to_the_receiver_may_come_up_after_the_order(cluster: HandCluster) -> None:
+    """A node that starts is linked to its leader first, and to its neighbour a moment later."""
+    cluster.disconnect(NEAR, RECEIVER)
+    step(cluster, LEADER)
+    step(cluster, NEAR)
+    cluster.connect(NEAR, RECEIVER)
+
+    assert step(cluster, NEAR)[0]
+
+
+@pytest.mark.parametrize("trouble", ["no room", "drain", "cannot be fetched from"])
 def test_a_neighbour_that_cannot_is_replaced_in_the_next_period(cluster: HandCluster, trouble: str) -> None:
     near = cluster[NEAR].replica
-    if trouble == "no link to the receiver":
-        cluster.disconnect(NEAR, RECEIVER)
     if trouble == "drain":
         near.forwards.refusing = True
     step(cluster, LEADER)
