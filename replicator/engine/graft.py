@@ -168,8 +168,13 @@ class Graft:
         self._engine._SyncObj__raftLastApplied = applied_index
         assert applied_index <= journal.hard_state.commit_index <= journal.last_index
 
-    def set_members(self, voters: Collection[NodeId], replicas: Collection[NodeId]) -> None:
-        """Who counts besides this node, and who only replicates. Those that stay keep their positions."""
+    def set_members(
+        self, voters: Collection[NodeId], replicas: Collection[NodeId], anew: Collection[NodeId] = ()
+    ) -> None:
+        """Who counts besides this node, and who only replicates. Those that stay keep their positions.
+
+        anew: those whose name stays and whose disk is another: nothing that was acknowledged under the name holds.
+        """
         engine, now_s = self._engine, self._clock.monotonic_s()
         counted = [self._peer(node_id) for node_id in sorted(voters)]
         others = [self._peer(node_id) for node_id in sorted(replicas)]
@@ -177,7 +182,8 @@ class Graft:
         engine._SyncObj__otherNodes, engine._SyncObj__readonlyNodes = set(counted), set(others)
         following, matches = engine._SyncObj__raftNextIndex, engine._SyncObj__raftMatchIndex
         answers = engine._SyncObj__lastResponseTime
-        for gone in [node for node in following if node not in {*counted, *others}]:
+        begun = {self._peer(node_id) for node_id in anew}
+        for gone in [node for node in following if node in begun or node not in {*counted, *others}]:
             del following[gone], matches[gone]
             answers.pop(gone, None)
         for node in (*counted, *others):

@@ -31,10 +31,16 @@ class Group:
         self.directory_id = directory_id
         self._take(membership)
 
-    def take(self, membership: Membership) -> None:
-        """A newer membership is applied."""
+    def take(self, membership: Membership) -> frozenset[NodeId]:
+        """A newer membership is applied. Returns those that begin anew under a name that was a member's before."""
         assert membership.index > self.membership.index, "memberships are applied in order"
+        before = {member.node_id: member.directory_id for member in self.membership.members}
         self._take(membership)
+        return frozenset(
+            member.node_id
+            for member in membership.members
+            if before.get(member.node_id, b"") not in (b"", member.directory_id)
+        )
 
     @property
     def is_voter(self) -> bool:

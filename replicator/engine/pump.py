@@ -5,6 +5,8 @@ and 14 (followers in name order); the numbers are those of docs/raft.md. Decides
 the guard decides what an answer means.
 """
 
+from collections.abc import Collection
+
 from replicator.core.flow_window import FlowLimits, FlowWindow
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
@@ -51,9 +53,10 @@ class Pump:
         self._wanted = True
         self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timers.timing.heartbeat_s
 
-    def members_changed(self) -> None:
-        """Another membership is in force: who stays keeps its progress."""
-        self.progress = {peer: self.progress.get(peer) or self.new_progress() for peer in self._group.others}
+    def members_changed(self, anew: Collection[NodeId]) -> None:
+        """Another membership is in force: who stays keeps its progress, but for those that have another disk."""
+        kept = {peer: progress for peer, progress in self.progress.items() if peer not in anew}
+        self.progress = {peer: kept.get(peer) or self.new_progress() for peer in self._group.others}
         self._wanted = True
 
     def became_leader(self) -> None:

@@ -11,7 +11,7 @@ Answers to callers are given by `complete` or by later turns, never before the w
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from replicator.core.compaction import CompactionPolicy
@@ -333,9 +333,9 @@ class Replica:
             self._take_timing(change.timing)
             return
         change.membership.index = entry.index
-        self.group.take(membership_of(change.membership))
-        self._set_members()
-        self.pump.members_changed()
+        anew = self.group.take(membership_of(change.membership))
+        self._set_members(anew)
+        self.pump.members_changed(anew)
         self.members.applied(entry.index)
         if self.graft.is_leader and not self.group.is_voter:  # a leader before us proposed that, without our leave
             self.graft.step_down()
@@ -346,9 +346,9 @@ class Replica:
         if self.settings.auto_timing:
             self.timers.set(timing_of_wire(agreed))
 
-    def _set_members(self) -> None:
+    def _set_members(self, anew: Collection[NodeId] = ()) -> None:
         voters = self.group.other_voters
-        self.graft.set_members(voters, set(self.group.others) - voters)
+        self.graft.set_members(voters, set(self.group.others) - voters, anew)
 
     def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
         match event:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import replicator
-from replicator.dev import LocalCluster, plan_cluster
+from replicator.dev import LocalCluster, NodeProcess, plan_cluster
 from replicator.model.ids import NodeId
 from replicator.model.values import NodeStatus
 
@@ -54,6 +54,7 @@ async def test_a_node_that_lacks_entries_comes_back(tmp_path: Path, wiped: bool,
         if wiped:
             for file in cluster.nodes[away].plan.data_dir.iterdir():
                 file.unlink()
+            cluster.nodes[away] = NodeProcess(cluster.nodes[away].plan, ["--join"])  # the others know the lost disk
         await write_one_by_one(client, 20, WRITES)
         cluster.nodes[away].start()
         writing = asyncio.create_task(write_one_by_one(client, 20 + WRITES, 200))
@@ -64,8 +65,6 @@ async def test_a_node_that_lacks_entries_comes_back(tmp_path: Path, wiped: bool,
         assert len({(s.rolling_hash, s.state_hash) for s in statuses.values()}) == 1
         log = cluster.nodes[away].plan.log_file.read_text()
         assert ("snapshot installed" in log) == (log_entries_max < WRITES)
-        if wiped:
-            assert "its data were lost or replaced" in cluster.nodes[leader].plan.log_file.read_text()
         async with replicator.connect([cluster.nodes[away].plan.api]) as reader:
             assert len([pair async for pair in reader.scan(prefix=b"key/")]) == 20 + WRITES + 200
         assert not list(cluster.nodes[away].plan.data_dir.glob("incoming/*")), "nothing is left lying about"

@@ -201,6 +201,7 @@ def test_a_member_that_lives_is_not_displaced_by_a_namesake() -> None:
     cluster.disconnect(A, D)
     granted(cluster.change(namesake))
     assert membership_at(cluster[A]).get(D) == a_member(D, MemberRole.JOINING, OTHER_DISK)
+    assert cluster[A].replica.graft.match_index(D) == 0, "what the lost disk held does not count for the new one"
 
 
 def test_the_leader_notes_the_directories_of_its_members() -> None:
