@@ -63,7 +63,8 @@ class Character:
     write_pause_s, read_pause_s: mean time between an answer and the next write, and between two reads, of one client.
     crash_after_vote: chance that a node dies just after it has told of a vote. downtime_s: mean of a crash.
     late_frame: chance that a frame of a broken stream arrives all the same. tail: that one takes very long.
-    drift_ppm_max: how wrong clocks run from the start.
+    drift_ppm_max: how wrong clocks run from the start. auto_timing: the group agrees on timers of its own.
+    prefers_regions: leadership is drawn to some nodes.
     """
 
     mix: str
@@ -80,6 +81,8 @@ class Character:
     late_frame: float
     tail: float
     drift_ppm_max: float
+    auto_timing: bool
+    prefers_regions: bool
 
 
 def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Character:
@@ -103,4 +106,6 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         late_frame=dice.choice((0.05, 0.5)),
         tail=dice.choice((0.0, 0.003, 0.03)),
         drift_ppm_max=dice.choice((0.0, 500.0)),
+        auto_timing=dice.random() < 0.2,
+        prefers_regions=dice.random() < 0.3,
     )

@@ -18,7 +18,7 @@ from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
 from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
-from replicator.model.members import DIRECTORY_ID_BYTES, Member, Membership
+from replicator.model.members import DIRECTORY_ID_BYTES, Member, MemberRole, Membership
 from replicator.model.observe import SilentObserver
 from replicator.storage.storage import Position, Storage
 from replicator.v1 import store_pb2
@@ -26,6 +26,7 @@ from replicator.v1 import store_pb2
 STORE_BYTES_MAX = 1 << 30
 CLUSTER = ClusterId("simulated")
 FULL_DISK_RETRY_S = 0.5
+REGIONS = Region("east"), Region("west")
 
 
 class Watcher(Protocol):
@@ -311,9 +312,11 @@ class Step(Protocol):
 
 
 def voters(names: Sequence[NodeId]) -> Membership:
-    """The membership that a new cluster begins with: two regions, taken in turn."""
-    regions = Region("east"), Region("west")
-    members = [
-        Member(name, regions[number % 2], f"{name}.peer", f"{name}.api") for number, name in enumerate(sorted(names))
-    ]
-    return Membership(LogIndex(0), tuple(members))
+    """The membership that a new cluster begins with."""
+    return Membership(LogIndex(0), tuple(member_at(name) for name in sorted(names)))
+
+
+def member_at(name: NodeId, role: MemberRole = MemberRole.VOTER, directory_id: bytes = b"") -> Member:
+    """As the others know it. Regions take turns, by the number in the name."""
+    region = REGIONS[int(name[1:]) % len(REGIONS)]
+    return Member(name, region, f"{name}.peer", f"{name}.api", role, directory_id)

@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chaos.simulation.node import SimNode
+from chaos.simulation.node import SimNode, member_at
 from chaos.simulation.promises.records import Records
 from chaos.simulation.timeline import Timeline
 from replicator.model.errors import ChangeInProgress, InvalidArgument, NoMajority, ReplicatorError
-from replicator.model.ids import NodeId, Region
+from replicator.model.ids import NodeId
 from replicator.model.members import Member, MemberChange, MemberRole, Membership, RemoveMember, SetMember
 
 NEWCOMERS_MAX = 2  # beyond what the cluster began with, so that a run stays as small as its seed says
@@ -155,6 +155,4 @@ class Operator:
 
 
 def _member(node: SimNode, role: MemberRole, directory_id: bytes | None = None) -> Member:
-    known = node.directory_id if directory_id is None else directory_id
-    name = node.node_id
-    return Member(name, Region("simulated"), f"{name}.peer", f"{name}.api", role, known)
+    return member_at(node.node_id, role, node.directory_id if directory_id is None else directory_id)

@@ -16,7 +16,7 @@ from chaos.simulation.character import draw
 from chaos.simulation.clients import Client
 from chaos.simulation.faults import Faults
 from chaos.simulation.network import Network
-from chaos.simulation.node import SimNode, voters
+from chaos.simulation.node import REGIONS, SimNode, voters
 from chaos.simulation.operators import Operator
 from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
@@ -268,6 +268,8 @@ class World:
                 timing=self._timing,
                 append_bytes_max=self._character.append_bytes_max,
                 log_entries_max=self._character.log_entries_max,
+                auto_timing=self._character.auto_timing,
+                leader_preference=REGIONS[:1] if self._character.prefers_regions else (),
                 snapshot_period_s=SNAPSHOT_PERIOD_S,
             ),
             directory=directory,

@@ -15,12 +15,15 @@ Why each name is touched, pysyncobj 0.3.17:
 - Positions (`__raftNextIndex` and so on) have no public accessor that does not build a whole status dictionary.
 """
 
+import functools
 import importlib.metadata
 import importlib.util
 import random
 import zlib
 from collections.abc import Callable, Collection
-from types import ModuleType
+from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
+from types import CodeType, ModuleType
 from typing import Any, Final, NoReturn, Protocol
 
 from pysyncobj.node import Node
@@ -105,15 +108,24 @@ class _HookTransport(Transport):  # type: ignore[misc]  # pysyncobj has no types
         """Nothing to close."""
 
 
-def _private_copy(clock: Clock, dice: random.Random, journal: TurnJournal) -> ModuleType:
-    """pysyncobj.syncobj, executed anew, with this engine's surroundings as its globals."""
+@functools.cache
+def _stock_code() -> tuple[ModuleSpec, CodeType]:
+    """Found and compiled once: a snapshot makes a new engine, and a simulation makes thousands."""
     installed = importlib.metadata.version("pysyncobj")
     assert installed == ENGINE_VERSION, f"the graft fits pysyncobj {ENGINE_VERSION}, not {installed}"
     spec = importlib.util.find_spec("pysyncobj.syncobj")
     assert spec is not None
-    assert spec.loader is not None
+    assert isinstance(spec.loader, InspectLoader)
+    code = spec.loader.get_code(spec.name)
+    assert code is not None
+    return spec, code
+
+
+def _private_copy(clock: Clock, dice: random.Random, journal: TurnJournal) -> ModuleType:
+    """pysyncobj.syncobj, executed anew, with this engine's surroundings as its globals."""
+    spec, code = _stock_code()
     module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    exec(code, vars(module))  # noqa: S102  # the installed package's own code, as an import would run it
     for name in ("monotonicTime", "random", "createPoller", "createJournal", "PIPE_NOTIFIER_ENABLED", "pickle"):
         assert hasattr(module, name), f"pysyncobj.syncobj has no global {name} any more"
     module.monotonicTime = clock.monotonic_s

@@ -104,6 +104,8 @@ class Transfers:
             return
         if not self._graft.is_leader or self._graft.term != transfer.term:
             self._look_for_successor(transfer, now_s)
+        elif not self._may_lead(transfer):
+            self._end(self._leads_on(f"{_names(transfer.candidates)} may not vote any more"))
         elif now_s > transfer.until_s:
             late = "take over" if transfer.is_asked else "catch up"
             self._end(self._leads_on(f"{_names(transfer.candidates)} did not {late} in time"))
@@ -150,9 +152,14 @@ class Transfers:
             raise InvalidArgument(f"there is no voter in region {wish.region}; there are some in {regions}")
         return found
 
+    def _may_lead(self, transfer: _Transfer) -> bool:
+        """The membership may have changed since it began."""
+        wanted = transfer.candidates if transfer.target is None else {transfer.target}
+        return not self._group.other_voters.isdisjoint(wanted)
+
     def _catch_up(self, transfer: _Transfer, now_s: float) -> None:
         """A round ends when the first candidate holds what the log held at its start (Ongaro 2014, 4.2.1)."""
-        candidates = transfer.candidates & self._pump.linked
+        candidates = transfer.candidates & self._pump.linked & self._group.other_voters
         held = [peer for peer in candidates if self._graft.match_index(peer) >= transfer.goal]
         if not held:
             return

@@ -11,10 +11,11 @@ from functools import partial
 import lmdb
 
 from replicator.core.causal_token import CausalToken
-from replicator.engine import ballot, forwards, guard, journal, proposals, pump, read_index, replica
+from replicator.engine import ballot, forwards, group, guard, journal, members, proposals, pump, read_index, replica
 from replicator.engine.graft import Graft
 from replicator.model.ids import LogIndex
 from replicator.model.log import TurnWrite
+from replicator.model.members import MemberRole
 from replicator.v1 import raft_pb2, store_pb2
 
 Bug = Callable[[], AbstractContextManager[None]]
@@ -170,6 +171,40 @@ def counts_a_voter_twice() -> AbstractContextManager[None]:
             self._graft.receive(peer, {"type": "response_vote", "term": reply.term})
 
     return replaced(guard.Guard, "vote_reply", twice)
+
+
+# Membership ---------------------------------------------------------------------------------------------------------
+
+
+def counts_observers_as_voters() -> AbstractContextManager[None]:
+    """Whoever replicates counts in majorities."""
+    original = group.Group._take
+
+    def all_count(self: group.Group, membership):  # type: ignore[no-untyped-def]
+        original(self, membership)
+        self.other_voters = frozenset(self.others)
+
+    return replaced(group.Group, "_take", all_count)
+
+
+def changes_members_before_what_it_inherited_is_applied() -> AbstractContextManager[None]:
+    """Two changes may be under way at once, each made of the same membership."""
+    return replaced(members.MemberChanges, "_may_propose", lambda self: self._graft.is_leader)
+
+
+def votes_although_it_lost_its_disk() -> AbstractContextManager[None]:
+    """A node that joins takes every membership that it meets in the log for its own."""
+
+    def by_name(self: group.Group) -> bool:
+        me = self.membership.get(self._node_id)
+        return me is None or me.role is MemberRole.VOTER
+
+    return replaced(group.Group, "is_voter", property(by_name))
+
+
+def leads_on_after_its_removal() -> AbstractContextManager[None]:
+    """A leader that applies its own removal goes on."""
+    return replaced(Graft, "step_down", lambda self: None)
 
 
 # Durability ---------------------------------------------------------------------------------------------------------

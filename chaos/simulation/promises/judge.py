@@ -19,6 +19,7 @@ from chaos.simulation.promises.leader_completeness import LeaderCompleteness
 from chaos.simulation.promises.linearizable_reads import LinearizableReads
 from chaos.simulation.promises.links import Links
 from chaos.simulation.promises.log_matching import LogMatching
+from chaos.simulation.promises.one_voter_at_a_time import OneVoterAtATime
 from chaos.simulation.promises.records import Promise, Records, Standing, WriteKey
 from chaos.simulation.promises.state_machine_safety import StateMachineSafety
 from chaos.simulation.promises.vote_durability import VoteDurability
@@ -46,7 +47,7 @@ class Judge:
         self.causal = CausalReads(records)
         promises: list[Promise] = [
             LeaderCompleteness(records), ElectionSafety(records), VoteDurability(records), LogMatching(records),
-            CommitRule(records), StateMachineSafety(records), self.convergence, self.exactly_once,
+            CommitRule(records), StateMachineSafety(records), OneVoterAtATime(records), self.convergence, self.exactly_once,
         ]  # fmt: skip
         if of_guard:
             promises += [

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from replicator.engine.replica import Frame, LinkUp
+from replicator.engine.transfer import TransferWish
 from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import MemberRole, Membership, RemoveMember, SetMember
@@ -266,6 +267,22 @@ def test_a_leader_that_applies_its_own_removal_leads_no_more() -> None:
 
     assert membership_at(cluster[B]).voters == {A, C}
     assert not cluster[B].replica.graft.is_leader
+
+
+def test_leadership_is_not_handed_to_somebody_who_was_removed_meanwhile() -> None:
+    cluster = HandCluster(3)
+    cluster.elect(A)
+    cluster.cut = frozenset({(A, B)})
+    cluster.write(b"what B lacks")
+    heard: list[NodeId | ReplicatorError] = []
+    cluster[A].replica.transfers.begin(TransferWish(node_id=B), 60.0, heard.append)
+
+    granted(cluster.change(RemoveMember(B)))
+    cluster.wait(0.1)
+
+    assert "may not vote any more" in str(heard[0])
+    assert cluster[A].replica.graft.is_leader
+    cluster.write(b"the leader leads on")
 
 
 def test_a_new_leader_waits_for_what_it_inherited() -> None:
