@@ -47,7 +47,8 @@ class Judge:
         self.causal = CausalReads(records)
         promises: list[Promise] = [
             LeaderCompleteness(records), ElectionSafety(records), VoteDurability(records), LogMatching(records),
-            CommitRule(records), StateMachineSafety(records), OneVoterAtATime(records), self.convergence, self.exactly_once,
+            CommitRule(records), StateMachineSafety(records), OneVoterAtATime(records), self.convergence,
+            self.exactly_once,
         ]  # fmt: skip
         if of_guard:
             promises += [
