@@ -24,7 +24,7 @@ fix: $(STAMP)  ## rewrites: format and lint
 	$(BIN)/ruff format .
 
 simulate: $(STAMP)  ## the shipped engine in virtual time, under faults: make simulate SEEDS=0:200
-	$(BIN)/python -m chaos simulate --seeds $(SEEDS)
+	$(BIN)/python -m chaos simulate --seeds $(SEEDS) --nodes 3,5 --profile lan,wan
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md, beside etcd where it is installed
 	$(BIN)/python -m benchmarks
