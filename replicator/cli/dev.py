@@ -28,7 +28,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
     metavar="DIR",
     help="Configuration, logs and data of all nodes; a cluster that is there already goes on.",
 )
-@click.option("--profile", type=click.Choice(["lan", "wan"]), default="lan", show_default=True, help="Raft timers.")
+@click.option(
+    "--profile", type=click.Choice(["lan", "wan", "auto"]), default="lan", show_default=True, help="Raft timers."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON once all nodes serve.")
 def dev(nodes: int | None, regions: str, directory: Path, profile: str, as_json: bool) -> int:
     """Run a local cluster until Ctrl-C or SIGTERM.

@@ -181,8 +181,8 @@ def _check_request(regions: Sequence[str], count: int, profile: str) -> None:
         raise ConfigError("--regions", f"{','.join(regions)} names a region twice")
     if not len(regions) <= count <= NODES_MAX:
         raise ConfigError("--nodes", f"must be from {len(regions)} (one a region) to {NODES_MAX}, is {count}")
-    if profile not in ("lan", "wan"):
-        raise ConfigError("--profile", f"{profile!r} is neither lan nor wan")
+    if profile not in ("lan", "wan", "auto"):
+        raise ConfigError("--profile", f"{profile!r} is none of lan, wan, auto")
 
 
 def _configs_in(directory: Path) -> list[NodeConfig]:

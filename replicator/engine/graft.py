@@ -190,7 +190,7 @@ class Graft:
         engine, now_s = self._engine, self._clock.monotonic_s()
         counted = [self._peer(node_id) for node_id in sorted(voters)]
         others = [self._peer(node_id) for node_id in sorted(replicas)]
-        new_voters = set(counted) - engine._SyncObj__otherNodes
+        before = engine._SyncObj__otherNodes
         engine._SyncObj__otherNodes, engine._SyncObj__readonlyNodes = set(counted), set(others)
         following, matches = engine._SyncObj__raftNextIndex, engine._SyncObj__raftMatchIndex
         answers = engine._SyncObj__lastResponseTime
@@ -201,8 +201,9 @@ class Graft:
         for node in (*counted, *others):
             if node not in following:
                 following[node], matches[node] = self._journal.last_index + 1, 0
-        for node in new_voters:  # a leader steps down when most voters are silent: their time begins now
-            answers[node] = now_s
+        for node in counted:  # a leader steps down when most voters are silent: the time of new ones begins now
+            if node not in before or node not in answers:
+                answers[node] = now_s
 
     def step_down(self) -> None:
         """Ends leadership at once: the node is no voter any more."""

@@ -11,7 +11,7 @@ from functools import partial
 import lmdb
 
 from replicator.core.causal_token import CausalToken
-from replicator.engine import ballot, forwards, group, guard, journal, members, proposals, pump, read_index, replica
+from replicator.engine import ballot, forwards, group, guard, journal, proposals, pump, read_index, replica
 from replicator.engine.graft import Graft
 from replicator.model.ids import LogIndex
 from replicator.model.log import TurnWrite
@@ -185,11 +185,6 @@ def counts_observers_as_voters() -> AbstractContextManager[None]:
         self.other_voters = frozenset(self.others)
 
     return replaced(group.Group, "_take", all_count)
-
-
-def changes_members_before_what_it_inherited_is_applied() -> AbstractContextManager[None]:
-    """Two changes may be under way at once, each made of the same membership."""
-    return replaced(members.MemberChanges, "_may_propose", lambda self: self._graft.is_leader)
 
 
 def votes_although_it_lost_its_disk() -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ from chaos.simulation.faults.members import MemberFaults
 from chaos.simulation.faults.nodes import NodeFaults
 from chaos.simulation.node import SimNode
 from replicator.engine.transfer import TransferWish
-from replicator.model.errors import Unavailable
+from replicator.model.errors import InvalidArgument, Unavailable
 from replicator.model.ids import NodeId
 
 
@@ -75,7 +75,8 @@ class Stories(LinkFaults, NodeFaults, MemberFaults):
 
     def _hand_over(self, node: SimNode, target: NodeId | None) -> None:
         if node.replica is not None and node.replica.graft.is_leader:
-            with contextlib.suppress(Unavailable):  # another one is under way, or nobody is linked
+            # Another one is under way, nobody is linked, or who was chosen has no vote any more.
+            with contextlib.suppress(Unavailable, InvalidArgument):
                 node.replica.transfers.begin(
                     TransferWish(node_id=target), 2.0 * self._unit_s() / 3.0, lambda _result: None
                 )

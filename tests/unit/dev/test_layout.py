@@ -101,7 +101,7 @@ def test_a_request_that_makes_no_cluster_names_the_option(
 
 
 def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="neither lan nor wan"):
+    with pytest.raises(ConfigError, match="none of lan, wan, auto"):
         plan_cluster(tmp_path, ["eu"], profile="moon")
 
 
