@@ -58,7 +58,7 @@ def are_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     fetch = World._snapshot_of
 
     def snapshot_of(self: World, asker: SimNode, peer: NodeId, snapshot_id: str) -> Path | None:
-        source = self._by_name(peer).replica
+        source = next((node.replica for node in self._nodes if node.node_id == peer), None)
         is_lame = peer in LAME and source is not None and not source.graft.is_leader
         return None if is_lame else fetch(self, asker, peer, snapshot_id)
 
