@@ -1,8 +1,11 @@
 """Snapshots, as a node asks for them: each is made or checked by a process of its own (`snapshot_process`)."""
 
 import asyncio
+import contextlib
 import json
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,22 +97,36 @@ def remove_snapshots(target_dir: Path, keep: set[str]) -> None:
 
 
 async def _run(asked: dict[str, Any]) -> dict[str, Any] | None:
-    """What the process answers; it is gone when this returns or raises."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", PROCESS, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    """What the process answers; it is gone when this returns or raises.
+
+    Not started by the loop: uvloop forks, and a fork of a process with gRPC's threads now and then dies of SIGSEGV
+    before it becomes the new program. Popen uses vfork, which runs nothing of ours in between (CPython 3.11, Linux).
+    """
+    process = subprocess.Popen(  # noqa: ASYNC220  # returns within milliseconds
+        [sys.executable, "-m", PROCESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    with ThreadPoolExecutor(1, thread_name_prefix="snapshot-process") as thread:
+        answering = asyncio.get_running_loop().run_in_executor(thread, _converse, process, asked)
+        try:
+            line = await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            process.kill()  # which ends the conversation
+            await asyncio.wait({answering})
+            raise
+    return _answered(line, process.returncode, asked["what"])
+
+
+def _converse(process: "subprocess.Popen[bytes]", asked: dict[str, Any]) -> bytes:
+    """Waits for the end of the process. Its standard input stays open until then: the end of that would be its own."""
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
+    with process, contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(asked).encode() + b"\n")
-        line = await process.stdout.readline()  # its standard input stays open: its end is the end of the process
-        code = await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await asyncio.shield(process.wait())
-        process.stdin.close()
-    return _answered(line, code, asked["what"])
+        process.stdin.flush()
+        line = process.stdout.readline()
+        process.wait()
+        return line
+    return b""
 
 
 def _answered(line: bytes, code: int, what: str) -> dict[str, Any] | None:
