@@ -42,6 +42,7 @@ class Operation:
     amount: what the write adds to the number that the key holds. carried: the token that a read brought along.
     token: the one that the answer gave back. expected_revision: of a compare-and-set. revision: of the write, or of
     the state that a read saw. mod_revision, version: of the pair that a read returned. node, answered_in: who answered.
+    linearizable: what a read asked for; the others are causal.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Operation:
     version: int = 0
     node: str = ""
     answered_in: str = ""
+    linearizable: bool = False
     error: str = ""
 
     @property

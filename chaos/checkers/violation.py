@@ -10,6 +10,7 @@ class Breach(Enum):
     LOST = "lost"  # acknowledged, and gone
     DUPLICATED = "duplicated"  # took effect more often than it was asked for, or although it was said to have failed
     CAUSAL = "causal"  # a read went back behind what its caller had seen
+    STALE = "stale"  # a linearizable read that does not show what was acknowledged before it
     WRONG = "wrong"  # a value that nobody wrote there, or an update based on another state than it said
     DIVERGED = "diverged"  # two nodes disagree
 

@@ -71,12 +71,11 @@ async def set_up(directory: Path, seed: int) -> AsyncIterator[Stage]:
 async def _peer_lines(
     plan: ClusterPlan, network: Network, advertised: dict[NodeId, str]
 ) -> dict[tuple[NodeId, NodeId], SeenAt]:
-    """One line a pair of nodes: in the file of the one that dials, the other's address is that of the line."""
+    """One line a pair of nodes and direction: either of them dials, should the other not get through."""
     seen = {(node.id, member.id): SeenAt(api=advertised[member.id]) for node in plan.nodes for member in plan.nodes}
     for dialler, other in permutations(plan.nodes, 2):
-        if dialler.id > other.id:
-            line = await network.connect(_route(dialler, other), other.peer)
-            seen[dialler.id, other.id] = SeenAt(peer=line.address, api=advertised[other.id])
+        line = await network.connect(_route(dialler, other), other.peer)
+        seen[dialler.id, other.id] = SeenAt(peer=line.address, api=advertised[other.id])
     return seen
 
 

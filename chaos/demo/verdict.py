@@ -71,7 +71,7 @@ def judge(history: History, chronicle: Chronicle, ending: Ending, complaints: It
         _promise(
             ("causal_violations", "No read goes back in time", "a local read shows all that its token covers"),
             (sum(1 for read in history.reads() if read.carried), "reads"),
-            found[Breach.CAUSAL],
+            found[Breach.CAUSAL] + found[Breach.STALE],
         ),
         _promise(
             ("wrong_values", "No update overwrites another unseen", "and each value read is one that was written"),

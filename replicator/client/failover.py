@@ -126,11 +126,15 @@ class Failover:
         return len(self._directory.addresses) > 1
 
     def _learn(self, address: str, error: ReplicatorError) -> None:
-        """A node that answers with an error of its own is up; one that is silent or cut off is asked last."""
+        """A node that answers with an error of its own is up; one that is silent or cut off is asked last.
+
+        One that cannot bring a call to its end in time may lead no more, or forward into a void: another one is asked
+        first from then on, unless a look at all of them says that it does lead.
+        """
         silent = error.metadata.get("endpoint") == address
         if silent or isinstance(error, ShuttingDown):
             self._directory.note_down(address)
-        if silent or isinstance(error, NoLeader | NotLeader | ShuttingDown):
+        if silent or isinstance(error, NoLeader | NotLeader | ShuttingDown | OutcomeUnknown | DeadlineExceeded):
             self._directory.forget_leader(address)
             self._discovery.hurry()
 

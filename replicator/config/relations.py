@@ -22,6 +22,7 @@ def is_loopback(address: str) -> bool:
 def check_relations(config: NodeConfig) -> None:
     """Raises ConfigError naming the field to change."""
     _check_members(config)
+    _check_routes(config)
     _check_plaintext(config)
     _check_auto_timing(config)
     resolve_timing(config.raft)
@@ -47,6 +48,14 @@ def _check_members(config: NodeConfig) -> None:
     bound = [address for address in (config.api_listen, config.peer_listen, config.listen.admin) if address]
     if len(set(bound)) != len(bound):
         raise ConfigError("listen", f"api, peer and admin need different addresses, got {', '.join(bound)}")
+
+
+def _check_routes(config: NodeConfig) -> None:
+    for node_id, count in Counter(route.id for route in config.routes).items():
+        if count > 1:
+            raise ConfigError("routes.id", f"{node_id!r} is in {count} rows; each node has one at most")
+        if node_id == config.node.id:
+            raise ConfigError("routes.id", f"{node_id!r} is this node itself, which it does not dial")
 
 
 def _check_plaintext(config: NodeConfig) -> None:

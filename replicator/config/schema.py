@@ -58,6 +58,13 @@ class ClusterSection(Section):
     members: tuple[MemberSection, ...] = Field(min_length=1, max_length=9, strict=False)
 
 
+class RouteSection(Section):
+    """Where this node dials another one, if not where the group says that it is."""
+
+    id: Name
+    peer: Address
+
+
 class ListenSection(Section):
     """Where this node binds. Default: what `cluster.members` advertises for it."""
 
@@ -129,6 +136,7 @@ class NodeConfig(Section):
     node: NodeSection
     cluster: ClusterSection
     listen: ListenSection = ListenSection()
+    routes: tuple[RouteSection, ...] = Field(default=(), min_length=0, max_length=64, strict=False)
     raft: RaftSection = RaftSection()
     tls: TlsSection | None = None
     storage: StorageSection = StorageSection()

@@ -72,7 +72,7 @@ class SeenAt:
 class ClusterPlan:
     """A whole cluster. seen_from: (who looks, whom it looks for) -> the address written into the first one's file.
 
-    Of two nodes the one with the greater id dials, so one peer address a pair is enough to route all their traffic.
+    Either node of a pair may dial: traffic has no way around only if both have been told another address.
     more_toml: further sections for every node's file, as text.
     """
 
@@ -110,6 +110,7 @@ class ClusterPlan:
             "[cluster]",
             f"id = {_quoted(self.cluster_id)}",
         ]
+        lines += self._routes_of(viewer)
         others = [node for node in self.nodes if node.id != viewer.id][: NODES_MAX - 1]
         for member in (node for node in self.nodes if node.id == viewer.id or node in others):
             seen = self.seen_from.get((viewer.id, member.id), SeenAt())
@@ -118,10 +119,18 @@ class ClusterPlan:
                 "[[cluster.members]]",
                 f"id = {_quoted(member.id)}",
                 f"region = {_quoted(member.region)}",
-                f"peer = {_quoted(seen.peer or member.peer)}",
+                f"peer = {_quoted(member.peer)}",
                 f"api = {_quoted(seen.api or member.api)}",
             ]
         return "\n".join([*lines, "", self.more_toml]).rstrip("\n") + "\n"
+
+    def _routes_of(self, viewer: NodePlan) -> list[str]:
+        """Its own ways, which the group does not know: a membership has one address a node, for all of them."""
+        lines = []
+        for (who, member), seen in self.seen_from.items():
+            if who == viewer.id != member and seen.peer:
+                lines += ["", "[[routes]]", f"id = {_quoted(member)}", f"peer = {_quoted(seen.peer)}"]
+        return lines
 
     def write(self) -> None:
         """Writes every node's file. Raises ConfigError if the folder cannot be written."""

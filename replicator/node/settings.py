@@ -67,6 +67,7 @@ def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool
         listen=config.peer_listen,
         directory_id=directory_id,
         contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
+        routes={NodeId(route.id): route.peer for route in config.routes},
         tls=_tls_files(config),
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
     )

@@ -1,6 +1,6 @@
 """Whom a node knows now: the members of its group, and the contacts it was given. A value, replaced as a whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from replicator.core.admission import Admission, refusal_of
 from replicator.model.ids import LogIndex, NodeId, is_valid_name
@@ -31,13 +31,14 @@ class Circle:
 
     def others(self) -> tuple[PeerAddress, ...]:
         """All nodes to dial: the members, and the contacts that are none, without the node itself."""
-        own_id = self.settings.node_id
+        own_id, routes = self.settings.node_id, self.settings.routes
         members = tuple(
             PeerAddress(member.node_id, member.region, member.peer_address)
             for member in self.membership.members
             if member.node_id != own_id
         )
-        return (*members, *(contact for contact in self.settings.contacts if not self.is_member(contact.node_id)))
+        contacts = (contact for contact in self.settings.contacts if not self.is_member(contact.node_id))
+        return tuple(replace(peer, address=routes.get(peer.node_id, peer.address)) for peer in (*members, *contacts))
 
     def address_of(self, node_id: NodeId) -> PeerAddress | None:
         """Where it is dialled; None for strangers, and for the node itself."""

@@ -1,7 +1,8 @@
 """What a transport is told once, at start."""
 
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from replicator.model.errors import StartupError
@@ -91,6 +92,7 @@ class TransportSettings:
 
     contacts: dialled even if no membership names them; a node that joins knows its group only by these. A row with
     the own id is left out.
+    routes: where this node dials a peer, whatever membership or contact says: its way there leads through something.
     queue_bytes_max: payload bytes that may wait for one peer. window_bytes: what one stream may have under way unread:
     a link carries at most window_bytes per round trip. snapshot_bytes_per_s: of all snapshots that this node sends
     together, so that links keep their share of the network and the loop; None for no bound.
@@ -102,6 +104,7 @@ class TransportSettings:
     listen: str
     directory_id: bytes
     contacts: tuple[PeerAddress, ...] = ()
+    routes: Mapping[NodeId, str] = field(default_factory=dict)
     tls: TlsFiles | None = None
     queue_bytes_max: int = 32 << 20
     window_bytes: int = 16 << 20

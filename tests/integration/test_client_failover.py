@@ -175,6 +175,25 @@ async def test_an_election_in_between_is_waited_out() -> None:
         assert (await writing).revision == 1
 
 
+async def test_a_node_that_led_and_cannot_finish_writes_any_more_is_not_asked_first_for_each_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It hears who leads now, but does not get through to it: it can only say that it does not know."""
+    monkeypatch.setattr("replicator.client.discovery.ROUND_EVERY_S", 3600.0)
+    async with three_regions() as (eu, us, ap), replicator.connect([eu.address, us.address, ap.address]) as client:
+        await client.put(b"k", b"v")
+        assert methods(eu) == ["Put"]
+        us.node.cluster.lead(us.node.node_id)
+        eu.node.raises.extend(replicator.OutcomeUnknown("no answer of the leader") for _ in range(1000))
+
+        async with asyncio.timeout(30):
+            asked = -1
+            while len(methods(eu)) != asked:
+                asked = len(methods(eu))
+                await client.put(b"k", b"v")
+                await asyncio.sleep(0.05)
+
+
 async def test_without_any_leader_a_write_fails_as_not_applied_and_a_local_read_still_works() -> None:
     async with three_regions() as (eu, _us, _ap), replicator.connect([eu.address]) as client:
         eu.node.cluster.leader = None

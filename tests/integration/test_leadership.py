@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import fields, replace
+from itertools import permutations
 from pathlib import Path
 
 import grpc.aio
@@ -170,11 +171,9 @@ async def test_a_leader_that_is_cut_off_gives_up_and_tells_its_callers(tmp_path:
 
 
 async def lines(plan: ClusterPlan, network: Network) -> dict[tuple[NodeId, NodeId], SeenAt]:
-    """One proxied line for each pair of nodes: of two, the one with the greater id dials."""
+    """A proxied line for each pair of nodes and direction: either of them dials, should the other not get through."""
     seen = {}
-    for dialler in plan.nodes:
-        for other in plan.nodes:
-            if dialler.id > other.id:
-                line = await network.connect(Route(dialler.region, other.region), other.peer)
-                seen[dialler.id, other.id] = SeenAt(peer=line.address)
+    for dialler, other in permutations(plan.nodes, 2):
+        line = await network.connect(Route(dialler.region, other.region), other.peer)
+        seen[dialler.id, other.id] = SeenAt(peer=line.address)
     return seen

@@ -41,15 +41,18 @@ def test_all_ports_of_a_cluster_differ(tmp_path: Path) -> None:
 
 
 def test_a_node_can_be_told_another_way_to_a_peer(tmp_path: Path) -> None:
-    """Only the file of the one who looks changes: that is where a proxy comes in."""
+    """Only the file of the one who looks changes: that is where a proxy comes in. The group knows nothing of it."""
     plan = plan_cluster(tmp_path, ["eu", "us"])
     eu, us = plan.nodes
     routed = replace(plan, seen_from={(us.id, eu.id): SeenAt(peer="127.0.0.1:1234", api="127.0.0.1:1235")})
     routed.write()
 
-    seen_by_us = {member.id: member for member in load_config(us.config_file).cluster.members}
-    seen_by_eu = {member.id: member for member in load_config(eu.config_file).cluster.members}
-    assert (seen_by_us[eu.id].peer, seen_by_us[eu.id].api) == ("127.0.0.1:1234", "127.0.0.1:1235")
+    config_of_us, config_of_eu = load_config(us.config_file), load_config(eu.config_file)
+    assert [(route.id, route.peer) for route in config_of_us.routes] == [(eu.id, "127.0.0.1:1234")]
+    assert config_of_eu.routes == ()
+    seen_by_us = {member.id: member for member in config_of_us.cluster.members}
+    seen_by_eu = {member.id: member for member in config_of_eu.cluster.members}
+    assert (seen_by_us[eu.id].peer, seen_by_us[eu.id].api) == (eu.peer, "127.0.0.1:1235")
     assert (seen_by_eu[eu.id].peer, seen_by_eu[us.id].peer) == (eu.peer, us.peer)
 
 

@@ -1,5 +1,7 @@
 """Whom a node knows: members by their newest address, contacts that no membership names, never itself."""
 
+from dataclasses import replace
+
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import Membership
 from replicator.transport.circle import Circle
@@ -24,6 +26,16 @@ def test_a_node_that_joins_knows_its_contacts_only() -> None:
     circle = Circle(a_circle("n1", {}, contacts=CONTACTS).settings, Membership(LogIndex(0), ()))
     assert addresses(circle) == {"n2": "127.0.0.1:99", "n8": "127.0.0.1:99"}
     assert not circle.is_member("n2")
+
+
+def test_a_route_counts_more_than_what_the_membership_or_a_contact_says() -> None:
+    circle = a_circle("n1", {"n2": 2, "n3": 3}, contacts=CONTACTS)
+    routed = replace(circle.settings, routes={NodeId("n2"): "127.0.0.1:7", NodeId("n8"): "127.0.0.1:8"})
+    assert addresses(Circle(routed, circle.membership)) == {
+        "n2": "127.0.0.1:7",
+        "n3": "127.0.0.1:3",
+        "n8": "127.0.0.1:8",
+    }
 
 
 def test_a_node_that_was_removed_still_knows_the_others() -> None:
