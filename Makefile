@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/replicator/v1/*.proto)
 
-.PHONY: demo test check fix proto simulate bench clean
+.PHONY: demo test check fix proto simulate drill bench clean
+TIMES ?= 5
 SEEDS ?= 0:10000
 
 demo: $(STAMP)
@@ -25,6 +26,9 @@ fix: $(STAMP)  ## rewrites: format and lint
 
 simulate: $(STAMP)  ## the shipped engine in virtual time, under faults: make simulate SEEDS=0:200
 	$(BIN)/python -m chaos simulate --seeds $(SEEDS) --nodes 3,5 --profile lan,wan
+
+drill: $(STAMP)  ## every scenario on real processes and in the simulation, again and again: make drill TIMES=5
+	for time in $$(seq $(TIMES)); do AGREE_LIVES=5 $(BIN)/pytest tests/integration/test_scenarios_agree.py || exit 1; done
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md, beside etcd where it is installed
 	$(BIN)/python -m benchmarks

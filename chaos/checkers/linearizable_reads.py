@@ -19,7 +19,7 @@ def check(history: History) -> list[Violation]:
 
 def _too_old(history: History, reads: list[Operation]) -> Iterator[str]:
     told = sorted([*history.writes(Result.OK), *reads], key=lambda operation: operation.end_s)
-    ends_s, newest = [operation.end_s for operation in told], []
+    ends_s, newest = [operation.end_s for operation in told], list[Operation]()
     for operation in told:
         newest.append(operation if not newest or operation.revision > newest[-1].revision else newest[-1])
     for read in reads:
@@ -30,7 +30,7 @@ def _too_old(history: History, reads: list[Operation]) -> Iterator[str]:
 
 def _too_new(history: History, reads: list[Operation]) -> Iterator[str]:
     began = sorted(history.writes(Result.OK), key=lambda write: write.start_s, reverse=True)
-    begins_s, oldest = [-write.start_s for write in began], []
+    begins_s, oldest = [-write.start_s for write in began], list[Operation]()
     for write in began:
         oldest.append(write if not oldest or write.revision < oldest[-1].revision else oldest[-1])
     for read in reads:
