@@ -12,8 +12,8 @@ SEEDS ?= 0:10000
 demo: $(STAMP)
 	$(BIN)/replicator demo
 
-test: $(STAMP)
-	$(BIN)/pytest
+test: $(STAMP)  ## all but what `drill` runs
+	$(BIN)/pytest -m "not slow"
 
 check: $(STAMP)  ## reads only: format, lint, types
 	$(BIN)/ruff format --check .
@@ -27,8 +27,11 @@ fix: $(STAMP)  ## rewrites: format and lint
 simulate: $(STAMP)  ## the shipped engine in virtual time, under faults: make simulate SEEDS=0:200
 	$(BIN)/python -m chaos simulate --seeds $(SEEDS) --nodes 3,5 --profile lan,wan
 
-drill: $(STAMP)  ## every scenario on real processes and in the simulation, again and again: make drill TIMES=5
-	for time in $$(seq $(TIMES)); do AGREE_LIVES=5 $(BIN)/pytest tests/integration/test_scenarios_agree.py || exit 1; done
+drill: $(STAMP)  ## what takes minutes; every scenario on real processes and in the simulation: make drill TIMES=5
+	for time in $$(seq $(TIMES)); do \
+	  AGREE_LIVES=5 $(BIN)/pytest tests/integration/test_scenarios_agree.py \
+	    tests/integration/test_auto_timers.py tests/integration/test_demo.py || exit 1; \
+	done
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md, beside etcd where it is installed
 	$(BIN)/python -m benchmarks

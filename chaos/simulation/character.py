@@ -104,7 +104,7 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         downtime_s=dice.choice((0.3, 2.0)) * unit_s,
         crash_after_vote=CRASH_AFTER_VOTE[mix] if mix in CRASH_AFTER_VOTE else dice.choice((0.0, 0.05)),
         late_frame=dice.choice((0.05, 0.5)),
-        tail=dice.choice((0.0, 0.003, 0.03)),
+        tail=dice.choice((0.0, 0.003, 0.03)) * (mix != "calm"),
         drift_ppm_max=dice.choice((0.0, 500.0)),
         auto_timing=dice.random() < 0.2,
         prefers_regions=dice.random() < 0.3,

@@ -133,8 +133,11 @@ def _run(jobs: list[tuple[int, Scenario]]) -> Iterator[tuple[Scenario, Verdict, 
 
 
 def _simulated(job: tuple[int, Scenario]) -> tuple[Scenario, Verdict, float]:
-    logging.disable(logging.CRITICAL)  # stock reports on itself; the verdict says it
     seed, scenario = job
-    started_s = time.process_time()
-    verdict = simulate(seed, scenario)
+    started_s, before = time.process_time(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # stock reports on itself; the verdict says it
+    try:
+        verdict = simulate(seed, scenario)
+    finally:
+        logging.disable(before)
     return scenario, verdict, time.process_time() - started_s

@@ -8,7 +8,7 @@ import pytest
 import replicator
 from replicator.dev import LocalCluster, plan_cluster
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(240)]
 
 WAN_ELECTION_MS = 1500  # what `auto` begins with
 

@@ -39,6 +39,7 @@ def assert_kept(history: History) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 async def test_on_real_processes(tmp_path: Path, scenario: Scenario) -> None:
     print(f"AGREE_SEED={SEED}")  # noqa: T201  # a failing run can be repeated with its choices
