@@ -78,6 +78,8 @@ async def test_a_cluster_that_ignores_tokens_is_found_out(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_stopped_takes_its_processes_and_files_with_it(number: signal.Signals, tmp_path: Path) -> None:
+    # A shell that runs the tests in the background has SIGINT ignored, and what is ignored stays so in children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     demo = subprocess.Popen(
         [sys.executable, "-m", "replicator", "demo"],
         stdout=subprocess.PIPE,
