@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from chaos.simulation.timeline import Timeline
-from replicator.engine.replica import Event, Frame, LinkDown, LinkUp
+from replicator.engine.events import Event, Frame, LinkDown, LinkUp
 from replicator.model.ids import NodeId
 
 Deliver = Callable[[NodeId, Event], None]

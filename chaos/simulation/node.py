@@ -15,7 +15,8 @@ from chaos.simulation.disk import DiskRecord
 from chaos.simulation.network import Network
 from chaos.simulation.snapshots import SnapshotExchange
 from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
-from replicator.engine.replica import Event, Frame, Outgoing, Replica, Turn
+from replicator.engine.events import Event, Frame, Outgoing, Turn
+from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.members import DIRECTORY_ID_BYTES, Member, MemberRole, Membership

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from chaos.simulation.node import SimNode, member_at
 from chaos.simulation.promises.records import Records
 from chaos.simulation.timeline import Timeline
-from replicator.model.errors import ChangeInProgress, InvalidArgument, NoMajority, ReplicatorError
+from replicator.model.errors import InvalidArgument, NoMajority, ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.members import Member, MemberChange, MemberRole, Membership, RemoveMember, SetMember
 
@@ -145,7 +145,7 @@ class Operator:
                 node.replica.members.ask(task.change, answered)
             elif leader is not None:
                 node.replica.forwards.change_members(leader, task.change, answered)
-        except (ChangeInProgress, ReplicatorError):
+        except ReplicatorError:
             return
         node.wake()
 

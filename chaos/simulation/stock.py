@@ -19,8 +19,9 @@ from pysyncobj.transport import Transport
 
 from chaos.simulation.disk import DiskRecord
 from chaos.simulation.node import SimNode
+from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.graft import ROLES, Peer, _private_copy
-from replicator.engine.replica import Frame, LinkDown, LinkUp, Outgoing, Replica, Turn
+from replicator.engine.replica import Replica
 from replicator.engine.transfer import TransferSink, TransferWish
 from replicator.machine.codec import NO_OP, encode_batch
 from replicator.model.clock import Clock

@@ -27,7 +27,7 @@ from chaos.simulation.timeline import Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
 from replicator.core.admission import refusal_of
-from replicator.engine.replica import Event, LinkUp, Outgoing, Turn
+from replicator.engine.events import Event, LinkUp, Outgoing, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import NodeId
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.calls import Calls
-from replicator.engine.replica import Frame, LinkDown, LinkUp, Replica, Turn
+from replicator.engine.events import Frame, LinkDown, LinkUp, Turn
+from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshot_files import SnapshotFiles
 from replicator.engine.snapshots import SnapshotFetcher, Snapshots

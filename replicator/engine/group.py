@@ -76,3 +76,6 @@ class Group:
         self.membership = membership
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
+        self.is_settled = all(  # nothing is left for a leader to note or to promote; asked in each of its turns
+            member.directory_id and member.role is not MemberRole.JOINING for member in membership.members
+        )

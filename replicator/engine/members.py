@@ -15,7 +15,7 @@ from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.pump import Pump
-from replicator.engine.timers import timing_to_wire
+from replicator.engine.timers import Timers, timing_to_wire
 from replicator.engine.transfer import Transfers, TransferWish
 from replicator.machine.group import encode_membership, encode_timing
 from replicator.model.errors import ChangeInProgress, InvalidArgument, NoMajority, NotLeader, ReplicatorError
@@ -42,6 +42,7 @@ class MemberChanges:
     def __init__(
         self,
         node_id: NodeId,
+        timers: Timers,
         *,
         group: Group,
         graft: Graft,
@@ -49,11 +50,10 @@ class MemberChanges:
         pump: Pump,
         transfers: Transfers,
         applied_index: Callable[[], LogIndex],
-        hand_over_s: Callable[[], float],
     ) -> None:
         self._node_id, self._group, self._graft, self._journal = node_id, group, graft, journal
         self._pump, self._transfers, self._applied_index = pump, transfers, applied_index
-        self._hand_over_s = hand_over_s
+        self._timers = timers
         self._directories: dict[str, bytes] = {node_id: group.directory_id}
         self._pending_index = LogIndex(0)  # the newest entry that may change the group and may not be applied
         self._wish: _Wish | None = None
@@ -93,7 +93,7 @@ class MemberChanges:
             return
         if self._wish is not None:
             self._grant(self._wish)
-        elif not self._transfers.under_way:  # which waits for a log that stands still
+        elif not self._group.is_settled and not self._transfers.under_way:  # which waits for a log that stands still
             wanted = self._with_those_that_caught_up(pinned(self._group.membership, self._directories))
             if wanted != self._group.membership:
                 self._propose(wanted)
@@ -155,8 +155,9 @@ class MemberChanges:
         if wish.handing_over:
             return
         wish.handing_over = True
+        timeout_s = HAND_OVER_ELECTIONS * self._timers.timing.election_timeout_max_s
         try:
-            self._transfers.begin(TransferWish(), self._hand_over_s(), partial(self._handed_over, wish))
+            self._transfers.begin(TransferWish(), timeout_s, partial(self._handed_over, wish))
         except ReplicatorError as error:
             self._answer(error)
 

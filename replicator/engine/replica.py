@@ -25,7 +25,7 @@ from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
-from replicator.engine.members import HAND_OVER_ELECTIONS, MemberChanges
+from replicator.engine.members import MemberChanges
 from replicator.engine.messages import Malformed, decode, refusal
 from replicator.engine.preference import Preference
 from replicator.engine.proposals import Proposals
@@ -45,9 +45,6 @@ from replicator.model.observe import Observer, Signal
 from replicator.v1 import raft_pb2, store_pb2
 
 TIMER_SLACK_S: Final = 0.001  # SyncObj's timers fire strictly after their time
-
-
-__all__ = ["Event", "Frame", "LinkDown", "LinkUp", "Outgoing", "Replica", "Turn"]
 
 
 class Replica:
@@ -124,13 +121,13 @@ class Replica:
         )  # fmt: skip
         self.members = MemberChanges(
             settings.node_id,
+            self.timers,
             group=self.group,
             graft=self.graft,
             journal=self.journal,
             pump=self.pump,
             transfers=self.transfers,
             applied_index=lambda: self.applied_index,
-            hand_over_s=lambda: HAND_OVER_ELECTIONS * self.timers.timing.election_timeout_max_s,
         )
         self.forwards = Forwards(
             proposals=self.proposals,

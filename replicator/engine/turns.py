@@ -8,7 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-from replicator.engine.replica import Event, Frame, LinkDown, LinkUp, Outgoing, Replica, Turn
+from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite

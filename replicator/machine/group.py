@@ -1,7 +1,7 @@
 """What the group has agreed on about itself: its membership and its timers, as entries carry them.
 
 A change of the group takes effect when it is applied, on every node, as any other entry (that is etcd's rule; the
-conditions that make it safe are those of engine/members.py).
+conditions that make it safe are those of engine/group.py).
 """
 
 from collections.abc import Mapping

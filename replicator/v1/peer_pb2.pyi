@@ -155,7 +155,7 @@ class Refusal(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """CLUSTER_MISMATCH, UNKNOWN_NODE, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_A_MEMBER, OTHER_DIRECTORY."""
+    """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_A_MEMBER, OTHER_DIRECTORY."""
     message: _builtins.str
     """For the log of the refused side."""
     def __init__(

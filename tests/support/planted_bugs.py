@@ -11,7 +11,7 @@ from functools import partial
 import lmdb
 
 from replicator.core.causal_token import CausalToken
-from replicator.engine import ballot, forwards, group, guard, journal, proposals, pump, read_index, replica
+from replicator.engine import ballot, events, forwards, group, guard, journal, proposals, pump, read_index, replica
 from replicator.engine.graft import Graft
 from replicator.model.ids import LogIndex
 from replicator.model.log import TurnWrite
@@ -114,8 +114,8 @@ def ignores_a_late_link() -> AbstractContextManager[None]:
     original = replica.Replica._take
 
     def any_epoch(self: replica.Replica, event):  # type: ignore[no-untyped-def]
-        if isinstance(event, replica.Frame) and event.peer in self._epochs:
-            event = replica.Frame(event.peer, self._epochs[event.peer], event.payload)
+        if isinstance(event, events.Frame) and event.peer in self._epochs:
+            event = events.Frame(event.peer, self._epochs[event.peer], event.payload)
         return original(self, event)
 
     return replaced(replica.Replica, "_take", any_epoch)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from replicator.config.timing import RaftTiming
+from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.messages import decode
-from replicator.engine.replica import Event, Frame, LinkDown, LinkUp, Outgoing, Replica, Turn
+from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.machine.apply import apply_entry
 from replicator.machine.group import membership_of

@@ -3,7 +3,7 @@
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records, Standing
 from chaos.simulation.promises.violation import broken
-from replicator.engine.replica import Outgoing
+from replicator.engine.events import Outgoing
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
 

@@ -3,7 +3,7 @@
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records, WriteKey, write_name
 from chaos.simulation.promises.violation import Violation, broken
-from replicator.engine.replica import Turn
+from replicator.engine.events import Turn
 from replicator.machine.codec import decode_batch, decode_command
 from replicator.v1 import store_pb2
 

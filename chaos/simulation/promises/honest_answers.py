@@ -7,7 +7,7 @@ one. That leader can no longer commit it: whoever made us move on was elected by
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise
 from chaos.simulation.promises.violation import broken
-from replicator.engine.replica import Outgoing
+from replicator.engine.events import Outgoing
 from replicator.v1 import raft_pb2
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from chaos.simulation.node import SimNode
-from replicator.engine.replica import Event, Frame, LinkDown, LinkUp
+from replicator.engine.events import Event, Frame, LinkDown, LinkUp
 from replicator.model.ids import NodeId
 
 

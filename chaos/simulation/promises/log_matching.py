@@ -5,7 +5,7 @@ import hashlib
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records
 from chaos.simulation.promises.violation import broken
-from replicator.engine.replica import Turn
+from replicator.engine.events import Turn
 
 
 class LogMatching(Promise):

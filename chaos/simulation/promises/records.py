@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from chaos.simulation.node import SimNode
-from replicator.engine.replica import Frame, Outgoing, Turn
+from replicator.engine.events import Frame, Outgoing, Turn
 from replicator.machine.codec import is_group_change
 from replicator.machine.group import decode_group_change, membership_of
 from replicator.model.ids import NodeId

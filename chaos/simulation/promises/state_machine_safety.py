@@ -5,7 +5,7 @@ from zlib import crc32
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records, Standing
 from chaos.simulation.promises.violation import broken
-from replicator.engine.replica import Turn
+from replicator.engine.events import Turn
 from replicator.model.ids import NodeId
 
 

@@ -16,7 +16,7 @@ from chaos.simulation.node import CLUSTER, SimNode, voters
 from chaos.simulation.promises import Violation
 from chaos.simulation.world import Verdict, World
 from replicator.config.timing import RaftTiming
-from replicator.engine.replica import Event, Outgoing, Turn
+from replicator.engine.events import Event, Outgoing, Turn
 from replicator.engine.transfer import TransferWish
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId, Region

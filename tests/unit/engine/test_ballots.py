@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine.replica import LinkUp
+from replicator.engine.events import LinkUp
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
 from tests.support.replicas import LAN, NAMES, HandCluster, HandNode, bodies

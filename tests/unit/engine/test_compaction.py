@@ -3,7 +3,7 @@
 import pytest
 
 from replicator.engine import journal
-from replicator.engine.replica import Frame
+from replicator.engine.events import Frame
 from replicator.model.errors import OutcomeUnknown, ShuttingDown
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import SnapshotManifest

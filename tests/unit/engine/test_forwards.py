@@ -3,8 +3,8 @@
 import pytest
 
 from replicator.engine import forwards
+from replicator.engine.events import LinkDown, LinkUp
 from replicator.engine.messages import Malformed
-from replicator.engine.replica import LinkDown, LinkUp
 from replicator.engine.transfer import TransferWish
 from replicator.model.errors import (
     Internal,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from replicator.engine.replica import Frame, LinkUp
+from replicator.engine.events import Frame, LinkUp
 from replicator.engine.transfer import TransferWish
 from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.engine.events import Frame, LinkUp
 from replicator.engine.messages import Malformed, checked_entries, decode
-from replicator.engine.replica import Frame, LinkUp
 from replicator.machine.codec import NO_OP_PAYLOAD, REGULAR_PREFIX
 from replicator.v1 import raft_pb2
 from tests.support.replicas import NAMES, HandCluster, HandNode

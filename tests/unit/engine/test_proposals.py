@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from replicator.engine.events import LinkDown
 from replicator.engine.proposals import COMMAND_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
-from replicator.engine.replica import LinkDown
 from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import decode_batch
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ShuttingDown, StorageFull

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine.replica import Frame, LinkDown, LinkUp
+from replicator.engine.events import Frame, LinkDown, LinkUp
 from replicator.model.errors import NotLeader, OutcomeUnknown, StorageFull
 from replicator.model.log import HardState
 from replicator.v1 import raft_pb2, store_pb2

@@ -4,7 +4,7 @@ import pytest
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.auto_timing import PROPOSE_AGAIN_S
-from replicator.engine.replica import Outgoing
+from replicator.engine.events import Outgoing
 from replicator.engine.timers import timing_of_wire, timing_to_wire
 from replicator.model.errors import ConfigError
 from replicator.model.ids import NodeId

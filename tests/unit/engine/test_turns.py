@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.messages import decode
-from replicator.engine.replica import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.turns import Turns
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
