@@ -67,11 +67,13 @@ class Stories(LinkFaults, NodeFaults, MemberFaults):
         step_s = 4.0 * self.timing.heartbeat_s
         self.network.stall(silent, leader.node_id)
         self._later(step_s, lambda: self._hand_over(leader, successor))
-        self._later(
-            2.5 * step_s,
-            lambda: self._hand_over(next(node for node in self.nodes if node.node_id == successor), leader.node_id),
-        )
+        self._later(2.5 * step_s, lambda: self._hand_over_by_name(successor, leader.node_id))
         self._later((3.0 + 2.0 * self.dice.random()) * step_s, lambda: self.network.heal(silent, leader.node_id))
+
+    def _hand_over_by_name(self, name: NodeId, target: NodeId) -> None:
+        for node in self.nodes:  # it may have been removed meanwhile
+            if node.node_id == name:
+                self._hand_over(node, target)
 
     def _hand_over(self, node: SimNode, target: NodeId | None) -> None:
         if node.replica is not None and node.replica.graft.is_leader:
