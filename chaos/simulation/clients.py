@@ -1,5 +1,6 @@
 """Simulated clients: write with retries under one write id, read linearizably, and hold the cluster to its answers."""
 
+import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Judge, Violation, write_name
 from chaos.simulation.sessions import Session
 from chaos.simulation.timeline import Timeline
+from replicator.engine import asking
+from replicator.engine.asking import whom_to_ask
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.v1 import kv_pb2, store_pb2
@@ -57,15 +60,11 @@ class Client:
                 self.reads += 1
                 self.judge.reads.ends(node, question, result)
 
-        replica = node.replica
-        leader = replica.graft.leader
-        try:
-            if replica.graft.is_leader:
-                replica.reads.ask(answered)
-            elif leader is not None:
-                replica.forwards.read_index(leader, answered)
-        except ReplicatorError:
+        leading = whom_to_ask(node.replica)
+        if leading is None:
             return
+        with contextlib.suppress(ReplicatorError):
+            asking.read_index(node.replica, leading, answered)
         node.wake()
 
     def _choose(self) -> SimNode:
@@ -80,19 +79,15 @@ class Client:
         self.timeline.after(self.patience_s * (0.2 + 0.8 * self.dice.random()), lambda: self._give_up(attempt))
         if node.replica is None:
             return
-        replica, command = node.replica, self._command().SerializeToString()
+        leading, command = whom_to_ask(node.replica), self._command().SerializeToString()
+        if leading is None:
+            return
 
         def answered(result: store_pb2.Outcome | ReplicatorError) -> None:
             self._answered(node, attempt, result)
 
-        leader = replica.graft.leader
-        try:
-            if replica.graft.is_leader:
-                replica.proposals.offer(command, answered)
-            elif leader is not None:
-                replica.forwards.propose(leader, command, answered)
-        except ReplicatorError:
-            return
+        with contextlib.suppress(ReplicatorError):
+            asking.propose(node.replica, leading, command, answered)
         node.wake()
 
     def _give_up(self, attempt: int) -> None:

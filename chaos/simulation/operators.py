@@ -4,6 +4,7 @@ What it does to nodes is what an operator does to machines: starts a new one wit
 was removed, and puts an empty disk where one was lost.
 """
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from chaos.simulation.node import SimNode, member_at
 from chaos.simulation.promises.records import Records
 from chaos.simulation.timeline import Timeline
+from replicator.engine import asking
+from replicator.engine.asking import whom_to_ask
 from replicator.model.errors import InvalidArgument, NoMajority, ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.members import Member, MemberChange, MemberRole, Membership, RemoveMember, SetMember
@@ -127,7 +130,8 @@ class Operator:
         attempt = self._attempt
         self._timeline.after(self._ask_again_s * (0.5 + self._dice.random()), lambda: self._ask_again(attempt))
         node = self._dice.choice(self._nodes)
-        if node.replica is None:
+        leading = whom_to_ask(node.replica) if node.replica is not None else None
+        if node.replica is None or leading is None:
             return
 
         def answered(result: Membership | ReplicatorError) -> None:
@@ -139,14 +143,8 @@ class Operator:
             elif not task.must and isinstance(result, InvalidArgument | NoMajority):
                 self._task = None
 
-        leader = node.replica.graft.leader
-        try:
-            if node.replica.graft.is_leader:
-                node.replica.members.ask(task.change, answered)
-            elif leader is not None:
-                node.replica.forwards.change_members(leader, task.change, answered)
-        except ReplicatorError:
-            return
+        with contextlib.suppress(ReplicatorError):
+            asking.change_members(node.replica, leading, task.change, answered)
         node.wake()
 
     def _ask_again(self, attempt: int) -> None:

@@ -16,13 +16,13 @@ DOUBLINGS_MAX: Final = 6  # of the patience with one voter
 class LeaderPreference:
     """One node's judgement, asked in each turn. Time is `now_s`, of any one clock that does not go back.
 
-    rank: of a voter's region, 0 the most preferred. patience_s: how long a voter must keep up before it is trusted. It
-    doubles, up to 2 ** DOUBLINGS_MAX of it, when a try fails, or succeeds and leadership is lost again within that
-    longest patience; it is as in the beginning once a voter has led for so long.
+    rank: of a voter's region, 0 the most preferred. patience_s: how long a voter must keep up before it is trusted; it
+    may be set anew between two steps. It doubles, up to 2 ** DOUBLINGS_MAX of it, when a try fails, or succeeds and
+    leadership is lost again within that longest patience; it is as in the beginning once a voter has led for so long.
     """
 
     def __init__(self, node_id: NodeId, *, rank: Callable[[NodeId], int], patience_s: float) -> None:
-        self._node_id, self._rank, self._patience_s = node_id, rank, patience_s
+        self._node_id, self._rank, self.patience_s = node_id, rank, patience_s
         self._doublings: dict[NodeId, int] = {}
         self._keeps_up_since_s: dict[NodeId, float] = {}
         self._handed_over: tuple[NodeId, float] | None = None
@@ -54,7 +54,7 @@ class LeaderPreference:
 
     def patience_with_s(self, voter: NodeId) -> float:
         """How long it must keep up before it is tried."""
-        return float(self._patience_s * 2 ** self._doublings.get(voter, 0))
+        return float(self.patience_s * 2 ** self._doublings.get(voter, 0))
 
     def failed(self, voter: NodeId) -> None:
         """The try that `step` asked for has not made it the leader."""
@@ -68,7 +68,7 @@ class LeaderPreference:
         if self._handed_over is None or leader is None:
             return
         voter, since_s = self._handed_over
-        if now_s - since_s >= self._patience_s * 2**DOUBLINGS_MAX:
+        if now_s - since_s >= self.patience_s * 2**DOUBLINGS_MAX:
             self._handed_over = None
             self._doublings.pop(voter, None)
         elif leader != voter:

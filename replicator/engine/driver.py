@@ -71,7 +71,7 @@ class RaftEngine:
             install=self._install,
         )
         self._waits = AppliedWaits(applied)
-        self._calls = Calls(settings, replica=lambda: self._turns.replica, wake=self._turns.wake, clock=clock)
+        self._calls = Calls(replica=lambda: self._turns.replica, wake=self._turns.wake, clock=clock)
         self._role_callbacks: list[Callable[[str], None]] = []
         replica.on_role = self._on_role
         self._refusing = False
@@ -231,7 +231,7 @@ class RaftEngine:
         return EngineStatus(
             role=replica.graft.role,
             term=replica.graft.term,
-            leader_id=replica.graft.leader or "",
+            leader_id=replica.graft.leader_in_sight or "",
             commit_index=replica.graft.commit_index,
             applied_index=replica.applied_index,
             last_index=replica.journal.last_index,

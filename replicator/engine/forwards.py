@@ -1,7 +1,9 @@
 """What a follower asks of its leader: to propose a command, to confirm a read, to hand over. And how a leader answers.
 
 A question is asked once, on one link, and answered on that link or not at all: request ids start anew with a process.
-If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither.
+If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither. The same
+holds once the node asked has not been heard to lead for an election timeout: on a silent link, an answer that is lost
+would else be waited for until the link falls, which takes many times as long.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +12,15 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from replicator.engine.graft import Graft
 from replicator.engine.members import MemberChanges, MembershipSink
 from replicator.engine.messages import Malformed, Send, checked_change, checked_membership, member_change
 from replicator.engine.proposals import Proposals, ProposalSink, refuse_oversized
 from replicator.engine.read_index import ReadIndexes, ReadSink
+from replicator.engine.timers import Timers
 from replicator.engine.transfer import Transfers, TransferSink, TransferWish
 from replicator.machine.group import stored_membership
+from replicator.model.clock import Clock
 from replicator.model.errors import (
     InvalidArgument,
     NoLeader,
@@ -35,7 +40,10 @@ PENDING_MAX: Final = 65_536
 
 @dataclass(slots=True)
 class _Question:
+    """orphaned_s: since when the node asked is not heard to lead, None while it is."""
+
     leader: NodeId
+    orphaned_s: float | None = None
     write: ProposalSink | None = None
     read: ReadSink | None = None
     transfer: TransferSink | None = None
@@ -47,7 +55,10 @@ class Forwards:
 
     def __init__(
         self,
+        timers: Timers,
         *,
+        graft: Graft,
+        clock: Clock,
         proposals: Proposals,
         reads: ReadIndexes,
         transfers: Transfers,
@@ -56,10 +67,13 @@ class Forwards:
         link_epoch: Callable[[NodeId], int | None],
         request_ids: Iterator[int],
     ) -> None:
+        self._timers, self._graft, self._clock = timers, graft, clock
         self._proposals, self._reads, self._transfers = proposals, reads, transfers
         self._changes, self._send, self._link_epoch = changes, send, link_epoch
         self._questions: dict[int, _Question] = {}
         self._request_ids = request_ids
+        self._heard: tuple[NodeId | None, NodeId | None] = (None, None)  # at the last step: who leads, who is about to
+        self._has_orphans = False
         self.refusing = False  # draining: this node proposes nothing more for others
 
     # Follower side -------------------------------------------------------------------------------------------------
@@ -101,6 +115,24 @@ class Forwards:
         """Answers of that peer to what was asked before will never come."""
         for request_id in [number for number, question in self._questions.items() if question.leader == peer]:
             _fail(self._questions.pop(request_id), f"the link to {peer} fell before it answered")
+
+    def step(self) -> None:
+        """Called in each turn. Gives up what was asked of a node that has not been heard to lead for a while."""
+        heard = (self._graft.leader_in_sight, self._transfers.successor)
+        if heard == self._heard and not self._has_orphans:
+            return
+        self._heard, self._has_orphans = heard, False
+        now_s, patience_s = self._clock.monotonic_s(), self._timers.timing.election_timeout_min_s
+        for request_id, question in list(self._questions.items()):
+            if question.leader in heard:
+                question.orphaned_s = None
+                continue
+            orphaned_s = question.orphaned_s = question.orphaned_s or now_s
+            if now_s - orphaned_s > patience_s:
+                del self._questions[request_id]
+                _fail(question, f"{question.leader} has not answered, and is not heard to lead any more")
+            else:
+                self._has_orphans = True
 
     def fail_all(self, why: str) -> None:
         """The node stops."""
@@ -212,6 +244,7 @@ class Forwards:
         if len(self._questions) >= PENDING_MAX:
             raise Overloaded(f"{PENDING_MAX} calls wait for the leader already; slow down", retry_after_s=0.05)
         request_id = next(self._request_ids)
+        self._has_orphans |= question.leader not in self._heard
         self._questions[request_id] = question
         return request_id
 

@@ -273,6 +273,12 @@ class Graft:
         return NodeId(node.id) if node is not None else None
 
     @property
+    def leader_in_sight(self) -> NodeId | None:
+        """The leader, unless it is another node that has been silent for this node's election timeout."""
+        is_lost = not self.is_leader and self._clock.monotonic_s() > self.election_deadline_s
+        return None if is_lost else self.leader
+
+    @property
     def transfer_in_progress(self) -> bool:
         """The leader has asked this node to campaign."""
         return bool(self._engine._SyncObj__transferInProgress)

@@ -116,7 +116,7 @@ class Replica:
             proposals=self.proposals, clock=clock,
         )  # fmt: skip
         self.preference = Preference(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
+            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
             transfers=self.transfers, clock=clock,
         )  # fmt: skip
         self.members = MemberChanges(
@@ -130,14 +130,10 @@ class Replica:
             applied_index=lambda: self.applied_index,
         )
         self.forwards = Forwards(
-            proposals=self.proposals,
-            reads=self.reads,
-            transfers=self.transfers,
-            changes=self.members,
-            send=self._send,
-            link_epoch=self.link_epoch,
+            self.timers, graft=self.graft, clock=clock, proposals=self.proposals, reads=self.reads,
+            transfers=self.transfers, changes=self.members, send=self._send, link_epoch=self.link_epoch,
             request_ids=self._request_ids,
-        )
+        )  # fmt: skip
         self.snapshots = SnapshotDuties(
             settings,
             group=self.group,
@@ -170,6 +166,7 @@ class Replica:
             self.members.propose_timing(timing)
         self.preference.step()
         self.transfers.step()
+        self.forwards.step()
         self.reads.open_round()
         self.pump.flush()
         truncate_from, append, hard_state = self.journal.take()

@@ -1,7 +1,7 @@
 """Callers of simulated nodes, and the record of what they saw: the same kinds as in process_load.py.
 
-Nodes route calls as engine/calls.py does, which itself needs an event loop: to the leader that is known and linked; to
-the next one if that says that it leads no more; and never twice otherwise.
+Nodes repeat calls as engine/calls.py does, which itself needs an event loop: at the next leader if one says that it
+leads no more, and never otherwise.
 """
 
 import random
@@ -15,6 +15,8 @@ from chaos.simulation.node import CLUSTER, SimNode
 from chaos.simulation.timeline import Timeline
 from replicator.config.timing import RaftTiming
 from replicator.core.causal_token import CausalToken
+from replicator.engine import asking
+from replicator.engine.asking import Asked, Leading, whom_to_ask
 from replicator.engine.replica import Replica
 from replicator.model.errors import NoLeader, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
@@ -42,12 +44,11 @@ class Routing:
     node: SimNode
     timeline: Timeline
     wait_s: float
-    here: Callable[[Replica], None]
-    there: Callable[[Replica, NodeId], None]
+    question: Callable[[Replica, Leading], Asked]
     failed: Callable[[ReplicatorError], None]
-    refused: tuple[NodeId, int] | None = None
+    refused: Leading | None = None
     until_s: float = 0.0
-    _asked: tuple[NodeId, int] | None = None
+    _asked: Leading | None = None
 
     def begin(self) -> None:
         """A process that is stopped hears of it when it wakes."""
@@ -61,22 +62,16 @@ class Routing:
         self.node._later(1e-4, self._attempt)
 
     def _attempt(self, replica: Replica, _storage: Storage) -> None:
-        graft = replica.graft
-        leader = graft.leader or replica.transfers.successor
-        mine = leader == self.node.node_id
-        reached = leader is not None and (graft.is_leader if mine else replica.link_epoch(leader) is not None)
-        if leader is None or not reached or (leader, graft.term) == self.refused:
+        leading = whom_to_ask(replica)
+        if leading is None or leading == self.refused:
             if self.timeline.now_s >= self.until_s:
                 self.failed(NoLeader("no leader can be reached from this node"))
             else:
                 self.node._later(LOOK_EVERY_S, self._attempt)
             return
-        self._asked = (leader, graft.term)
+        self._asked = leading
         try:
-            if mine:
-                self.here(replica)
-            else:
-                self.there(replica, leader)
+            self.question(replica, leading)
         except ReplicatorError as error:
             self.failed(error)
             return
@@ -144,8 +139,7 @@ class SimulatedLoad:
 
         routing = Routing(
             node, self.timeline, self.timing.election_timeout_max_s,
-            here=lambda replica: void(replica.proposals.offer(command, answered)),
-            there=lambda replica, leader: void(replica.forwards.propose(leader, command, answered)),
+            question=lambda replica, leading: asking.propose(replica, leading, command, answered),
             failed=answered,
         )  # fmt: skip
         routing.begin()
@@ -217,8 +211,7 @@ class SimulatedLoad:
 
         routing = Routing(
             node, self.timeline, self.timing.election_timeout_max_s,
-            here=lambda replica: replica.reads.ask(answered),
-            there=lambda replica, leader: void(replica.forwards.read_index(leader, answered)),
+            question=lambda replica, leading: asking.read_index(replica, leading, answered),
             failed=answered,
         )  # fmt: skip
         if asked.linearizable:
@@ -301,7 +294,3 @@ class SingleCalls:
     async def ends(self) -> Answers:
         self._until(lambda: len(self._ended) == 2, "two answers")
         return Answers(ENDED[self._ended[Kind.PUT].result], ENDED[self._ended[Kind.READ].result])
-
-
-def void(_: object) -> None:
-    """What a call returns is of no use here."""

@@ -3,7 +3,8 @@
 import pytest
 
 from replicator.engine import forwards
-from replicator.engine.events import LinkDown, LinkUp
+from replicator.engine.asking import whom_to_ask
+from replicator.engine.events import LinkDown, LinkUp, Outgoing
 from replicator.engine.messages import Malformed
 from replicator.engine.transfer import TransferWish
 from replicator.model.errors import (
@@ -21,7 +22,7 @@ from replicator.model.errors import (
 from replicator.model.ids import LogIndex, NodeId
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
-from tests.support.replicas import NAMES, HandCluster, bodies, frame
+from tests.support.replicas import LAN, NAMES, HandCluster, bodies, frame
 
 A, B, C = NAMES[:3]
 Answers = list[store_pb2.Outcome | LogIndex | ReplicatorError]
@@ -74,6 +75,52 @@ def test_a_link_that_falls_leaves_a_write_unknown_and_a_read_free_to_repeat() ->
 
     assert [type(answer) for answer in writes] == [OutcomeUnknown]
     assert [type(answer) for answer in reads] == [NoLeader]
+
+
+def test_who_is_mute_and_leads_no_more_is_not_waited_for_until_its_link_falls() -> None:
+    cluster, writes, reads = a_cluster(), Answers(), Answers()
+    cluster.cut = frozenset({(A, B), (A, C)})
+    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster.wait(2 * LAN.election_timeout_max_s + LAN.election_timeout_min_s)
+
+    assert cluster[B].replica.link_epoch(A) is not None
+    assert cluster[B].replica.graft.leader_in_sight not in (None, A)
+    assert [type(answer) for answer in writes] == [OutcomeUnknown]
+    assert [type(answer) for answer in reads] == [NoLeader]
+
+
+def test_a_node_that_hears_of_nobody_knows_no_leader_and_answers_its_callers() -> None:
+    cluster, writes = a_cluster(), Answers()
+    cluster.cut = frozenset({(A, B), (C, B), (B, A), (B, C)})
+    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    assert whom_to_ask(cluster[B].replica) is not None
+    cluster.wait(LAN.election_timeout_max_s + 0.1)
+    assert cluster[B].replica.graft.leader == A, "no other leader is known in this term"
+    assert cluster[B].replica.graft.leader_in_sight is None
+    assert whom_to_ask(cluster[B].replica) is None
+    cluster.wait(LAN.election_timeout_min_s + 0.1)
+
+    assert [type(answer) for answer in writes] == [OutcomeUnknown]
+    assert "is not heard to lead" in str(writes[0])
+
+
+def test_an_answer_that_takes_its_time_is_waited_for_while_its_leader_is_heard() -> None:
+    cluster, writes, replies = a_cluster(), Answers(), list[tuple[NodeId, Outgoing]]()
+    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster.hold = frozenset({(A, B)})
+    for _ in range(20):
+        cluster.wait(LAN.election_timeout_min_s / 2)
+        late, cluster.late = cluster.late, []
+        for sender, out in late:
+            if bodies([out], "forward_reply"):
+                replies.append((sender, out))
+            else:
+                cluster.hand_over(sender, out)
+    assert writes == []
+    cluster.hand_over(*replies[0])
+
+    assert isinstance(writes[0], store_pb2.Outcome)
 
 
 def test_a_leader_answers_on_the_link_it_was_asked_on_or_not_at_all() -> None:

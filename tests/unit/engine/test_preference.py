@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from replicator.config.timing import RaftTiming
 from replicator.engine.preference import PATIENCE_TIMEOUTS
 from replicator.model.ids import NodeId, Region
 from tests.support.replicas import LAN, NAMES, HandCluster, bodies
@@ -27,6 +28,18 @@ def test_leadership_goes_to_the_preferred_region_once_its_voter_has_kept_up() ->
     cluster = a_cluster("r3", "r2")
     cluster.elect(A)
     cluster.wait(0.9 * PATIENCE_S)
+    assert leads(cluster) == [A]
+    cluster.wait(0.2 * PATIENCE_S)
+
+    assert leads(cluster) == [C]
+
+
+def test_patience_follows_the_timers_that_the_group_has_agreed_on() -> None:
+    cluster = a_cluster("r3")
+    cluster.elect(A)
+    for node in cluster.nodes.values():
+        node.replica.timers.set(RaftTiming(LAN.heartbeat_s, LAN.election_timeout_min_s, 4 * LAN.election_timeout_max_s))
+    cluster.wait(3.9 * PATIENCE_S)
     assert leads(cluster) == [A]
     cluster.wait(0.2 * PATIENCE_S)
 
