@@ -20,7 +20,7 @@ from replicator.model.errors import InvalidArgument, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import Member, MemberRole, Membership
 from replicator.model.values import MembershipResult
-from replicator.node.join_plan import JoinOptions, JoinPlan, contacts, difference, own_row, plan_join
+from replicator.node.join_plan import JoinOptions, JoinPlan, contacts, difference, membership_told, own_row, plan_join
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +33,16 @@ SILENCE_S: Final = 15.0  # taken in, but nothing has arrived: the operator shoul
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What this node knows of itself. directory_id: of its data directory. The others are asked again and again."""
+    """What this node knows of itself, and whom it tells what it was told.
+
+    directory_id: of its data directory. membership, is_caught_up: asked again and again. guide: hears where all members
+    are: a snapshot may come from one that is no contact.
+    """
 
     directory_id: bytes
     membership: Callable[[], Membership]
     is_caught_up: Callable[[], bool]
+    guide: Callable[[Membership], None]
 
 
 class Joiner:
@@ -97,6 +102,7 @@ class Joiner:
             )
 
         result = await self._until_done("the group does not take this node in", ask)
+        self._place.guide(membership_told(result))
         mine = next(member for member in result.members if member.node_id == wanted.node_id)
         _log.info("the group knows this node as %s, membership of index %d", mine.role, result.index)
         return LogIndex(result.index)

@@ -10,6 +10,7 @@ from replicator.config.schema import NodeConfig
 from replicator.model.errors import ConfigError
 from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.members import Member, MemberRole, Membership
+from replicator.model.values import MembershipResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,15 @@ def _left_over(known: Membership, options: JoinOptions | None) -> tuple[str, ...
 
 def _names(ids: Iterable[str]) -> str:
     return ", ".join(sorted(ids)) or "nobody"
+
+
+def membership_told(result: MembershipResult) -> Membership:
+    """What the group has answered, as far as it says where its members are. Data directories are not told."""
+    members = [
+        Member(NodeId(told.node_id), Region(told.region), told.peer_address, told.api_address, MemberRole(told.role))
+        for told in result.members
+    ]
+    return Membership(LogIndex(result.index), tuple(sorted(members, key=lambda member: member.node_id)))
 
 
 def contacts(config: NodeConfig, known: Membership) -> tuple[str, ...]:

@@ -158,7 +158,10 @@ class Node:
 
     def _begin_joining(self, rooms: Rooms) -> None:
         """Asks the group for what this node's flags and file want of it; goes on beside everything else."""
-        place = Place(rooms.storage.directory_id, rooms.engine.membership, lambda: rooms.engine.is_caught_up)
+        engine = rooms.engine
+        place = Place(
+            rooms.storage.directory_id, engine.membership, lambda: engine.is_caught_up, rooms.transport.set_guide
+        )
         joiner = Joiner(self._config, place, self._join, self._dice)
         task = self._joining = asyncio.create_task(joiner.run(), name="join")
 

@@ -1,12 +1,15 @@
-"""Whom a node knows now: the members of its group, and the contacts it was given. A value, replaced as a whole."""
+"""Whom a node knows now: the members of its group, and how it may find those it has not heard of yet. Values only."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from replicator.core.admission import Admission, refusal_of
 from replicator.model.ids import LogIndex, NodeId, is_valid_name
 from replicator.model.members import Membership
 from replicator.transport.settings import PeerAddress, TransportSettings
 from replicator.v1 import peer_pb2
+
+NO_GUIDE: Final = Membership(LogIndex(0), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +27,25 @@ class Introduction:
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """The node as its settings say, and the membership that it has applied. Who is not in here is a stranger."""
+    """The node as its settings say, and the membership that it has applied. Who is not in here is a stranger.
+
+    guide: a newer membership, as a node that joins was told: where to find those that its contacts do not include.
+    """
 
     settings: TransportSettings
     membership: Membership
+    guide: Membership = NO_GUIDE
 
     def others(self) -> tuple[PeerAddress, ...]:
         """All nodes to dial: the members, and the contacts that are none, without the node itself."""
         own_id, routes = self.settings.node_id, self.settings.routes
+        known = max(self.membership, self.guide, key=lambda each: each.index)
         members = tuple(
             PeerAddress(member.node_id, member.region, member.peer_address)
-            for member in self.membership.members
+            for member in known.members
             if member.node_id != own_id
         )
-        contacts = (contact for contact in self.settings.contacts if not self.is_member(contact.node_id))
+        contacts = (contact for contact in self.settings.contacts if known.get(contact.node_id) is None)
         return tuple(replace(peer, address=routes.get(peer.node_id, peer.address)) for peer in (*members, *contacts))
 
     def address_of(self, node_id: NodeId) -> PeerAddress | None:
@@ -49,7 +57,7 @@ class Circle:
         return self.membership.get(node_id) is not None
 
     def refusal_of(self, said: Introduction) -> Admission | None:
-        """None if the node may be linked. A node that has no membership yet takes its contacts at their word."""
+        """None if the node may be linked. A node that has none yet takes those it was told of at their word."""
         if not is_valid_name(said.peer):  # no membership could ever name it
             return Admission.NOT_A_MEMBER
         if not self.membership.members and self.address_of(said.peer) is not None:

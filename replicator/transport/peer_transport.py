@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -81,7 +82,14 @@ class PeerTransport:
         A link that is up is judged again, and stays if the other side would be let in now. One that was dialled at an
         address that has changed stays until the new one is reached.
         """
-        self._roster.follow(Circle(self._settings, membership))
+        self._follow(replace(self._roster.circle, membership=membership))
+
+    def set_guide(self, guide: Membership) -> None:
+        """Dials those too whom this membership names, until one as new is set: a node that joins was told of it."""
+        self._follow(replace(self._roster.circle, guide=guide))
+
+    def _follow(self, circle: Circle) -> None:
+        self._roster.follow(circle)
         if self._dialling is not None and not self._roster.is_closed:
             self._dialling.follow()
 

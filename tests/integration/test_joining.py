@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from replicator.config.load import parse_config
 from replicator.config.schema import NodeConfig
 from replicator.model.errors import InvalidArgument
 from replicator.model.ids import LogIndex, NodeId
-from replicator.model.members import MemberRole
+from replicator.model.members import MemberRole, Membership
 from replicator.node.join import Joiner, Place
 from replicator.node.join_plan import JoinOptions
 from tests.support.api_nodes import ApiNode, free_address, serving
@@ -50,9 +50,13 @@ def config_of(joining: MemoryNode, group: list[ApiNode]) -> NodeConfig:
 
 
 def joiner_of(
-    node: MemoryNode, group: list[ApiNode], options: JoinOptions | None, config: NodeConfig | None = None
+    node: MemoryNode,
+    group: list[ApiNode],
+    options: JoinOptions | None,
+    config: NodeConfig | None = None,
+    guide: Callable[[Membership], None] = lambda _guide: None,
 ) -> Joiner:
-    place = Place(DISK, node.membership, lambda: node.is_caught_up)
+    place = Place(DISK, node.membership, lambda: node.is_caught_up, guide)
     return Joiner(config or config_of(node, group), place, options, random.Random(SEED))
 
 
@@ -84,6 +88,19 @@ async def test_a_node_joins_as_a_voter_and_tells_each_step(caplog: pytest.LogCap
             "caught up; full member as voter",
         ):
             assert step in told
+
+
+async def test_a_node_learns_where_those_are_whom_its_file_does_not_name() -> None:
+    told: list[Membership] = []
+    async with a_group() as (group, node):
+        await joiner_of(node, group, JoinOptions(), config_of(node, group[:1]), told.append).run()
+
+        assert [member.node_id for member in told[0].members] == ["n1", "n2", "n3", "n4"]
+        assert told[0].index > 0
+        for member in told[0].members:
+            mine = node.cluster.membership.get(member.node_id)
+            assert mine is not None
+            assert member.peer_address == mine.peer_address
 
 
 async def test_an_observer_never_votes() -> None:

@@ -99,6 +99,28 @@ async def test_a_node_that_joins_by_a_contact_is_linked_with_all_once_the_group_
     assert [call for call in sink_1.calls if call[1] == "n2"] == [("up", "n2", 1)], "the others did not notice"
 
 
+async def test_a_joining_node_reaches_those_whom_only_the_groups_answer_names(links: Links, tmp_path: Path) -> None:
+    """The source of its snapshot, say: the membership that says where that one is comes with the snapshot."""
+    content = some_bytes(300_000)
+    source = await a_server(links, Shelf().put(tmp_path, content))
+    contact = await links.start(a_circle("n2", {"n1": source.bound_port}), RecordingSink())
+    joiner = await links.start(a_joiner("n3", "n2", contact.bound_port), RecordingSink())
+    now = a_membership({"n1": source.bound_port, "n2": contact.bound_port, "n3": joiner.bound_port}, index=5)
+    for node in (source, contact):
+        node.set_membership(now)
+    await until(lambda: is_linked(joiner, "n2"))
+    with pytest.raises(SnapshotUnavailable, match="not known here by an address"):
+        await joiner.fetch_snapshot(N1, ID, target=tmp_path / "x", size_bytes=len(content), timeout_s=10.0)
+
+    joiner.set_guide(now)
+    await joiner.fetch_snapshot(N1, ID, target=tmp_path / "x", size_bytes=len(content), timeout_s=10.0)
+    assert (tmp_path / "x").read_bytes() == content
+    await until(lambda: is_linked(joiner, "n1") and is_linked(source, "n3"))
+
+    joiner.set_membership(a_membership({"n2": contact.bound_port, "n3": joiner.bound_port}, index=6))
+    assert N1 not in joiner.links(), "what it was told is outdated"
+
+
 async def test_a_removed_node_is_taken_down_and_told_why_it_does_not_get_back(
     links: Links, caplog: pytest.LogCaptureFixture
 ) -> None:
