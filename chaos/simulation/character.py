@@ -19,7 +19,7 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
         "cut_all_power": 0.3, "break_disk": 0.4, "pause": 0.7, "sleep": 0.3, "transfer": 0.5, "slow_disk": 0.5,
         "full_disk": 0.3, "step_calendar": 0.2, "change_drift": 0.2, "depose": 0.5, "deafen_leader": 0.5,
         "late_answers": 0.5, "leave_and_return": 0.5, "stutter": 0.3, "hire_voter": 0.3, "hire_observer": 0.2,
-        "remove_member": 0.3, "change_role": 0.2, "lose_disk": 0.2,
+        "remove_member": 0.3, "change_role": 0.2, "lose_disk": 0.2, "remove_heir": 0.1,
     },
     "elections": {
         "crash_leader": 2.0, "blink": 3.0, "blink_all": 1.0, "pause_leader": 1.0, "transfer": 1.5,
@@ -48,10 +48,15 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
         "stall": 0.5, "crash": 0.5, "crash_leader": 0.5, "blink": 1.0, "crash_all": 0.3, "cut_all_power": 0.2,
         "pause": 0.3, "transfer": 1.0, "depose": 0.3, "slow_disk": 0.3, "heal_some": 2.0, "heal_all": 3.0,
     },
+    "succession": {
+        "remove_heir": 4.0, "hire_voter": 4.0, "transfer": 1.0, "deafen_leader": 0.5, "blink": 0.5, "reset_link": 1.0,
+        "heal_all": 2.0,
+    },
     "calm": {"heal_all": 1.0},  # drawn by no seed: for those who ask what a cluster does that nothing strikes
     "quiet": {"reset_link": 1.0, "transfer": 0.5, "slow_disk": 0.5, "heal_all": 1.0},
 }  # fmt: skip
-PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "quiet": 0.3}  # what takes its time must be left alone meanwhile
+# What takes its time must be left alone meanwhile.
+PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "succession": 0.4, "quiet": 0.3}
 
 CRASH_AFTER_VOTE: Final[Mapping[str, float]] = {"elections": 0.3, "divergence": 0.3, "calm": 0.0}
 
@@ -88,7 +93,7 @@ class Character:
 def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Character:
     """Times scale with the timers: a cluster whose elections take longer is struck more slowly."""
     unit_s = timing.election_timeout_max_s
-    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 2, 3, 0, 0.5))[0]
+    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 2, 3, 1, 0, 0.5))[0]
     mix = drawn if mix is None else mix
     values = dice.choice(((1, 10), (1, 1000), (1, 10, 1000, 40_000)))
     return Character(

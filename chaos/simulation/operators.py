@@ -65,14 +65,19 @@ class Operator:
             node.start()
             self._wish(SetMember(_member(node, role)), must=True)
 
-    def remove(self) -> None:
-        """Any member, the leader too; two voters stay. The node runs on for a while, and may try to disturb."""
+    def remove(self, name: NodeId | None = None, *, at: SimNode | None = None) -> bool:
+        """Any member, the leader too; two voters stay. The node runs on for a while, and may try to disturb.
+
+        name: this one, if it is a member. at: where to ask first. True if that is wished for now.
+        """
         membership = self._records.membership
         if not self.is_idle or len(membership.voters) < 3:
-            return
-        node = self._records.node(self._dice.choice(membership.members).node_id)
-        if node is not None:
-            self._wish(RemoveMember(node.node_id), done=lambda: self._dismiss_later(node))
+            return False
+        node = self._records.node(name or self._dice.choice(membership.members).node_id)
+        if node is None or membership.get(node.node_id) is None:
+            return False
+        self._wish(RemoveMember(node.node_id), done=lambda: self._dismiss_later(node), at=at)
+        return True
 
     def change_role(self) -> None:
         """A voter becomes an observer, or an observer a voter."""
@@ -117,19 +122,26 @@ class Operator:
         if self._records.membership.get(node.node_id) is None:
             self._dismiss(node)
 
-    def _wish(self, change: MemberChange, *, must: bool = False, done: Callable[[], None] = lambda: None) -> None:
+    def _wish(
+        self,
+        change: MemberChange,
+        *,
+        must: bool = False,
+        done: Callable[[], None] = lambda: None,
+        at: SimNode | None = None,
+    ) -> None:
         self._task = _Task(change, must, done)
-        self._ask()
+        self._ask(at)
 
-    def _ask(self) -> None:
-        """At any node; more often at one that leads. A refusal for good ends what need not be."""
+    def _ask(self, at: SimNode | None = None) -> None:
+        """At any node. A refusal for good ends what need not be."""
         task = self._task
         if task is None:
             return
         self._attempt += 1
         attempt = self._attempt
         self._timeline.after(self._ask_again_s * (0.5 + self._dice.random()), lambda: self._ask_again(attempt))
-        node = self._dice.choice(self._nodes)
+        node = at or self._dice.choice(self._nodes)
         leading = whom_to_ask(node.replica) if node.replica is not None else None
         if node.replica is None or leading is None:
             return

@@ -37,7 +37,7 @@ BUGS = [
     Planted(planted_bugs.counts_a_voter_twice, "by the votes of|and so does", 40, "partitions"),
     Planted(planted_bugs.counts_observers_as_voters, "which only|is no voter|KeyError", 20, "members"),
     Planted(planted_bugs.votes_although_it_lost_its_disk, "applied another|and so does|claims to be", 20, "members"),
-    Planted(planted_bugs.leads_on_after_its_removal, "and is no voter", 120, "members"),
+    Planted(planted_bugs.leads_on_after_its_removal, "and is no voter", 20, "succession"),
     Planted(planted_bugs.skips_the_sync_of_the_log, "its disk says"),
     Planted(planted_bugs.opens_its_data_without_sync, "made durable was", 10, "power"),
     Planted(planted_bugs.sends_before_the_commit, "its disk|which holds", 20, "slowness"),

@@ -49,6 +49,19 @@ class Stories(LinkFaults, NodeFaults, MemberFaults):
             self._later(silent_s, partial(self.network.release, peer, leader.node_id))
         self._later(silent_s + self._unit_s() * self.dice.random(), self.heal_all)
 
+    def remove_heir(self) -> None:
+        """A leader takes a follower out, and hears of nobody any more: that follower may be the one to finish it."""
+        leader = self._leader()
+        heirs = [node for node in self.nodes if node is not leader]
+        if not heirs or self.operator is None:
+            return
+        if not self.operator.remove(self.dice.choice(heirs).node_id, at=leader):
+            return
+        for peer in leader.peers:
+            self.network.stall(peer, leader.node_id)
+        self._later(0.5 * self._unit_s(), lambda: self._cut_off({leader.node_id}))
+        self._later(self._unit_s() * (2.0 + self.dice.random()), self.heal_all)
+
     def stutter(self) -> None:
         """A node starts again and again while the leader's disk is slow: answers come to a process that did not ask."""
         leader, unit_s = self._leader(), self._unit_s()
