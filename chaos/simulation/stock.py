@@ -91,6 +91,7 @@ class StockReplica:
         self._peers = {peer: Peer(peer) for peer in sorted(node.peers)}
         self._links: dict[NodeId, int] = {}
         self.outbox: list[Outgoing] = []
+        self.settings = node.settings
         self.graft = self.proposals = self.forwards = self.reads = self.transfers = self.journal = self
         self.depth = 0  # what stock forgets to answer is not held against it
         module: Any = _private_copy(clock, random.Random(node.dice.random()), cast("Any", journal))
@@ -164,6 +165,18 @@ class StockReplica:
     def leader(self) -> NodeId | None:
         node = self._engine._getLeader()
         return NodeId(node.id) if node is not None else None
+
+    @property
+    def leader_in_sight(self) -> NodeId | None:
+        """Whoever was heard last in this term."""
+        return self.leader
+
+    @property
+    def successor(self) -> None:
+        """Stock tells nobody whom it hands over to."""
+
+    def link_epoch(self, peer: NodeId) -> int | None:
+        return self._links.get(peer)
 
     @property
     def term(self) -> int:

@@ -90,12 +90,12 @@ class Guard:
             floor = max(match, self._journal.first_index) + 1  # never below what is acknowledged
             self._graft.set_next_index(peer, LogIndex(min(max(reply.next_index, floor), last + 1)))
             if not progress.needs_snapshot:
-                self._pump.want()
+                self._pump.want_one(peer)
         else:  # stock sends again all that is in flight after each acknowledgement
             progress.needs_snapshot = progress.needs_snapshot and not reply.success
             self._graft.set_next_index(peer, LogIndex(max(sent_up_to, match + 1)))
-            if sent_up_to <= last and progress.has_room():
-                self._pump.want()
+            if sent_up_to <= last and progress.has_room() and not progress.needs_snapshot:
+                self._pump.want_one(peer)
 
     def _note_lost_disk(self, peer: NodeId, last_index: LogIndex) -> None:
         """Within one term a follower never gives back what it acknowledged: its disk was lost, or put back from a copy.

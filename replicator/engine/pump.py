@@ -39,7 +39,7 @@ class Pump:
         self._graft, self._journal, self._clock, self._send = graft, journal, clock, send
         self.progress = {peer: self.new_progress() for peer in group.others}
         self.linked: set[NodeId] = set()
-        self._wanted = False
+        self._owed: set[NodeId] = set()
 
     def new_progress(self) -> Progress:
         """Of a peer that nothing is known of."""
@@ -49,15 +49,19 @@ class Pump:
         return Progress(FlowWindow(limits))
 
     def want(self) -> None:
-        """Followers are owed an append; it goes out once, when the turn knows all that it will carry."""
-        self._wanted = True
+        """All followers are owed an append; it goes out once, when the turn knows all that it will carry."""
+        self._owed.update(self.progress)
         self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timers.timing.heartbeat_s
+
+    def want_one(self, peer: NodeId) -> None:
+        """This follower is owed an append, and nobody else."""
+        self._owed.add(peer)
 
     def members_changed(self, anew: Collection[NodeId]) -> None:
         """Another membership is in force: who stays keeps its progress, but for those that have another disk."""
         kept = {peer: progress for peer, progress in self.progress.items() if peer not in anew}
         self.progress = {peer: kept.get(peer) or self.new_progress() for peer in self._group.others}
-        self._wanted = True
+        self._owed.update(self.progress)
 
     def became_leader(self) -> None:
         """A new term of ours: nothing sent or heard in an earlier one counts."""
@@ -76,18 +80,20 @@ class Pump:
             match = self._graft.match_index(peer)
             if match > 0:
                 self._graft.set_next_index(peer, LogIndex(match + 1))
-            self._wanted = True
+            self.want_one(peer)
 
     def link_down(self, peer: NodeId) -> None:
         """Nothing can be sent for now."""
         self.linked.discard(peer)
 
     def flush(self) -> None:
-        """Sends what `want` asked for. Called once a turn, after the tick."""
-        wanted, self._wanted = self._wanted, False
-        if wanted and self._graft.is_leader:
+        """Sends what followers are owed. Called once a turn, after the tick."""
+        if not self._owed:
+            return
+        owed, self._owed = self._owed, set()
+        if self._graft.is_leader:
             for peer in self.progress:
-                if peer in self.linked:
+                if peer in owed and peer in self.linked:
                     self._replicate(peer)
 
     def heartbeat_of_durable_state(self, commit_index: LogIndex, first_index: LogIndex) -> None:

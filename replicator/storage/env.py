@@ -20,7 +20,7 @@ from replicator.storage.failures import FULL_ERRNOS, DiskFull, failure_of
 from replicator.storage.gate import ReaderGate
 from replicator.storage.layout import Databases, Transaction
 
-MAP_BYTES_INITIAL: Final = 16 << 20
+MAP_BYTES_INITIAL: Final = 4 << 20
 MAP_STEP_BYTES_MAX: Final = 1 << 30  # the map doubles, but by no more than this
 MAP_STEP_BYTES_MIN: Final = 1 << 20  # on an almost full disk, steps shrink down to this
 READERS_MAX: Final = 256

@@ -272,8 +272,8 @@ def answers_on_whatever_link_is_up() -> AbstractContextManager[None]:
     """Request ids start anew with a process: an answer to the one before it is taken for an answer to this one."""
     original = forwards.Forwards.__init__
 
-    def one_link_for_ever(self: forwards.Forwards, **rest):  # type: ignore[no-untyped-def]
-        original(self, **{**rest, "link_epoch": lambda _peer: 0})
+    def one_link_for_ever(self: forwards.Forwards, timers, **rest):  # type: ignore[no-untyped-def]
+        original(self, timers, **{**rest, "link_epoch": lambda _peer: 0})
 
     return replaced(forwards.Forwards, "__init__", one_link_for_ever)
 

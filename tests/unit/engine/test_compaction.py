@@ -49,6 +49,22 @@ def test_who_lacks_what_is_gone_is_noticed_and_gets_no_entries_that_it_cannot_ta
     assert cluster[B].replica.snapshots.lacking() == frozenset()
 
 
+def test_who_lacks_what_is_gone_is_asked_no_more_often_than_others() -> None:
+    """Of several appends under way one is corrected; the rejections of the others once called for an append each."""
+    cluster, leader = a_leader_beyond(C)
+    cluster.cut = frozenset()
+    cluster.wait(0.3)
+    sent = {peer: leader.replica.pump.progress[peer].sent for peer in (B, C)}
+    for _ in range(5):
+        leader.replica.reads.ask(lambda _result: None)
+        cluster.take(A)
+    cluster.deliver()
+
+    assert leader.replica.snapshots.lacking() == {C}
+    for peer, before in sent.items():
+        assert leader.replica.pump.progress[peer].sent <= before + 6
+
+
 def test_a_heartbeat_during_the_commit_that_compacts_needs_nothing_that_may_be_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
