@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+import replicator
 from chaos.wire import CutMode, LinkSettings, Network, Route
 from replicator.client.wire_errors import error_of
 from replicator.dev import ClusterPlan, LocalCluster, NodePlan, SeenAt, plan_cluster
@@ -150,6 +151,23 @@ async def test_a_leader_whose_followers_stand_still_gives_up_and_tells_its_calle
             await caller.put(1)
             with stopped([process.pid for name, process in cluster.nodes.items() if name != leader]):
                 await assert_learns_that_its_leader_is_alone(cluster, caller, leader)
+            await assert_unknown_write_happened_once(cluster, caller)
+
+
+async def test_a_followers_callers_do_not_wait_for_a_leader_that_stands_still(tmp_path: Path) -> None:
+    """Its link stays up, and nothing more is heard of it: the others have another leader long before the link falls."""
+    async with LocalCluster(plan_cluster(tmp_path, REGIONS)) as cluster:
+        leader = await cluster.leader()
+        follower = next(process.plan for name, process in cluster.nodes.items() if name != leader)
+        async with caller_of(follower) as caller:
+            await caller.put(1)
+            with stopped([cluster.nodes[leader].pid]):
+                with suppress(OutcomeUnknown):  # or the next leader was asked
+                    await caller.put(2)
+                async with replicator.connect([follower.api]) as client:
+                    seen = {member.node_id: member for member in await client.members()}
+                assert seen[leader].connected, "the answer came before the link fell"
+                assert not seen[leader].leader
             await assert_unknown_write_happened_once(cluster, caller)
 
 
