@@ -52,8 +52,13 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
         "remove_heir": 4.0, "hire_voter": 4.0, "transfer": 1.0, "deafen_leader": 0.5, "blink": 0.5, "reset_link": 1.0,
         "heal_all": 2.0,
     },
-    "calm": {"heal_all": 1.0},  # drawn by no seed: for those who ask what a cluster does that nothing strikes
+    "calm": {"heal_all": 1.0},  # for those who ask what a cluster does that nothing strikes
     "quiet": {"reset_link": 1.0, "transfer": 0.5, "slow_disk": 0.5, "heal_all": 1.0},
+}  # fmt: skip
+# How often a seed is of that mix.
+WEIGHTS: Final[Mapping[str, float]] = {
+    "everything": 4.0, "elections": 2.0, "partitions": 2.0, "slowness": 3.0, "divergence": 3.0, "power": 2.0,
+    "members": 3.0, "succession": 1.0, "quiet": 0.5,
 }  # fmt: skip
 # What takes its time must be left alone meanwhile.
 PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "succession": 0.4, "quiet": 0.3}
@@ -93,7 +98,7 @@ class Character:
 def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Character:
     """Times scale with the timers: a cluster whose elections take longer is struck more slowly."""
     unit_s = timing.election_timeout_max_s
-    drawn = dice.choices(tuple(MIXES), (4, 2, 2, 3, 3, 2, 3, 1, 0, 0.5))[0]
+    drawn = dice.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
     mix = drawn if mix is None else mix
     values = dice.choice(((1, 10), (1, 1000), (1, 10, 1000, 40_000)))
     return Character(

@@ -142,8 +142,10 @@ class Operator:
         attempt = self._attempt
         self._timeline.after(self._ask_again_s * (0.5 + self._dice.random()), lambda: self._ask_again(attempt))
         node = at or self._dice.choice(self._nodes)
-        leading = whom_to_ask(node.replica) if node.replica is not None else None
-        if node.replica is None or leading is None:
+        if node.replica is None:
+            return
+        leading = whom_to_ask(node.replica)
+        if leading is None:
             return
 
         def answered(result: Membership | ReplicatorError) -> None:

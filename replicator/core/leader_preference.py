@@ -16,24 +16,27 @@ DOUBLINGS_MAX: Final = 6  # of the patience with one voter
 class LeaderPreference:
     """One node's judgement, asked in each turn. Time is `now_s`, of any one clock that does not go back.
 
-    rank: of a voter's region, 0 the most preferred. patience_s: how long a voter must keep up before it is trusted; it
-    may be set anew between two steps. It doubles, up to 2 ** DOUBLINGS_MAX of it, when a try fails, or succeeds and
-    leadership is lost again within that longest patience; it is as in the beginning once a voter has led for so long.
+    rank: of a voter's region, 0 the most preferred. The patience that `step` is given doubles for a voter, up to
+    2 ** DOUBLINGS_MAX of it, when a try fails, or succeeds and leadership is lost again within that longest patience;
+    it is as in the beginning once that voter has led for so long.
     """
 
-    def __init__(self, node_id: NodeId, *, rank: Callable[[NodeId], int], patience_s: float) -> None:
-        self._node_id, self._rank, self.patience_s = node_id, rank, patience_s
+    def __init__(self, node_id: NodeId, *, rank: Callable[[NodeId], int]) -> None:
+        self._node_id, self._rank = node_id, rank
         self._doublings: dict[NodeId, int] = {}
         self._keeps_up_since_s: dict[NodeId, float] = {}
         self._handed_over: tuple[NodeId, float] | None = None
 
-    def step(self, now_s: float, *, leader: NodeId | None, lags: Mapping[NodeId, EntryCount]) -> NodeId | None:
+    def step(
+        self, now_s: float, *, leader: NodeId | None, lags: Mapping[NodeId, EntryCount], patience_s: float
+    ) -> NodeId | None:
         """Who shall lead instead of this node, if it leads and somebody shall.
 
+        patience_s: how long a voter must keep up before it is trusted, if it has never disappointed.
         lags: of the voters that this leader reaches and that can follow its log, without those that need a snapshot.
         Whoever is named must be tried, and `failed` or `handed_over` be called with what came of it.
         """
-        self._judge(now_s, leader)
+        self._judge(now_s, leader, patience_s)
         if leader != self._node_id:
             self._keeps_up_since_s.clear()
             return None
@@ -44,7 +47,9 @@ class LeaderPreference:
             if lag <= LAG_ENTRIES_MAX and self._rank(voter) < mine
         }
         trusted = [
-            voter for voter, since_s in self._keeps_up_since_s.items() if now_s - since_s >= self.patience_with_s(voter)
+            voter
+            for voter, since_s in self._keeps_up_since_s.items()
+            if now_s - since_s >= patience_s * self.patience_with(voter)
         ]
         if not trusted:
             return None
@@ -52,9 +57,9 @@ class LeaderPreference:
         del self._keeps_up_since_s[chosen]  # should it fail, its time begins anew
         return chosen
 
-    def patience_with_s(self, voter: NodeId) -> float:
-        """How long it must keep up before it is tried."""
-        return float(self.patience_s * 2 ** self._doublings.get(voter, 0))
+    def patience_with(self, voter: NodeId) -> int:
+        """How many times as long as others it must keep up before it is tried."""
+        return 1 << self._doublings.get(voter, 0)
 
     def failed(self, voter: NodeId) -> None:
         """The try that `step` asked for has not made it the leader."""
@@ -64,11 +69,11 @@ class LeaderPreference:
         """It leads."""
         self._handed_over = voter, now_s
 
-    def _judge(self, now_s: float, leader: NodeId | None) -> None:
+    def _judge(self, now_s: float, leader: NodeId | None, patience_s: float) -> None:
         if self._handed_over is None or leader is None:
             return
         voter, since_s = self._handed_over
-        if now_s - since_s >= self.patience_s * 2**DOUBLINGS_MAX:
+        if now_s - since_s >= patience_s * 2**DOUBLINGS_MAX:
             self._handed_over = None
             self._doublings.pop(voter, None)
         elif leader != voter:

@@ -36,7 +36,7 @@ class Asked(NamedTuple):
         return self.proposal is not None and not self.proposal.admitted
 
     def withdraw(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Nobody waits for the answer any more. A write that is queued here yet will not be proposed."""
         if self.request_id is not None:
             self.replica.forwards.forget(self.request_id)
         if self.proposal is not None:

@@ -40,10 +40,11 @@ PENDING_MAX: Final = 65_536
 
 @dataclass(slots=True)
 class _Question:
-    """orphaned_s: since when the node asked is not heard to lead, None while it is."""
+    """orphaned_s: since when the node asked is not heard to lead, None while it is. wish: of a transfer."""
 
     leader: NodeId
     orphaned_s: float | None = None
+    wish: TransferWish | None = None
     write: ProposalSink | None = None
     read: ReadSink | None = None
     transfer: TransferSink | None = None
@@ -93,7 +94,7 @@ class Forwards:
 
     def transfer(self, leader: NodeId, wish: TransferWish, timeout_s: float, sink: TransferSink) -> int:
         """Asks the leader to hand leadership over. Returns the request id. Raises Overloaded."""
-        request_id = self._ask(_Question(leader, transfer=sink))
+        request_id = self._ask(_Question(leader, wish=wish, transfer=sink))
         transfer = raft_pb2.LeadershipTransfer(
             node_id=wish.node_id or "", region=wish.region or "", timeout_ms=max(0, round(timeout_s * 1000))
         )
@@ -127,12 +128,19 @@ class Forwards:
             if question.leader in heard:
                 question.orphaned_s = None
                 continue
-            orphaned_s = question.orphaned_s = question.orphaned_s or now_s
-            if now_s - orphaned_s > patience_s:
-                del self._questions[request_id]
-                _fail(question, f"{question.leader} has not answered, and is not heard to lead any more")
-            else:
+            if question.orphaned_s is None:
+                question.orphaned_s = now_s
+            if now_s - question.orphaned_s <= patience_s:
                 self._has_orphans = True
+            elif self._questions.pop(request_id, None) is not None:  # an answer to another one may have ended it
+                self._give_up(question, heard[0])
+
+    def _give_up(self, question: _Question, leader: NodeId | None) -> None:
+        wish, transfer = question.wish, question.transfer
+        if transfer is not None and wish is not None and leader and self._transfers.is_granted_by(wish, leader):
+            transfer(leader)
+        else:
+            _fail(question, f"{question.leader} has not answered, and is not heard to lead any more")
 
     def fail_all(self, why: str) -> None:
         """The node stops."""

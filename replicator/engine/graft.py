@@ -173,6 +173,7 @@ class Graft:
         self._peers: dict[NodeId, Peer] = {}
         self._transport = _HookTransport(hooks)
         self._clock, self._journal = clock, journal
+        self._is_leader_lost = False
         self._engine: Any = _engine_class(_private_copy(clock, dice, journal), hooks)(
             Peer(settings.node_id), [], stock_conf(settings), transport=self._transport
         )
@@ -274,9 +275,16 @@ class Graft:
 
     @property
     def leader_in_sight(self) -> NodeId | None:
-        """The leader, unless it is another node that has been silent for this node's election timeout."""
-        is_lost = not self.is_leader and self._clock.monotonic_s() > self.election_deadline_s
-        return None if is_lost else self.leader
+        """The leader, unless it is another node and this one was deaf to it, or it silent, for an election timeout."""
+        return None if self._is_leader_lost else self.leader
+
+    def look_for_leader(self) -> None:
+        """Called in each turn once what has arrived is taken; at other times a heartbeat may lie there, unheard."""
+        self._is_leader_lost = not self.is_leader and self._clock.monotonic_s() > self.election_deadline_s
+
+    def hears_nobody(self) -> None:
+        """What peers send is lost, until the next turn."""
+        self._is_leader_lost = not self.is_leader
 
     @property
     def transfer_in_progress(self) -> bool:

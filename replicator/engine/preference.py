@@ -37,24 +37,21 @@ class Preference:
         self._transfers, self._clock = transfers, clock
         self._is_wanted = bool(settings.leader_preference)
         self._timers = timers
-        self._decider = LeaderPreference(settings.node_id, rank=group.preference_rank, patience_s=self._patience_s())
+        self._decider = LeaderPreference(settings.node_id, rank=group.preference_rank)
 
     def step(self) -> None:
         """Called in each turn, before transfers take their step. A leader's heartbeats make turns often enough."""
         if not self._is_wanted:
             return
         now_s = self._clock.monotonic_s()
-        self._decider.patience_s = self._patience_s()
-        chosen = self._decider.step(now_s, leader=self._graft.leader, lags=self._lags())
+        patience_s = PATIENCE_TIMEOUTS * self._timers.agreed.election_timeout_max_s
+        chosen = self._decider.step(now_s, leader=self._graft.leader, lags=self._lags(), patience_s=patience_s)
         if chosen is None:
             return
         try:
-            self._transfers.begin(TransferWish(node_id=chosen), self._decider.patience_s, partial(self._heard, chosen))
+            self._transfers.begin(TransferWish(node_id=chosen), patience_s, partial(self._heard, chosen))
         except ReplicatorError:
             self._decider.failed(chosen)
-
-    def _patience_s(self) -> float:
-        return PATIENCE_TIMEOUTS * self._timers.agreed.election_timeout_max_s
 
     def _lags(self) -> dict[NodeId, EntryCount]:
         if not self._graft.is_leader:

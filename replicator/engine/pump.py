@@ -54,7 +54,7 @@ class Pump:
         self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timers.timing.heartbeat_s
 
     def want_one(self, peer: NodeId) -> None:
-        """This follower is owed an append, and nobody else."""
+        """`peer` is owed an append, and nobody else."""
         self._owed.add(peer)
 
     def members_changed(self, anew: Collection[NodeId]) -> None:

@@ -159,6 +159,7 @@ class Replica:
                 bad_links.append(problem)
         self.reads.close_rounds()
         self.graft.tick()
+        self.graft.look_for_leader()
         self._note_role()
         self.members.step()
         timing = self._auto_timing.step(self._clock.monotonic_s())
@@ -235,10 +236,13 @@ class Replica:
         return frames
 
     def refuse_queued(self, why: str) -> tuple[Outgoing, ...]:
-        """The disk is full: writes that wait for a turn surely did not happen. Frames that say so to peers' callers.
+        """The disk is full: writes that wait for a turn surely did not happen, and nobody is heard until there is room.
+
+        Returns frames that say so to peers' callers.
 
         They may leave although a turn is open, and so may what else was said since it began: it depends on no write.
         """
+        self.graft.hears_nobody()
         self.proposals.fail_queued(StorageFull(f"this node takes no writes: {why}", retry_after_s=1.0))
         frames, self._outbox = tuple(self._outbox), []
         return frames

@@ -115,6 +115,12 @@ class Transfers:
             if transfer.target is not None:
                 self._hand_over(transfer, transfer.target)
 
+    def is_granted_by(self, wish: TransferWish, leader: NodeId) -> bool:
+        """Whether it is whom the wish asks for, that `leader` leads now instead of whoever was asked."""
+        member = self._group.membership.get(leader)
+        region = member.region if member is not None else None
+        return wish.node_id in (None, leader) and wish.region in (None, region)
+
     @property
     def under_way(self) -> bool:
         """Whether one is being tried."""

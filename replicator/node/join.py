@@ -20,7 +20,16 @@ from replicator.model.errors import InvalidArgument, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import Member, MemberRole, Membership
 from replicator.model.values import MembershipResult
-from replicator.node.join_plan import JoinOptions, JoinPlan, contacts, difference, membership_told, own_row, plan_join
+from replicator.node.join_plan import (
+    JoinOptions,
+    JoinPlan,
+    contacts,
+    difference,
+    left_over,
+    membership_told,
+    own_row,
+    plan_join,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +91,9 @@ class Joiner:
             is_member = await self._watch(accepted_index)
             if is_member and plan.replace is not None:
                 await self._remove(client, plan.replace)
+            elif is_member:
+                for note in left_over(self._place.membership(), self._options):
+                    _log.warning("%s", note)
 
     async def _ask(self, client: Client, wanted: Member) -> LogIndex:
         """The log index of the membership that has this node in it."""

@@ -82,17 +82,18 @@ def plan_join(me: Member, known: Membership, options: JoinOptions | None) -> Joi
     if mine is None:
         # Asking again would undo what an operator did, at every restart of a unit that has the flag in it.
         note = (
-            f"the group has removed {me.node_id} (membership of index {known.index}); `replicator member add` takes it "
-            "back, an empty data directory with --join joins anew, else stop this node"
+            f"the newest membership that this node has applied, of index {known.index}, does not name {me.node_id}. "
+            "Either the group has removed it: then `replicator member add` takes it back, an empty data directory with "
+            "--join joins anew, else stop this node. Or it was stopped while it joined: then it goes on by itself"
         )
-        return JoinPlan(notes=(note,))
+        return JoinPlan(watch=options is not None, notes=(note,))
     if mine.directory_id not in (b"", me.directory_id):
         note = f"the group knows another data directory under the name {me.node_id}; this one may not act under it"
         return JoinPlan(notes=(note,))
     ask = _announcement(me, mine, known.index)
     if mine.role is MemberRole.JOINING:
         return JoinPlan(ask, watch=True, replace=options.replace if options else None)
-    return JoinPlan(ask, notes=_left_over(known, options))
+    return JoinPlan(ask, notes=left_over(known, options))
 
 
 def difference(config: NodeConfig, known: Membership) -> str | None:
@@ -127,7 +128,7 @@ def _place_of(member: Member) -> tuple[str, str, str]:
     return member.region, member.peer_address, member.api_address
 
 
-def _left_over(known: Membership, options: JoinOptions | None) -> tuple[str, ...]:
+def left_over(known: Membership, options: JoinOptions | None) -> tuple[str, ...]:
     """A full member replaces nobody any more: a node that came back under the old name would be removed again."""
     if options is None or options.replace is None or known.get(options.replace) is None:
         return ()
@@ -142,9 +143,9 @@ def _names(ids: Iterable[str]) -> str:
 
 
 def membership_told(result: MembershipResult) -> Membership:
-    """What the group has answered, as far as it says where its members are. Data directories are not told."""
+    """What the group has answered, as far as it says where its members are: no roles, no data directories."""
     members = [
-        Member(NodeId(told.node_id), Region(told.region), told.peer_address, told.api_address, MemberRole(told.role))
+        Member(NodeId(told.node_id), Region(told.region), told.peer_address, told.api_address)
         for told in result.members
     ]
     return Membership(LogIndex(result.index), tuple(sorted(members, key=lambda member: member.node_id)))

@@ -37,7 +37,7 @@ class Circle:
     guide: Membership = NO_GUIDE
 
     def others(self) -> tuple[PeerAddress, ...]:
-        """All nodes to dial: the members, and the contacts that are none, without the node itself."""
+        """All nodes to dial: the members, of the newer of both memberships, and the contacts that are none."""
         own_id, routes = self.settings.node_id, self.settings.routes
         known = max(self.membership, self.guide, key=lambda each: each.index)
         members = tuple(
@@ -57,7 +57,7 @@ class Circle:
         return self.membership.get(node_id) is not None
 
     def refusal_of(self, said: Introduction) -> Admission | None:
-        """None if the node may be linked. A node that has none yet takes those it was told of at their word."""
+        """None if the node may be linked. Without a membership, those are believed that the node was told of."""
         if not is_valid_name(said.peer):  # no membership could ever name it
             return Admission.NOT_A_MEMBER
         if not self.membership.members and self.address_of(said.peer) is not None:

@@ -195,7 +195,7 @@ class Dialler:
         return link is not None and link is not self._outdated
 
     def _courtesy_s(self) -> float:
-        """How long the peer is given to dial first. A contact that no membership names cannot know us by one either."""
+        """How long the peer is given to dial first. One that our membership does not name may not know us either."""
         circle = self._roster.circle
         peer_dials = circle.settings.node_id < self._peer.node_id and circle.is_member(self._peer.node_id)
         return self._timers.late_dial_s if peer_dials else 0.0

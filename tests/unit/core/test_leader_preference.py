@@ -17,7 +17,7 @@ LONGEST_S = PATIENCE_S * 2**DOUBLINGS_MAX
 
 
 def preference_of(node: NodeId) -> LeaderPreference:
-    return LeaderPreference(node, rank=lambda each: ORDER.get(each, 2), patience_s=PATIENCE_S)
+    return LeaderPreference(node, rank=lambda each: ORDER.get(each, 2))
 
 
 def lags(**entries: int) -> dict[NodeId, EntryCount]:
@@ -30,7 +30,7 @@ def first_choice(
     """Whom it names and when, if things stay as they are."""
     now_s = since_s
     while now_s < since_s + 4 * LONGEST_S:
-        chosen = decider.step(now_s, leader=leader, lags=seen)
+        chosen = decider.step(now_s, leader=leader, lags=seen, patience_s=PATIENCE_S)
         if chosen is not None:
             return chosen, now_s - since_s
         now_s += STEP_S
@@ -53,26 +53,28 @@ def test_a_leader_stays_when_nobody_better_is_fit(leader: NodeId, seen: dict[Nod
 
 
 def test_regions_that_are_not_listed_are_all_alike() -> None:
-    decider = LeaderPreference(AP, rank=lambda _each: 2, patience_s=PATIENCE_S)
+    decider = LeaderPreference(AP, rank=lambda _each: 2)
     assert first_choice(decider, AP, lags(eu=0, us=0)) is None
 
 
 def test_who_does_not_lead_decides_nothing() -> None:
     for leader in (US, None):
         decider = preference_of(AP)
-        assert [decider.step(now_s, leader=leader, lags=lags(eu=0)) for now_s in (0.0, 100.0)] == [None, None]
+        assert [
+            decider.step(now_s, leader=leader, lags=lags(eu=0), patience_s=PATIENCE_S) for now_s in (0.0, 100.0)
+        ] == [None, None]
 
 
 def test_an_interruption_makes_the_time_begin_anew() -> None:
     """A link that fell, a lag that grew, or leadership that was lost for a moment."""
     for interruption in ({}, lags(eu=LAG_ENTRIES_MAX + 1)):
         decider = preference_of(US)
-        decider.step(0.0, leader=US, lags=lags(eu=0))
-        decider.step(9.0, leader=US, lags=interruption)
+        decider.step(0.0, leader=US, lags=lags(eu=0), patience_s=PATIENCE_S)
+        decider.step(9.0, leader=US, lags=interruption, patience_s=PATIENCE_S)
         assert first_choice(decider, US, lags(eu=0), since_s=9.5) == (EU, PATIENCE_S)
     decider = preference_of(US)
-    decider.step(0.0, leader=US, lags=lags(eu=0))
-    decider.step(9.0, leader=None, lags={})
+    decider.step(0.0, leader=US, lags=lags(eu=0), patience_s=PATIENCE_S)
+    decider.step(9.0, leader=None, lags={}, patience_s=PATIENCE_S)
     assert first_choice(decider, US, lags(eu=0), since_s=9.5) == (EU, PATIENCE_S)
 
 
@@ -85,28 +87,28 @@ def test_each_failure_doubles_the_patience_up_to_a_bound_and_with_that_voter_onl
         decider.failed(EU)
 
     assert waited == [PATIENCE_S * 2 ** min(number, DOUBLINGS_MAX) for number in range(DOUBLINGS_MAX + 3)]
-    assert decider.patience_with_s(US) == PATIENCE_S
+    assert decider.patience_with(US) == 1
 
 
 def test_a_handover_that_does_not_last_counts_as_a_failure() -> None:
     decider = preference_of(US)
     decider.handed_over(EU, 0.0)
-    decider.step(1.0, leader=EU, lags={})
-    decider.step(2.0, leader=None, lags={})  # an election: nobody knows yet
-    assert decider.patience_with_s(EU) == PATIENCE_S
-    decider.step(3.0, leader=AP, lags={})
+    decider.step(1.0, leader=EU, lags={}, patience_s=PATIENCE_S)
+    decider.step(2.0, leader=None, lags={}, patience_s=PATIENCE_S)  # an election: nobody knows yet
+    assert decider.patience_with(EU) == 1
+    decider.step(3.0, leader=AP, lags={}, patience_s=PATIENCE_S)
 
-    assert decider.patience_with_s(EU) == 2 * PATIENCE_S
+    assert decider.patience_with(EU) == 2
 
 
 def test_who_has_led_for_long_is_trusted_again() -> None:
     decider = preference_of(US)
     decider.failed(EU)
     decider.handed_over(EU, 0.0)
-    decider.step(LONGEST_S, leader=EU, lags={})
-    decider.step(LONGEST_S + 1.0, leader=US, lags={})
+    decider.step(LONGEST_S, leader=EU, lags={}, patience_s=PATIENCE_S)
+    decider.step(LONGEST_S + 1.0, leader=US, lags={}, patience_s=PATIENCE_S)
 
-    assert decider.patience_with_s(EU) == PATIENCE_S
+    assert decider.patience_with(EU) == 1
 
 
 # A world of three, in which the preferred node comes and goes -------------------------------------------------------
@@ -137,7 +139,7 @@ class World:
             self.leader = self.dice.choice(sorted(self.up))
         for node in sorted(self.up):
             seen = {peer: EntryCount(0) for peer in self.up - {node}} if node == self.leader else {}
-            chosen = self.deciders[node].step(self.now_s, leader=self.leader, lags=seen)
+            chosen = self.deciders[node].step(self.now_s, leader=self.leader, lags=seen, patience_s=PATIENCE_S)
             if chosen is not None:
                 self.transfers += 1
                 self.leader = chosen

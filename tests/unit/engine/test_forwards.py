@@ -1,10 +1,12 @@
 """Calls that a follower passes on: asked once, answered on the link they were asked on, or failed."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from replicator.engine import forwards
 from replicator.engine.asking import whom_to_ask
-from replicator.engine.events import LinkDown, LinkUp, Outgoing
+from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.messages import Malformed
 from replicator.engine.transfer import TransferWish
 from replicator.model.errors import (
@@ -19,13 +21,18 @@ from replicator.model.errors import (
     StorageFull,
     Unavailable,
 )
-from replicator.model.ids import LogIndex, NodeId
+from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
 from tests.support.replicas import LAN, NAMES, HandCluster, bodies, frame
 
 A, B, C = NAMES[:3]
 Answers = list[store_pb2.Outcome | LogIndex | ReplicatorError]
+
+
+def of(frames: Sequence[Outgoing], sender: NodeId, receiver: NodeId) -> list[Frame]:
+    """What `receiver` gets of them."""
+    return [Frame(sender, out.epoch, out.payload) for out in frames if out.peer == receiver]
 
 
 def a_cluster() -> HandCluster:
@@ -103,6 +110,82 @@ def test_a_node_that_hears_of_nobody_knows_no_leader_and_answers_its_callers() -
 
     assert [type(answer) for answer in writes] == [OutcomeUnknown]
     assert "is not heard to lead" in str(writes[0])
+
+
+def test_who_is_lost_from_sight_and_heard_again_is_waited_for_from_the_beginning() -> None:
+    cluster, writes = a_cluster(), Answers()
+    alone = frozenset({(A, B), (C, B), (B, A), (B, C)})
+    cluster.cut = alone
+    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    for _ in range(4):
+        cluster.cut = alone
+        while cluster[B].replica.graft.leader_in_sight is not None:
+            cluster.wait(0.02)
+        cluster.wait(LAN.election_timeout_min_s / 2)
+        cluster.cut = frozenset()
+        cluster.wait(2 * LAN.heartbeat_s)
+        assert cluster[B].replica.graft.leader_in_sight == A
+    assert writes == []
+
+
+def test_a_slow_disk_makes_nobody_deaf() -> None:
+    """What arrives during a commit is heard in the turn after it, however long that commit takes."""
+    cluster = a_cluster()
+    node = cluster[B]
+    cluster.hold = frozenset({(A, B), (C, B)})
+    for _ in range(5):
+        turn = node.open()
+        del cluster.nodes[B]
+        cluster.wait(2 * LAN.election_timeout_max_s)
+        assert whom_to_ask(node.replica) is not None
+        cluster.nodes[B] = node
+        cluster.wire.extend((B, out) for out in node.close(turn))
+        assert whom_to_ask(node.replica) is not None
+        late, cluster.late = cluster.late, []
+        cluster.take(B, *(Frame(sender, out.epoch, out.payload) for sender, out in late))
+        assert whom_to_ask(node.replica) is not None
+    cluster.clock.forward(2 * LAN.election_timeout_max_s)
+    node.turn()
+    assert whom_to_ask(node.replica) is None, "nothing had arrived"
+
+
+def test_a_node_whose_disk_is_full_hears_nobody_until_there_is_room() -> None:
+    cluster = a_cluster()
+    node = cluster[B]
+    turn = node.open()
+    node.replica.refuse_queued("the disk is full")
+    assert whom_to_ask(node.replica) is None
+    beats = cluster[A].wait(LAN.heartbeat_s)
+    node.close(turn)
+    node.turn(*of(beats, A, B))
+    assert whom_to_ask(node.replica) is not None
+
+    turn = cluster[A].open()
+    cluster[A].replica.refuse_queued("the disk is full")
+    assert whom_to_ask(cluster[A].replica) is not None, "a leader knows that it leads"
+
+
+@pytest.mark.parametrize(
+    ("wish", "is_done"),
+    [
+        (TransferWish(B), True),
+        (TransferWish(region=Region("far")), True),
+        (TransferWish(), True),
+        (TransferWish(C), False),
+        (TransferWish(region=Region("near")), False),
+    ],
+)
+def test_a_transfer_whose_answer_is_lost_is_done_if_the_leader_that_is_heard_is_as_wished(
+    wish: TransferWish, is_done: bool
+) -> None:
+    cluster, answers = HandCluster(3, regions={A: Region("near"), B: Region("far"), C: Region("near")}), list[object]()
+    cluster.elect(A)
+    cluster[C].replica.forwards.transfer(A, wish, 5.0, answers.append)
+    cluster.cut = frozenset({(A, B), (B, A), (A, C), (C, A)})
+    cluster.wait(3 * LAN.election_timeout_max_s)
+
+    assert cluster[C].replica.graft.leader_in_sight == B
+    assert answers == [B] if is_done else isinstance(answers[0], Unavailable)
 
 
 def test_an_answer_that_takes_its_time_is_waited_for_while_its_leader_is_heard() -> None:

@@ -1,6 +1,6 @@
 """The sender: what a follower is sent, in what order, how much of it at once, and what it is not sent again."""
 
-from replicator.engine.events import LinkDown, LinkUp
+from replicator.engine.events import Frame, LinkDown, LinkUp
 from replicator.engine.progress import IN_FLIGHT_APPENDS_MAX, Progress
 from replicator.v1 import raft_pb2
 from tests.support.commands import put
@@ -103,6 +103,21 @@ def test_a_peer_that_answers_again_gets_the_rest_without_waiting_for_a_heartbeat
     cluster.deliver()
 
     assert cluster[C].replica.journal.last_index == held
+
+
+def test_an_answer_calls_for_more_to_whom_has_given_it_and_to_nobody_else() -> None:
+    cluster = HandCluster(5, append_bytes_max=1 << 16, in_flight_bytes_max=1 << 16)
+    leader = a_leader_with(cluster)
+    cluster.hold = frozenset((peer, A) for peer in NAMES[1:5])
+    for key in range(40):
+        propose(leader, b"%d" % key, value=b"x" * 60_000)
+        cluster.take(A)
+    cluster.deliver()
+    answer = next(out for sender, out in cluster.late if sender == B)
+    frames = leader.turn(Frame(B, answer.epoch, answer.payload))
+
+    assert len(appends_to(B, frames)) == 1
+    assert appends_to(C, frames) == []
 
 
 def test_a_flood_of_reads_does_not_stop_writes_to_a_distant_peer() -> None:

@@ -98,8 +98,8 @@ def test_a_full_member_removes_nobody_and_says_so() -> None:
 def test_a_node_that_was_removed_does_not_bring_itself_back(options: JoinOptions | None) -> None:
     plan = plan_join(ME, known(None), options)
 
-    assert plan.is_empty
-    assert "the group has removed eu-1" in plan.notes[0]
+    assert (plan.ask, plan.watch, plan.replace) == (None, options is not None, None)
+    assert "does not name eu-1. Either the group has removed it" in plan.notes[0]
 
 
 def test_a_node_that_moved_announces_its_new_row_and_keeps_its_role() -> None:
