@@ -56,6 +56,9 @@ class CountingSink:
     def link_down(self, peer: NodeId, epoch: int) -> None:  # noqa: ARG002
         self.is_up.clear()
 
+    def kept_out(self, peer: NodeId) -> None:
+        raise AssertionError(f"{peer} refuses")
+
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:  # noqa: ARG002
         self.bytes += len(payload)
         if self.bytes >= self.wanted_bytes:

@@ -19,7 +19,7 @@ from pysyncobj.transport import Transport
 
 from chaos.simulation.disk import DiskRecord
 from chaos.simulation.node import SimNode
-from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.graft import ROLES, Peer, _private_copy
 from replicator.engine.replica import Replica
 from replicator.engine.transfer import TransferSink, TransferWish
@@ -121,7 +121,7 @@ class StockReplica:
         )
         self._engine._SyncObj__raftLastApplied = storage.position.applied_index
 
-    def take(self, events: list[LinkUp | LinkDown | Frame]) -> None:
+    def take(self, events: list[Event]) -> None:
         """What arrived, and one tick."""
         for event in events:
             match event:

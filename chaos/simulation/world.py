@@ -252,10 +252,10 @@ class World:
         return self._admits(self._places[a], self._places[b]) and self._admits(self._places[b], self._places[a])
 
     def _admits(self, node: SimNode, stranger: SimNode) -> bool:
-        own = node.membership
+        own, theirs = node.membership, stranger.membership
         if not own.members:
             return True  # it takes its contacts at their word
-        return refusal_of(own, stranger.node_id, stranger.directory_id, stranger.membership.index) is None
+        return refusal_of(own, stranger.node_id, stranger.directory_id, theirs.index, theirs.founder) is None
 
     def _add_node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
         """One that exists from now on, and does not run yet."""

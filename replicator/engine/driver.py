@@ -11,7 +11,7 @@ from typing import Protocol
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.calls import Calls
-from replicator.engine.events import Frame, LinkDown, LinkUp, Turn
+from replicator.engine.events import Frame, KeptOut, LinkDown, LinkUp, Turn
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshot_files import SnapshotFiles
@@ -133,6 +133,10 @@ class RaftEngine:
     def link_down(self, peer: NodeId, epoch: int) -> None:
         """The stream of that epoch is gone."""
         self._turns.post(LinkDown(peer, epoch))
+
+    def kept_out(self, peer: NodeId) -> None:
+        """A peer belongs to a group, and does not let this node in."""
+        self._turns.post(KeptOut(peer))
 
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
         """One message; waits while the inbox is full, which is the back-pressure."""

@@ -15,6 +15,12 @@ class LinkUp(NamedTuple):
     directory_id: bytes = b""
 
 
+class KeptOut(NamedTuple):
+    """A peer belongs to a group, and does not let this node in."""
+
+    peer: NodeId
+
+
 class LinkDown(NamedTuple):
     """The link of that epoch is gone."""
 
@@ -30,7 +36,7 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-Event = LinkUp | LinkDown | Frame
+Event = LinkUp | LinkDown | KeptOut | Frame
 
 
 class Outgoing(NamedTuple):

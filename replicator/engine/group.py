@@ -9,10 +9,13 @@ By 2, whoever holds a change in its log knows the one before it to be committed,
 most one change behind anything in its log; and whoever is two behind lacks a committed entry, which costs it the votes.
 """
 
+import logging
 from collections.abc import Collection
 
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import MemberRole, Membership
+
+_LOG = logging.getLogger(__name__)
 
 
 class Group:
@@ -29,6 +32,7 @@ class Group:
     ) -> None:
         self._node_id, self._joining, self._leader_preference = node_id, joining, leader_preference
         self.directory_id = directory_id
+        self._is_kept_out = False
         self._take(membership)
 
     def take(self, membership: Membership) -> frozenset[NodeId]:
@@ -46,13 +50,23 @@ class Group:
     def is_voter(self) -> bool:
         """Whether this node counts in majorities, and may campaign.
 
-        A node that lost its disk and joins again under its old name has forgotten its votes. It must not vote by an old
-        membership that it meets in the log, so it waits for one that names its new data directory.
+        A node that a group keeps out must not found another one with those that are kept out like it. A node that lost
+        its disk and joins again under its old name has forgotten its votes. It must not vote by an old membership that
+        it meets in the log, so it waits for one that names its new data directory.
         """
         me = self.membership.get(self._node_id)
-        if me is None or me.role is not MemberRole.VOTER:
+        if self._is_kept_out or me is None or me.role is not MemberRole.VOTER:
             return False
         return me.directory_id == self.directory_id or not (me.directory_id or self._joining)
+
+    def kept_out(self, peer: NodeId) -> None:
+        """A member of a group, `peer`, does not let this node in. Without meaning if it belongs to one itself."""
+        if not self.membership.founder and not self._is_kept_out:
+            self._is_kept_out = True
+            _LOG.error(
+                "there is a group already, which node=%s belongs to, and it does not let this node in: the node takes "
+                "part in no election until it does; see what that node says when it refuses", peer,
+            )  # fmt: skip
 
     def may_vote_for(self, peer: NodeId, membership_index: LogIndex) -> bool:
         """Whether `peer` may be given a vote; membership_index: of the membership that it has applied.
@@ -73,9 +87,9 @@ class Group:
         return order.index(member.region) if member is not None and member.region in order else len(order)
 
     def _take(self, membership: Membership) -> None:
-        self.membership = membership
+        self.membership, self._is_kept_out = membership, False
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
         self.is_settled = all(  # nothing is left for a leader to note or to promote; asked in each of its turns
             member.directory_id and member.role is not MemberRole.JOINING for member in membership.members
-        )
+        ) and bool(membership.founder)

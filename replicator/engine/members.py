@@ -5,7 +5,7 @@ makes voters of those that join once they have caught up (Ongaro 2014, 4.2.1). W
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -94,7 +94,7 @@ class MemberChanges:
         if self._wish is not None:
             self._grant(self._wish)
         elif not self._group.is_settled and not self._transfers.under_way:  # which waits for a log that stands still
-            wanted = self._with_those_that_caught_up(pinned(self._group.membership, self._directories))
+            wanted = self._with_those_that_caught_up(pinned(self._founded(), self._directories))
             if wanted != self._group.membership:
                 self._propose(wanted)
 
@@ -169,6 +169,11 @@ class MemberChanges:
         reached = wanted.voters & (self._pump.linked | {self._node_id})
         return 2 * len(reached) > len(wanted.voters)
 
+    def _founded(self) -> Membership:
+        """The present membership. Who brings the first one of a group is its founder; those after it keep that."""
+        present = self._group.membership
+        return present if present.founder else replace(present, founder=self._group.directory_id)
+
     def _with_those_that_caught_up(self, membership: Membership) -> Membership:
         """One new voter at most, so that majorities of before and after meet."""
         for member in membership.members:
@@ -184,6 +189,7 @@ class MemberChanges:
         return match >= self._journal.first_index and self._journal.last_index - match <= PROMOTION_LAG_ENTRIES_MAX
 
     def _propose(self, membership: Membership) -> LogIndex:
+        membership = replace(membership, founder=self._founded().founder)
         assert len(membership.voters ^ self._group.membership.voters) <= 1, "majorities of before and after meet"
         return self._append(encode_membership(membership))
 

@@ -19,7 +19,7 @@ from replicator.core.freshness import Freshness
 from replicator.engine.auto_timing import AutoTiming
 from replicator.engine.ballot import Ballots
 from replicator.engine.dispatch import Dispatch
-from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.events import Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.forwards import Forwards
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
@@ -120,31 +120,18 @@ class Replica:
             transfers=self.transfers, clock=clock,
         )  # fmt: skip
         self.members = MemberChanges(
-            settings.node_id,
-            self.timers,
-            group=self.group,
-            graft=self.graft,
-            journal=self.journal,
-            pump=self.pump,
-            transfers=self.transfers,
-            applied_index=lambda: self.applied_index,
-        )
+            settings.node_id, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
+            transfers=self.transfers, applied_index=lambda: self.applied_index,
+        )  # fmt: skip
         self.forwards = Forwards(
             self.timers, graft=self.graft, clock=clock, proposals=self.proposals, reads=self.reads,
             transfers=self.transfers, changes=self.members, send=self._send, link_epoch=self.link_epoch,
             request_ids=self._request_ids,
         )  # fmt: skip
         self.snapshots = SnapshotDuties(
-            settings,
-            group=self.group,
-            graft=self.graft,
-            journal=self.journal,
-            pump=self.pump,
-            clock=clock,
-            send=self._send,
-            applied_index=lambda: self.applied_index,
-            refusing=lambda: self.forwards.refusing,
-        )
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock,
+            send=self._send, applied_index=lambda: self.applied_index, refusing=lambda: self.forwards.refusing,
+        )  # fmt: skip
 
     # A turn --------------------------------------------------------------------------------------------------------
 
@@ -357,6 +344,10 @@ class Replica:
                 self.members.linked(peer, directory_id)
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)
+            case KeptOut(peer):
+                self.group.kept_out(peer)
+                if self.graft.is_leader and not self.group.is_voter:
+                    self.graft.step_down()
             case LinkDown(peer, epoch):
                 if self._epochs.get(peer) == epoch:
                     self._drop_link(peer)

@@ -53,7 +53,9 @@ def decode_group_change(payload: bytes) -> store_pb2.GroupChange | None:
 def stored_membership(membership: Membership) -> store_pb2.Membership:
     """As it is kept and sent."""
     return store_pb2.Membership(
-        index=membership.index, members=[stored_member(member) for member in membership.members]
+        index=membership.index,
+        members=[stored_member(member) for member in membership.members],
+        founder=membership.founder,
     )
 
 
@@ -71,7 +73,7 @@ def stored_member(member: Member) -> store_pb2.StoredMember:
 
 def membership_of(stored: store_pb2.Membership) -> Membership:
     """The value of what was kept, or sent and found sound."""
-    return Membership(LogIndex(stored.index), tuple(member_of(member) for member in stored.members))
+    return Membership(LogIndex(stored.index), tuple(member_of(member) for member in stored.members), stored.founder)
 
 
 def member_of(stored: store_pb2.StoredMember) -> Member:
@@ -91,6 +93,7 @@ def is_sound(membership: store_pb2.Membership) -> bool:
     ids = [member.node_id for member in membership.members]
     return (
         0 < len(ids) <= MEMBERS_MAX
+        and len(membership.founder) in (0, DIRECTORY_ID_BYTES)
         and ids == sorted(set(ids))
         and all(is_sound_member(member) for member in membership.members)
         and any(member.role == store_pb2.StoredMember.ROLE_VOTER for member in membership.members)

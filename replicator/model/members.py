@@ -38,11 +38,14 @@ class Member:
 class Membership:
     """All members, in the order of their ids. index: of the log entry that brought it; 0: from the configuration.
 
+    founder: data directory of the leader that brought the group's first membership: tells groups of one name apart that
+    were founded twice. Empty before that.
     One without members is that of a node which joins and has not heard from its group yet.
     """
 
     index: LogIndex
     members: tuple[Member, ...]
+    founder: bytes = b""
 
     def __post_init__(self) -> None:
         ids = [member.node_id for member in self.members]

@@ -90,6 +90,12 @@ def plan_join(me: Member, known: Membership, options: JoinOptions | None) -> Joi
     if mine.directory_id not in (b"", me.directory_id):
         note = f"the group knows another data directory under the name {me.node_id}; this one may not act under it"
         return JoinPlan(notes=(note,))
+    if known.index == 0 and options is not None:
+        note = (
+            "--join has no effect: this data directory was started without it, and has taken part in founding a group "
+            "since. To join another one, stop this node, move what is in its data directory away, and start it again"
+        )
+        return JoinPlan(notes=(note,))
     ask = _announcement(me, mine, known.index)
     if mine.role is MemberRole.JOINING:
         return JoinPlan(ask, watch=True, replace=options.replace if options else None)

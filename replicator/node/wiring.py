@@ -37,7 +37,7 @@ class Rooms:
 
 
 def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
-    """Takes the data directory. joining: what to note in a new one. Raises DataDirectoryError, or CorruptData."""
+    """Takes the data directory. joining: see Storage.open. Raises DataDirectoryError, or CorruptData."""
     directory = config.node.data_dir
     if "\0" in directory:
         raise StartupError("node.data_dir: holds a NUL character; name a folder")

@@ -42,7 +42,7 @@ class Identity:
     """Whose data it is. Noted when the directory is new, compared ever after.
 
     new_directory_id: makes the id of a directory that has none: a new one, or one of an older release.
-    joining: noted too, if the directory is new.
+    joining: noted too, if the directory is new, or was started without it and has heard of nobody.
     """
 
     cluster_id: ClusterId
@@ -146,6 +146,8 @@ def _open_databases(path: Path, env: lmdb.Environment, identity: Identity) -> Da
                 _note_identity(txn, databases, identity)
             else:
                 _check_identity(path, txn, databases, identity)
+            if identity.joining and txn.stat(db=databases.hard_state)["entries"] == 0:  # it has promised nothing yet
+                txn.put(JOINING_KEY, b"1", db=databases.meta)
             if txn.get(DIRECTORY_ID_KEY, db=databases.meta) is None:
                 txn.put(DIRECTORY_ID_KEY, identity.new_directory_id(), db=databases.meta)
             _check_directory_id(path, txn, databases)
@@ -163,8 +165,6 @@ def _note_identity(txn: Transaction, databases: Databases, identity: Identity) -
         (b"node_id", identity.node_id),
     ):
         txn.put(name, value.encode(), db=databases.meta)
-    if identity.joining:
-        txn.put(JOINING_KEY, b"1", db=databases.meta)
 
 
 def _check_directory_id(path: Path, txn: Transaction, databases: Databases) -> None:

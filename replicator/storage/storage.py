@@ -91,7 +91,7 @@ class Storage:
         """Opens or creates the data directory. Raises DataDirectoryError, also if its content is damaged.
 
         new_directory_id: DIRECTORY_ID_BYTES that no other directory has; asked for when this one has none yet.
-        joining: the node joins a group that is there already; noted in a new directory, without meaning for another.
+        joining: the node joins a group that is there already; noted in a directory that is new or has heard of nobody.
         """
         identity = Identity(cluster_id, node_id, new_directory_id, joining)
         environment = open_environment(path, size_max_bytes, identity)

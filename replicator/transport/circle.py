@@ -19,10 +19,11 @@ class Introduction:
     peer: NodeId
     directory_id: bytes
     membership_index: LogIndex
+    founder: bytes
 
     @classmethod
     def of(cls, hello: peer_pb2.Hello) -> "Introduction":
-        return cls(NodeId(hello.node_id), hello.directory_id, LogIndex(hello.membership_index))
+        return cls(NodeId(hello.node_id), hello.directory_id, LogIndex(hello.membership_index), hello.founder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +63,4 @@ class Circle:
             return Admission.NOT_A_MEMBER
         if not self.membership.members and self.address_of(said.peer) is not None:
             return None
-        return refusal_of(self.membership, said.peer, said.directory_id, said.membership_index)
+        return refusal_of(self.membership, said.peer, said.directory_id, said.membership_index, said.founder)

@@ -117,7 +117,8 @@ class Dialler:
             return await self._carry(said, stream)
         except _HandshakeRefused as error:
             self._is_refused = True
-            self._roster.refused(self._peer.node_id, error.where, error.refused)
+            note = self._roster.refused_by if error.is_by_peer else self._roster.refused
+            note(self._peer.node_id, error.where, error.refused)
             return self._refusals.next_s()
         except LinkLost as error:
             if not self._is_linked():  # else the peer was quicker, and nobody misses this stream
@@ -166,14 +167,15 @@ class Dialler:
         message = parse(answer)
         body = message.WhichOneof("body")
         if body == "refusal":
-            raise _HandshakeRefused(f"refused by {self._where()}", Refused.from_message(message.refusal))
+            refused = Refused.from_message(message.refusal)
+            raise _HandshakeRefused(f"refused by {self._where()}", refused, is_by_peer=True)
         if body != "hello":
             raise LinkLost(f"unexpected {body} in place of an answer to Hello")
         circle, hello = self._roster.circle, message.hello
         verdict = judge_acceptor(circle, hello, self._peer.node_id)
         if verdict is not None:
             await self._tell(stream, verdict)
-            raise _HandshakeRefused(f"refusing {self._where()}", verdict)
+            raise _HandshakeRefused(f"refusing {self._where()}", verdict, is_by_peer=False)
         contradiction = region_contradiction(circle, hello)
         if contradiction is not None:
             self._roster.notices.say(f"region:{self._peer.node_id}", contradiction)
@@ -224,7 +226,8 @@ class Dialler:
 class _HandshakeRefused(Exception):
     """One side refused the other. where: the beginning of the line for the log."""
 
-    def __init__(self, where: str, refused: Refused) -> None:
+    def __init__(self, where: str, refused: Refused, *, is_by_peer: bool) -> None:
         super().__init__(f"{where}: {refused.reason}: {refused.message}")
         self.where = where
         self.refused = refused
+        self.is_by_peer = is_by_peer

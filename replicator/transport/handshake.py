@@ -20,18 +20,24 @@ MESSAGE_CHARS_MAX: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """reason: for machines, as listed in peer.proto. message: both values, and the remedy."""
+    """reason: for machines, as listed in peer.proto. message: both values, and the remedy.
+
+    founder: of the group that does not let the other side in; empty if that is not the reason, or there is none yet.
+    """
 
     reason: str
     message: str
+    founder: bytes = b""
 
     def to_message(self) -> peer_pb2.LinkMessage:
-        return peer_pb2.LinkMessage(refusal=peer_pb2.Refusal(reason=self.reason, message=self.message))
+        return peer_pb2.LinkMessage(
+            refusal=peer_pb2.Refusal(reason=self.reason, message=self.message, founder=self.founder)
+        )
 
     @classmethod
     def from_message(cls, refusal: peer_pb2.Refusal) -> "Refused":
         """What the other side sent, made safe to log."""
-        return cls(shown(refusal.reason).strip("'\""), printable(refusal.message))
+        return cls(shown(refusal.reason).strip("'\""), printable(refusal.message), refusal.founder)
 
 
 def shown(text: str) -> str:
@@ -58,6 +64,7 @@ def hello_to(circle: Circle, peer: NodeId) -> peer_pb2.LinkMessage:
             region=settings.region,
             directory_id=settings.directory_id,
             membership_index=circle.membership.index,
+            founder=circle.membership.founder,
         )
     )
 
@@ -99,6 +106,12 @@ def admission_message(circle: Circle, said: Introduction, refusal: Admission) ->
     """Why not, and what the operator is to do."""
     who = f"node {shown(said.peer)}"
     match refusal:
+        case Admission.OTHER_GROUP:
+            return (
+                f"{who} belongs to another group of cluster {shown(circle.settings.cluster_id)} than node "
+                f"{shown(circle.settings.node_id)}, which was founded apart from it, and shares nothing with it: see "
+                "docs/operating.md, two groups of one name"
+            )
         case Admission.NOT_A_MEMBER if circle.membership.index == 0:
             known = ", ".join(shown(peer.node_id) for peer in circle.others()[:9]) or "nobody"
             return (
@@ -108,13 +121,13 @@ def admission_message(circle: Circle, said: Introduction, refusal: Admission) ->
         case Admission.NOT_A_MEMBER:
             return (
                 f"{who} is not a member of cluster {shown(circle.settings.cluster_id)} as of {_source(circle)}: "
-                "start it with `replicator serve --join`, or, if it was removed, stop it"
+                "start it with an empty data directory and `replicator serve --join`, or, if it was removed, stop it"
             )
         case Admission.OTHER_DIRECTORY:
             return (
                 f"{who} comes with another data directory than the one that the group knows under this name: it has "
-                "lost its disk, and with it the votes it gave; see docs/operating.md: remove it and let it join again "
-                f"(`replicator serve --join --replace {printable(said.peer[:SHOWN_CHARS_MAX])}`)"
+                "lost its disk, and with it the votes it gave; stop it, move what is in its data directory away, and "
+                "let it join again with `replicator serve --join` (docs/operating.md, a lost disk)"
             )
 
 
@@ -189,4 +202,6 @@ def _judge_admission(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
         )
     said = Introduction.of(hello)
     refusal = circle.refusal_of(said)
-    return None if refusal is None else Refused(refusal.value, admission_message(circle, said, refusal))
+    if refusal is None:
+        return None
+    return Refused(refusal.value, admission_message(circle, said, refusal), circle.membership.founder)

@@ -31,6 +31,10 @@ class LinkSink(Protocol):
         """The stream is gone, with whatever was queued for it. No frame of this epoch follows."""
         ...
 
+    def kept_out(self, peer: NodeId) -> None:
+        """The peer belongs to a group, and does not let this node in. Said at each try."""
+        ...
+
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
         """One frame, in order. The link reads no further frame meanwhile: awaiting is the back-pressure.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from replicator.core.admission import Admission
 from replicator.model.ids import NodeId
 from replicator.transport.circle import Circle, Introduction
 from replicator.transport.handshake import Refused, admission_message, shown
@@ -132,7 +133,7 @@ class Roster:
         finally:
             self.retire(link, why)
             if refused is not None:
-                self.refused(link.peer, f"refused by peer={link.peer}", refused)
+                self.refused_by(link.peer, f"refused by peer={link.peer}", refused)
             else:
                 self.notices.forget(_refusal_key(link.peer))
 
@@ -169,6 +170,13 @@ class Roster:
         self.notices.say(key, f"{where}: {matter}", matter=matter)
         if seat is not None:
             seat.last_refusal = f"{where}: {matter}"
+
+    def refused_by(self, peer: NodeId, where: str, refused: Refused) -> None:
+        """As `refused`, by the other side. A node that joins is refused until its group has been asked: no news."""
+        if self._circle.membership.members or refused.reason != Admission.NOT_A_MEMBER:
+            self.refused(peer, where, refused)
+        if refused.founder and not self._closed:
+            self._sink.kept_out(peer)
 
     def status(self) -> Mapping[NodeId, LinkStatus]:
         """All of the circle, linked or not, and the strangers that are linked."""

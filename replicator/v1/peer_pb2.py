@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/peer.proto\x12\rreplicator.v1\"`\n\x14\x46\x65tchSnapshotRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x14.replicator.v1.Hello\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"?\n\rSnapshotChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\r\"x\n\x0bLinkMessage\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.replicator.v1.HelloH\x00\x12)\n\x07refusal\x18\x02 \x01(\x0b\x32\x16.replicator.v1.RefusalH\x00\x12\x0f\n\x05\x66rame\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04\x62ody\"\xb5\x01\n\x05Hello\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07peer_id\x18\x03 \x01(\t\x12\x18\n\x10protocol_version\x18\x04 \x01(\r\x12\x1c\n\x14protocol_version_min\x18\x05 \x01(\r\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x07 \x01(\x0c\x12\x18\n\x10membership_index\x18\x08 \x01(\x04\"*\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2\xa7\x01\n\x0bPeerService\x12\x42\n\x04Link\x12\x1a.replicator.v1.LinkMessage\x1a\x1a.replicator.v1.LinkMessage(\x01\x30\x01\x12T\n\rFetchSnapshot\x12#.replicator.v1.FetchSnapshotRequest\x1a\x1c.replicator.v1.SnapshotChunk0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/peer.proto\x12\rreplicator.v1\"`\n\x14\x46\x65tchSnapshotRequest\x12#\n\x05hello\x18\x01 \x01(\x0b\x32\x14.replicator.v1.Hello\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x04\"?\n\rSnapshotChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\r\"x\n\x0bLinkMessage\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.replicator.v1.HelloH\x00\x12)\n\x07refusal\x18\x02 \x01(\x0b\x32\x16.replicator.v1.RefusalH\x00\x12\x0f\n\x05\x66rame\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04\x62ody\"\xc6\x01\n\x05Hello\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07peer_id\x18\x03 \x01(\t\x12\x18\n\x10protocol_version\x18\x04 \x01(\r\x12\x1c\n\x14protocol_version_min\x18\x05 \x01(\r\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x07 \x01(\x0c\x12\x18\n\x10membership_index\x18\x08 \x01(\x04\x12\x0f\n\x07\x66ounder\x18\t \x01(\x0c\";\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x66ounder\x18\x03 \x01(\x0c\x32\xa7\x01\n\x0bPeerService\x12\x42\n\x04Link\x12\x1a.replicator.v1.LinkMessage\x1a\x1a.replicator.v1.LinkMessage(\x01\x30\x01\x12T\n\rFetchSnapshot\x12#.replicator.v1.FetchSnapshotRequest\x1a\x1c.replicator.v1.SnapshotChunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINKMESSAGE']._serialized_start=206
   _globals['_LINKMESSAGE']._serialized_end=326
   _globals['_HELLO']._serialized_start=329
-  _globals['_HELLO']._serialized_end=510
-  _globals['_REFUSAL']._serialized_start=512
-  _globals['_REFUSAL']._serialized_end=554
-  _globals['_PEERSERVICE']._serialized_start=557
-  _globals['_PEERSERVICE']._serialized_end=724
+  _globals['_HELLO']._serialized_end=527
+  _globals['_REFUSAL']._serialized_start=529
+  _globals['_REFUSAL']._serialized_end=588
+  _globals['_PEERSERVICE']._serialized_start=591
+  _globals['_PEERSERVICE']._serialized_end=758
 # @@protoc_insertion_point(module_scope)

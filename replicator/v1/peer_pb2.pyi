@@ -116,6 +116,7 @@ class Hello(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     DIRECTORY_ID_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_INDEX_FIELD_NUMBER: _builtins.int
+    FOUNDER_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     peer_id: _builtins.str
@@ -128,6 +129,8 @@ class Hello(_message.Message):
     """Of the sender's data directory, 16 bytes, made when it was new: a node whose disk was wiped has another one."""
     membership_index: _builtins.int
     """Log index of the membership that the sender has applied; the newer one decides who is a stranger."""
+    founder: _builtins.bytes
+    """Of the group that the sender belongs to, see Membership; empty if it has not heard of one yet."""
     def __init__(
         self,
         *,
@@ -139,10 +142,11 @@ class Hello(_message.Message):
         region: _builtins.str = ...,
         directory_id: _builtins.bytes = ...,
         membership_index: _builtins.int = ...,
+        founder: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "directory_id", b"directory_id", "membership_index", b"membership_index", "node_id", b"node_id", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "directory_id", b"directory_id", "founder", b"founder", "membership_index", b"membership_index", "node_id", b"node_id", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,19 +158,23 @@ class Refusal(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    FOUNDER_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_A_MEMBER, OTHER_DIRECTORY."""
+    """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_A_MEMBER, OTHER_DIRECTORY, OTHER_GROUP."""
     message: _builtins.str
     """For the log of the refused side."""
+    founder: _builtins.bytes
+    """Of the group that does not let it in, if there is one. A node that belongs to none yet must not found another."""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        founder: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "message", b"message", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -321,8 +321,11 @@ class Membership(_message.Message):
 
     INDEX_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
+    FOUNDER_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Log index of the entry that brought it, set when it is applied; 0 for that of the configuration."""
+    founder: _builtins.bytes
+    """Data directory of the leader that brought the first membership, 16 bytes; empty before that. Never changes."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredMember]: ...
     def __init__(
@@ -330,10 +333,11 @@ class Membership(_message.Message):
         *,
         index: _builtins.int = ...,
         members: _abc.Iterable[Global___StoredMember] | None = ...,
+        founder: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "index", b"index", "members", b"members"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

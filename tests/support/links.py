@@ -39,6 +39,7 @@ class RecordingSink:
     up: dict[str, int] = field(default_factory=dict)
     directories: dict[str, bytes] = field(default_factory=dict)
     last_epoch: int = 0
+    kept_out_by: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -50,6 +51,9 @@ class RecordingSink:
         self.up[peer] = epoch
         self.directories[peer] = directory_id
         self.calls.append(("up", peer, epoch))
+
+    def kept_out(self, peer: NodeId) -> None:
+        self.kept_out_by.add(peer)
 
     def link_down(self, peer: NodeId, epoch: int) -> None:
         assert self.up.pop(peer) == epoch, "down pairs with up"

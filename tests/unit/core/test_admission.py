@@ -7,6 +7,7 @@ from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import Member, Membership
 
 HERS, OTHER = b"0123456789abcdef", b"fedcba9876543210"
+OURS_FOUNDER, OTHER_FOUNDER = b"we were founded.", b"so were they too"
 OURS = LogIndex(17)
 
 
@@ -14,11 +15,11 @@ def a_member(node_id: str, directory_id: bytes = b"") -> Member:
     return Member(NodeId(node_id), Region("eu"), "127.0.0.1:1", "127.0.0.1:2", directory_id=directory_id)
 
 
-MEMBERSHIP = Membership(OURS, (a_member("a", HERS), a_member("b")))
+MEMBERSHIP = Membership(OURS, (a_member("a", HERS), a_member("b")), OURS_FOUNDER)
 
 
-def verdict(node_id: str, directory_id: bytes, index: int) -> Admission | None:
-    return refusal_of(MEMBERSHIP, NodeId(node_id), directory_id, LogIndex(index))
+def verdict(node_id: str, directory_id: bytes, index: int, founder: bytes = b"") -> Admission | None:
+    return refusal_of(MEMBERSHIP, NodeId(node_id), directory_id, LogIndex(index), founder)
 
 
 @pytest.mark.parametrize("index", [0, 16, 17, 18])
@@ -48,5 +49,13 @@ def test_a_stranger_needs_a_newer_membership_since_we_may_be_the_one_that_lags(
 
 def test_who_knows_nobody_yet_refuses_those_who_know_no_more() -> None:
     nobody = Membership(LogIndex(0), ())
-    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(0)) is Admission.NOT_A_MEMBER
-    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(1)) is None
+    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(0), b"") is Admission.NOT_A_MEMBER
+    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(1), OTHER_FOUNDER) is None
+
+
+@pytest.mark.parametrize("index", [0, 17, 18, 1000])
+@pytest.mark.parametrize(("node_id", "directory_id"), [("a", HERS), ("b", OTHER), ("c", OTHER)])
+def test_nodes_of_groups_that_were_founded_apart_never_meet(node_id: str, directory_id: bytes, index: int) -> None:
+    """However new the membership is that the other one knows, and whoever it is: the logs have nothing in common."""
+    assert verdict(node_id, directory_id, index, OTHER_FOUNDER) is Admission.OTHER_GROUP
+    assert verdict(node_id, directory_id, index, OURS_FOUNDER) == verdict(node_id, directory_id, index)

@@ -94,6 +94,15 @@ def test_a_full_member_removes_nobody_and_says_so() -> None:
     assert plan_join(ME, known(ME), JoinOptions(replace=NodeId("gone-1"))).notes == ()
 
 
+def test_a_founder_that_is_told_to_join_says_why_it_does_not() -> None:
+    founding = Membership(LogIndex(0), known(ME).members)
+    plan = plan_join(ME, founding, JoinOptions())
+
+    assert plan.is_empty
+    assert "--join has no effect" in plan.notes[0]
+    assert plan_join(ME, founding, None).notes == ()
+
+
 @pytest.mark.parametrize("options", [None, JoinOptions()])
 def test_a_node_that_was_removed_does_not_bring_itself_back(options: JoinOptions | None) -> None:
     plan = plan_join(ME, known(None), options)

@@ -77,6 +77,19 @@ def test_a_directory_keeps_the_id_that_it_got_when_it_was_new(tmp_path: Path) ->
     wiped.close()
 
 
+def test_a_directory_that_was_started_without_joining_may_join_as_long_as_it_has_promised_nothing(data: Path) -> None:
+    fresh = data.parent / "fresh"
+    opened(fresh).close()
+    for joins in (True, False):  # once noted, it stays
+        storage = opened(fresh, joining=joins)
+        assert storage.joining
+        storage.close()
+
+    used = opened(data, joining=True)
+    assert not used.joining
+    used.close()
+
+
 def test_a_directory_without_an_id_gets_one_at_open(data: Path) -> None:
     """Those of older releases have none."""
     rewrite_meta(data, b"directory_id", None)

@@ -114,9 +114,26 @@ def test_a_node_that_is_no_member_is_told_to_join_or_to_stop() -> None:
     verdict = judge_caller(at_17(), a_hello(node_id="n9", membership_index=17).hello)
     assert verdict == Refused(
         "NOT_A_MEMBER",
-        "node 'n9' is not a member of cluster 'shop' as of membership 17: start it with `replicator serve --join`, "
-        "or, if it was removed, stop it",
+        "node 'n9' is not a member of cluster 'shop' as of membership 17: start it with an empty data directory and "
+        "`replicator serve --join`, or, if it was removed, stop it",
     )
+
+
+def test_a_refusal_tells_that_there_is_a_group() -> None:
+    """Whoever belongs to none yet must not found another one then."""
+    founder = directory_of("n1")
+    ours = replace(a_membership({"n1": 1, "n2": 1}, index=17), founder=founder)
+    verdict = judge_caller(Circle(N1.settings, ours), a_hello(node_id="n9").hello)
+    assert verdict is not None
+    assert Refused.from_message(verdict.to_message().refusal).founder == founder
+
+
+def test_a_node_of_a_group_that_was_founded_apart_is_refused_whatever_it_knows() -> None:
+    ours = replace(a_membership({"n1": 1, "n2": 1}, index=17), founder=directory_of("n1"))
+    verdict = judge_caller(Circle(N1.settings, ours), a_hello(membership_index=99, founder=directory_of("n2")).hello)
+    assert verdict is not None
+    assert verdict.reason == "OTHER_GROUP"
+    assert "two groups of one name" in verdict.message
 
 
 def test_a_node_that_lost_its_disk_is_told_to_be_replaced() -> None:
@@ -126,7 +143,7 @@ def test_a_node_that_lost_its_disk_is_told_to_be_replaced() -> None:
     verdict = judge_caller(Circle(N1.settings, ours), wiped)
     assert verdict is not None
     assert verdict.reason == "OTHER_DIRECTORY"
-    for part in ("lost its disk", "the votes", "docs/operating.md", f"`replicator serve --join --replace {longest}`"):
+    for part in ("lost its disk", "the votes", "docs/operating.md", "`replicator serve --join`"):
         assert part in verdict.message
     assert Refused.from_message(verdict.to_message().refusal) == verdict, "the other side can log all of it"
 

@@ -33,7 +33,7 @@ class Quiet:
 
 
 def said_by(node: str, index: int = 0) -> Introduction:
-    return Introduction(NodeId(node), directory_of(node), LogIndex(index))
+    return Introduction(NodeId(node), directory_of(node), LogIndex(index), b"")
 
 
 def arrives(roster: Roster, peer: str, *, dialled: bool) -> Link | None:
