@@ -321,5 +321,6 @@ class RaftEngine:
         connected = replica.link_epoch(peer) is not None
         if not replica.graft.is_leader or peer not in replica.pump.progress:
             return PeerProgress(peer, connected, None, None)
+        connected = peer in replica.pump.not_silent()
         match = replica.graft.match_index(peer)
         return PeerProgress(peer, connected, match, EntryCount(replica.journal.last_index - match))

@@ -127,16 +127,16 @@ class MemberChanges:
             self._answer(wanted)
         elif self._node_id not in wanted.voters:
             self._hand_over(wish)
-        elif not self._reaches_majority(wanted):
+        elif self._is_majority(wanted, self._pump.answering()):
+            wish.index = self._propose(wanted)
+        elif not self._is_majority(wanted, self._pump.not_silent()):  # else whoever is there will answer yet
             self._answer(
                 NoMajority(
-                    "after this change, the voters that are connected now would be no majority, and the group would "
-                    "stand still; bring more of them back first, or remove one that is down",
+                    "after this change, the voters that are connected and answer now would be no majority, and the "
+                    "group would stand still; bring more of them back first, or remove one that is down",
                     retry_after_s=1.0,
                 )
             )
-        else:
-            wish.index = self._propose(wanted)
 
     def _refuse_to_displace(self, change: MemberChange) -> None:
         """A second process under the name of a member that lives is a mistake. Raises InvalidArgument."""
@@ -165,8 +165,8 @@ class MemberChanges:
         if wish is self._wish and isinstance(result, ReplicatorError):
             self._answer(result)
 
-    def _reaches_majority(self, wanted: Membership) -> bool:
-        reached = wanted.voters & (self._pump.linked | {self._node_id})
+    def _is_majority(self, wanted: Membership, others: frozenset[NodeId]) -> bool:
+        reached = wanted.voters & (others | {self._node_id})
         return 2 * len(reached) > len(wanted.voters)
 
     def _founded(self) -> Membership:
@@ -183,7 +183,7 @@ class MemberChanges:
 
     def _has_caught_up(self, peer: NodeId) -> bool:
         progress = self._pump.progress.get(peer)
-        if progress is None or progress.needs_snapshot or peer not in self._pump.linked:
+        if progress is None or progress.needs_snapshot or peer not in self._pump.answering():
             return False
         match = self._graft.match_index(peer)
         return match >= self._journal.first_index and self._journal.last_index - match <= PROMOTION_LAG_ENTRIES_MAX

@@ -39,6 +39,7 @@ class Pump:
         self._graft, self._journal, self._clock, self._send = graft, journal, clock, send
         self.progress = {peer: self.new_progress() for peer in group.others}
         self.linked: set[NodeId] = set()
+        self._leads_since_s = self._flushed_s = float("-inf")
         self._owed: set[NodeId] = set()
 
     def new_progress(self) -> Progress:
@@ -65,6 +66,7 @@ class Pump:
 
     def became_leader(self) -> None:
         """A new term of ours: nothing sent or heard in an earlier one counts."""
+        self._leads_since_s = self._clock.monotonic_s()
         for progress in self.progress.values():
             progress.restart()
 
@@ -88,6 +90,7 @@ class Pump:
 
     def flush(self) -> None:
         """Sends what followers are owed. Called once a turn, after the tick."""
+        self._flushed_s = self._clock.monotonic_s()
         if not self._owed:
             return
         owed, self._owed = self._owed, set()
@@ -132,10 +135,27 @@ class Pump:
             return self._clock.monotonic_s()
         return contacts[needed - 1] if contacts[needed - 1] > float("-inf") else None
 
+    def answering(self) -> frozenset[NodeId]:
+        """Linked peers that have answered an append which was sent within the last greatest election timeout.
+
+        A link alone tells little: that of a process which hangs, or whose cable was pulled, stays up for seconds.
+        """
+        return self._answering_since(self._clock.monotonic_s() - self._timers.timing.election_timeout_max_s)
+
+    def not_silent(self) -> frozenset[NodeId]:
+        """The same, in doubt for the peer: a new leader has heard nobody yet, and between turns answers lie unheard."""
+        since_s = self._flushed_s - self._timers.timing.election_timeout_max_s
+        return frozenset(self.linked) if self._leads_since_s >= since_s else self._answering_since(since_s)
+
     def lacking(self) -> frozenset[NodeId]:
         """Linked peers whose next entry the log no longer holds."""
         return frozenset(
             peer for peer, progress in self.progress.items() if progress.needs_snapshot and peer in self.linked
+        )
+
+    def _answering_since(self, since_s: float) -> frozenset[NodeId]:
+        return frozenset(
+            peer for peer, progress in self.progress.items() if peer in self.linked and progress.acked_sent_s >= since_s
         )
 
     def _replicate(self, peer: NodeId) -> None:

@@ -8,7 +8,10 @@ from replicator.model.members import Membership
 
 @dataclass(frozen=True, slots=True)
 class PeerProgress:
-    """One other member as this node sees it. match_index and lag_entries are known to the leader only."""
+    """One other member as this node sees it. match_index and lag_entries are known to the leader only.
+
+    connected: the link is up; and, at the leader, the member has not been silent on it for an election timeout.
+    """
 
     node_id: NodeId
     connected: bool

@@ -15,7 +15,7 @@ from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.values import MemberStatus
 from tests.support.load import Load, all_pairs, load_on
-from tests.support.real_nodes import Ended, run_cli, until, until_ready
+from tests.support.real_nodes import Ended, run_cli, stopped, until, until_ready
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 REGIONS = ["eu", "us", "ap"]
@@ -135,6 +135,27 @@ async def test_a_living_voter_is_not_removed_while_another_is_dead(tmp_path: Pat
 
         assert (await cli(cluster, "member", "remove", dead)).code == 0, "the dead one may go"
         assert sorted(await roles(cluster)) == sorted([leader, living])
+
+
+async def test_a_living_voter_is_not_removed_while_another_hangs(tmp_path: Path) -> None:
+    """Its link stays up for seconds. Neither the command nor, when forced, the leader takes it for one that counts."""
+    async with LocalCluster(plan_cluster(tmp_path, REGIONS)) as cluster:
+        leader = await cluster.leader()
+        hung, living = (node_id for node_id in cluster.nodes if node_id != leader)
+        remove = ("member", "remove", living, "--endpoints", cluster.nodes[leader].plan.api)
+        with stopped([cluster.nodes[hung].pid]):
+            await until_members(cluster, lambda seen: not seen[hung].connected, "the hung one does not count")
+
+            refused = await cli(cluster, *remove)
+            assert (refused.code, refused.stdout) == (1, "")
+            assert refused.stderr.startswith(f"replicator: UNSAFE: {living} is not removed")
+            forced = await cli(cluster, *remove, "--force")
+            assert (forced.code, forced.stdout) == (1, "")
+            assert forced.stderr.startswith("replicator: NO_MAJORITY: ")
+
+        await until_members(cluster, lambda seen: seen[hung].connected, "it answers again")
+        assert (await cli(cluster, *remove)).code == 0
+        assert sorted(await roles(cluster)) == sorted([leader, hung])
 
 
 async def test_a_node_that_was_killed_while_it_joined_goes_on(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Real node processes for integration tests: planned like `replicator dev` plans them, started singly or together."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +72,18 @@ def start_serve(
             stderr=log,
             env=environment,
         )
+
+
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """SIGSTOP: links stay up, nobody answers."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def until(condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:

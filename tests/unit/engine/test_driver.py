@@ -251,6 +251,20 @@ async def test_a_node_without_a_majority_says_that_no_leader_can_be_reached(tmp_
     await net.stop()
 
 
+async def test_a_leader_calls_no_peer_connected_that_is_silent_on_a_link_that_is_up(three: EngineNet) -> None:
+    leader, silent = three.leader(), a_follower(three)
+    assert leader is not None
+
+    def is_connected() -> bool:
+        return next(peer.connected for peer in three[leader].status().peers if peer.node_id == silent)
+
+    three.nodes[silent].disk.flows.clear()  # it answers nothing that its disk has not taken
+    await three[leader].propose(put(b"k"), timeout_s=LONG_S)
+    await until(lambda: not is_connected())
+    three.nodes[silent].disk.flows.set()
+    await until(is_connected)
+
+
 async def test_leadership_is_handed_over_on_request(three: EngineNet) -> None:
     before = three.leader()
     assert before is not None
