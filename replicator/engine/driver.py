@@ -16,7 +16,7 @@ from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshot_files import SnapshotFiles
 from replicator.engine.snapshots import SnapshotFetcher, Snapshots
-from replicator.engine.transfer import TransferWish
+from replicator.engine.transfer import TransferReason, TransferWish
 from replicator.engine.turns import FrameSender, Turns
 from replicator.engine.waits import AppliedWaits
 from replicator.model.clock import Clock
@@ -245,14 +245,19 @@ class RaftEngine:
         )
 
     async def transfer_leadership(
-        self, target: NodeId | None = None, region: Region | None = None, *, timeout_s: float
+        self,
+        target: NodeId | None = None,
+        region: Region | None = None,
+        *,
+        timeout_s: float,
+        why: TransferReason = "asked",
     ) -> NodeId:
         """Hands leadership to `target`, to a voter of `region`, or to any other voter; returns who leads then.
 
         Asked at any node. Writes wait meanwhile, and none fails. Raises InvalidArgument (an unknown name, no voter, or
         both named), NoLeader, or Unavailable: nobody caught up or took over in time, and the leader leads on.
         """
-        wish = TransferWish(target, region)
+        wish = TransferWish(target, region, why)
         return await self._calls.transfer(wish, timeout_s=timeout_s, check=self._check_running)
 
     # -----------------------------------------------------------------------------------------------------------------

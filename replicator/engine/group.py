@@ -12,6 +12,7 @@ most one change behind anything in its log; and whoever is two behind lacks a co
 import logging
 from collections.abc import Collection
 
+from replicator.engine.chronicle import note_membership
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import MemberRole, Membership
 
@@ -38,6 +39,7 @@ class Group:
     def take(self, membership: Membership) -> frozenset[NodeId]:
         """A newer membership is applied. Returns those that begin anew under a name that was a member's before."""
         assert membership.index > self.membership.index, "memberships are applied in order"
+        note_membership(self.membership, membership)
         before = {member.node_id: member.directory_id for member in self.membership.members}
         self._take(membership)
         return frozenset(

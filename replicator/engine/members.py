@@ -157,7 +157,7 @@ class MemberChanges:
         wish.handing_over = True
         timeout_s = HAND_OVER_ELECTIONS * self._timers.timing.election_timeout_max_s
         try:
-            self._transfers.begin(TransferWish(), timeout_s, partial(self._handed_over, wish))
+            self._transfers.begin(TransferWish(why="removal"), timeout_s, partial(self._handed_over, wish))
         except ReplicatorError as error:
             self._answer(error)
 

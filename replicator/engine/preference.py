@@ -49,7 +49,8 @@ class Preference:
         if chosen is None:
             return
         try:
-            self._transfers.begin(TransferWish(node_id=chosen), patience_s, partial(self._heard, chosen))
+            wish = TransferWish(node_id=chosen, why="preference")
+            self._transfers.begin(wish, patience_s, partial(self._heard, chosen))
         except ReplicatorError:
             self._decider.failed(chosen)
 

@@ -18,6 +18,7 @@ from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
 from replicator.engine.auto_timing import AutoTiming
 from replicator.engine.ballot import Ballots
+from replicator.engine.chronicle import Chronicle
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.events import Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.forwards import Forwards
@@ -90,6 +91,7 @@ class Replica:
             self._take_timing(agreed)
         self.on_role: Callable[[str], None] = lambda _role: None
         self._role = self.graft.role
+        self._chronicle = Chronicle(settings.node_id, self.graft)
         self.pump = Pump(
             settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, clock=clock,
             send=self._send,
@@ -147,6 +149,7 @@ class Replica:
         self.reads.close_rounds()
         self.graft.tick()
         self.graft.look_for_leader()
+        self._chronicle.look()
         self._note_role()
         self.members.step()
         timing = self._auto_timing.step(self._clock.monotonic_s())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from replicator.config.timing import RaftTiming
 from replicator.core.auto_timing import ELECTION_MS_MAX, TimingMs
+from replicator.engine.chronicle import note_timers
 from replicator.engine.graft import Graft
 from replicator.v1 import store_pb2
 
@@ -43,7 +44,9 @@ class Timers:
 
     def set(self, timing: RaftTiming) -> None:
         """The group has agreed on these: an entry that says so is applied here, or was before this start."""
-        self._agreed = timing
+        before, self._agreed = self._agreed, timing
+        if timing != before:
+            note_timers(in_ms(before), in_ms(timing))
         self._refresh()
 
     def stretch(self, factor: int) -> None:

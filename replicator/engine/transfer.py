@@ -9,7 +9,7 @@ within an election timeout, writes are admitted here again.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
@@ -28,15 +28,20 @@ _LOG = logging.getLogger(__name__)
 ROUND_TIMEOUTS_MAX: Final = 0.5  # of the least election timeout: a longer round of catching up is followed by another
 RETRY_AFTER_S: Final = 0.5
 
+TransferReason = Literal["asked", "preference", "removal", "shutdown"]
 TransferSink = Callable[[NodeId | ReplicatorError], None]
 
 
 @dataclass(frozen=True, slots=True)
 class TransferWish:
-    """To that node, or to any voter of that region; to any other voter than the leader if neither is named."""
+    """To that node, or to any voter of that region; to any other voter than the leader if neither is named.
+
+    why: for the log of the leader.
+    """
 
     node_id: NodeId | None = None
     region: Region | None = None
+    why: TransferReason = "asked"
 
 
 @dataclass(slots=True)
@@ -44,6 +49,7 @@ class _Transfer:
     """goal: what the log held when the present round of catching up began. target: once chosen, writes wait for it."""
 
     candidates: frozenset[NodeId]
+    why: TransferReason
     term: Term
     until_s: float
     sinks: list[TransferSink]
@@ -94,7 +100,7 @@ class Transfers:
             raise _unavailable(f"the leader, {self._settings.node_id}, has no link to {_names(candidates)}")
         now_s = self._clock.monotonic_s()
         self._transfer = _Transfer(
-            candidates, self._graft.term, now_s + timeout_s, [sink], self._journal.last_index, now_s
+            candidates, wish.why, self._graft.term, now_s + timeout_s, [sink], self._journal.last_index, now_s
         )
 
     def step(self) -> None:
@@ -186,7 +192,7 @@ class Transfers:
         if target not in self._pump.linked:
             self._end(self._leads_on(f"the link to {target} fell"))
         elif not transfer.is_asked and self._graft.match_index(target) == last == self._graft.commit_index:
-            _LOG.info("handing leadership to %s in term %d", target, transfer.term)
+            _LOG.info("handing leadership to %s in term %d why=%s", target, transfer.term, transfer.why)
             transfer.is_asked = True
             self._graft.transfer_to(target)
 

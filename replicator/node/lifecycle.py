@@ -125,7 +125,7 @@ class Node:
         if rooms.engine.status().role != "leader" or len(rooms.engine.membership().voters) < 2:
             return
         try:
-            successor = await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX)
+            successor = await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX, why="shutdown")
             _log.info("leadership handed over to=%s", successor)
         except ReplicatorError as error:
             _log.warning(
