@@ -104,7 +104,7 @@ class ProcessStage:
 
         async def leads_no_more() -> bool:
             status = await self._cluster.status(node)
-            linked.append(any(member.connected for member in status.members))
+            linked.append(any(member.connected for member in status.members if member.node_id != node))
             return status.role != "leader"
 
         await self._until(leads_no_more, f"the end of {node}'s reign")
