@@ -60,10 +60,10 @@ async def test_members_are_listed_with_roles_and_links() -> None:
 async def test_a_member_is_added_promoted_demoted_and_removed() -> None:
     async with a_group() as group:
         assert await group("member", "add", *N4, "--observer") == Ended(
-            0, "node=n4 role=observer members=4 index=1\n", ""
+            0, "node=n4 role=observer members=4 index=2\n", ""
         )
-        assert (await group("member", "add", *N4, "--observer")).stdout.endswith("index=1\n"), "it is one already"
-        assert (await group("member", "promote", "n4")).stdout == "node=n4 role=joining members=4 index=2\n"
+        assert (await group("member", "add", *N4, "--observer")).stdout.endswith("index=2\n"), "it is one already"
+        assert (await group("member", "promote", "n4")).stdout == "node=n4 role=joining members=4 index=3\n"
         group.cluster.settle()
         promoted = group.cluster.membership.get("n4")
         assert promoted is not None
