@@ -102,6 +102,17 @@ def role_of(node: NodeStatus) -> str:
     return node.role if own == "voter" else own
 
 
+def notes_of(node: NodeStatus) -> str:
+    """What its operator should know of one node; empty if there is nothing."""
+    notes = []
+    # By configuration alone a node is a member; one that joins knows no membership until one has reached it.
+    if node.membership_index > 0 and all(member.node_id != node.node_id for member in node.members):
+        notes.append(f"not a member (membership of index {node.membership_index})")
+    if node.read_only_reason:
+        notes.append(f"read-only: {node.read_only_reason}")
+    return "; ".join(notes)
+
+
 def timers_of(nodes: Sequence[NodeStatus]) -> list[str]:
     """The timers in force, one line; more, each with its nodes, only if nodes do not agree."""
     named: dict[str, list[str]] = {}
@@ -142,7 +153,6 @@ def _print_table(answers: Answers, *, hashes: bool) -> None:
 
 def _row(node: NodeStatus, nodes: Sequence[NodeStatus], leader: str, *, hashes: bool) -> tuple[str, ...]:
     lag = lag_of(node, nodes)
-    notes = f"read-only: {node.read_only_reason}" if node.read_only_reason else ""
     return (
         "*" if node.node_id == leader else "",
         node.node_id,
@@ -154,7 +164,7 @@ def _row(node: NodeStatus, nodes: Sequence[NodeStatus], leader: str, *, hashes: 
         "-" if node.staleness_ms is None else f"{node.staleness_ms:.0f} ms",
         str(node.live_keys),
         _bytes(node.data_bytes),
-        f"{node.state_hash} @{node.state_hash_index}" if hashes else notes,
+        f"{node.state_hash} @{node.state_hash_index}" if hashes else notes_of(node),
     )
 
 

@@ -4,7 +4,7 @@ from enum import Enum
 from typing import Protocol
 
 from replicator.console.pages import ProbeAnswer
-from replicator.model.ids import LogIndex
+from replicator.model.ids import LogIndex, NodeId
 from replicator.model.status import EngineStatus
 
 
@@ -33,11 +33,13 @@ class NodeHealth:
     """Answers probes from memory. Implements `console.Probes`.
 
     Catching up is a gate at start only: a node that later loses its leader still serves the reads that callers may
-    want, and says in the answer what is missing.
+    want, and says in the answer what is missing. One that its group has removed hears nothing any more: what it holds
+    ages for ever, so it is not ready.
     """
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, node_id: NodeId) -> None:
         self._replica = replica
+        self._node_id = node_id
         self._phase = Phase.STARTING
         self._failure = ""
         self._was_caught_up = False
@@ -80,9 +82,17 @@ class NodeHealth:
     def _ready_while_serving(self) -> ProbeAnswer:
         status = self._replica.status()
         leader = f"leader {status.leader_id}" if status.leader_id else "no leader known"
+        if self._is_removed(status):
+            return ProbeAnswer(False, f"not a member any more (membership of index {status.membership.index})")
         if not self._was_caught_up:
             if not self._replica.is_caught_up:
                 return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}")
             self._was_caught_up = True
         limits = f"; read-only: {status.read_only_reason}" if status.read_only_reason else ""
         return ProbeAnswer(True, f"ready: {leader}{limits}")
+
+    def _is_removed(self, status: EngineStatus) -> bool:
+        """A node that joins meets memberships older than itself: as long as a leader sends them, it is catching up."""
+        if status.membership.index == 0 or status.membership.get(self._node_id) is not None:
+            return False
+        return self._was_caught_up or not status.leader_id

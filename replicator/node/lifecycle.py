@@ -15,6 +15,7 @@ from replicator.config.schema import NodeConfig
 from replicator.console import Console
 from replicator.console.pages import admin_app
 from replicator.model.errors import CorruptData, ReplicatorError, StorageFailed
+from replicator.model.ids import NodeId
 from replicator.node import settings
 from replicator.node.health import NodeHealth, Phase
 from replicator.node.join import Joiner, Place
@@ -62,7 +63,7 @@ class Node:
         """Serves once it returns. Raises StartupError or StorageFailed; call `stop` then, too."""
         self._teardown.add("telemetry", lambda: self._telemetry.stop(TELEMETRY_GRACE_S))
         rooms = self._open()
-        health = NodeHealth(rooms.engine)
+        health = NodeHealth(rooms.engine, NodeId(self._config.node.id))
         self._rooms, self._health = rooms, health
         await rooms.engine.start()
         self._teardown.add("engine", rooms.engine.stop)
