@@ -9,7 +9,7 @@ import click
 
 from replicator.cli.online import Online, call, online_options
 from replicator.cli.outcome import CommandFailed, ExitCode, one_line
-from replicator.cli.output import Column, print_json, print_table
+from replicator.cli.output import NO_LEADER_KNOWN, Column, print_json, print_table
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import NodeStatus
 
@@ -145,6 +145,8 @@ def _print_table(answers: Answers, *, hashes: bool) -> None:
     ]
     columns = [*left, *right, Column("state hash" if hashes else "notes", wraps=True)]
     print_table(columns, [*rows, *lost_rows])
+    if not leader:
+        click.echo(NO_LEADER_KNOWN)
     for line in timers_of(answers.nodes):
         click.echo(line)
     for lost in answers.unreachable:

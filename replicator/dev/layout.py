@@ -23,9 +23,7 @@ CONFIG_FILE: Final = "node.toml"
 LOG_FILE: Final = "node.log"
 DATA_FOLDER: Final = "data"
 # Files are written anew at each start, because ports that are taken meanwhile are changed in all of them together.
-FIRST_LINE: Final = (
-    "# Written anew whenever `replicator dev` starts this cluster: your changes here are lost. Edit a copy."
-)
+FIRST_LINE: Final = "# Written anew whenever `replicator dev` starts this cluster: your changes here are lost."
 
 
 @dataclass(frozen=True, slots=True)
