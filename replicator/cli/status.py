@@ -102,12 +102,13 @@ def role_of(node: NodeStatus) -> str:
     return node.role if own == "voter" else own
 
 
-def notes_of(node: NodeStatus) -> str:
-    """What its operator should know of one node; empty if there is nothing."""
+def notes_of(node: NodeStatus, nodes: Sequence[NodeStatus]) -> str:
+    """What its operator should know of one node, if anything. One that was removed is seldom told; others know."""
     notes = []
+    newest = max([node, *nodes], key=lambda other: other.membership_index)
     # By configuration alone a node is a member; one that joins knows no membership until one has reached it.
-    if node.membership_index > 0 and all(member.node_id != node.node_id for member in node.members):
-        notes.append(f"not a member (membership of index {node.membership_index})")
+    if newest.membership_index > 0 and all(member.node_id != node.node_id for member in newest.members):
+        notes.append(f"not a member (membership of index {newest.membership_index})")
     if node.read_only_reason:
         notes.append(f"read-only: {node.read_only_reason}")
     return "; ".join(notes)
@@ -166,7 +167,7 @@ def _row(node: NodeStatus, nodes: Sequence[NodeStatus], leader: str, *, hashes: 
         "-" if node.staleness_ms is None else f"{node.staleness_ms:.0f} ms",
         str(node.live_keys),
         _bytes(node.data_bytes),
-        f"{node.state_hash} @{node.state_hash_index}" if hashes else notes_of(node),
+        f"{node.state_hash} @{node.state_hash_index}" if hashes else notes_of(node, nodes),
     )
 
 

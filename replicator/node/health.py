@@ -1,5 +1,6 @@
 """Where a node is in its life, and what it tells those who ask whether to send it traffic."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -37,9 +38,11 @@ class NodeHealth:
     ages for ever, so it is not ready.
     """
 
-    def __init__(self, replica: Replica, node_id: NodeId) -> None:
+    def __init__(self, replica: Replica, node_id: NodeId, told_removed: Callable[[], LogIndex | None]) -> None:
+        """told_removed: index of the membership without this node that other members tell of, None if none does."""
         self._replica = replica
         self._node_id = node_id
+        self._told_removed = told_removed
         self._phase = Phase.STARTING
         self._failure = ""
         self._was_caught_up = False
@@ -82,8 +85,9 @@ class NodeHealth:
     def _ready_while_serving(self) -> ProbeAnswer:
         status = self._replica.status()
         leader = f"leader {status.leader_id}" if status.leader_id else "no leader known"
-        if self._is_removed(status):
-            return ProbeAnswer(False, f"not a member any more (membership of index {status.membership.index})")
+        removal = self._removal_index(status)
+        if removal is not None:
+            return ProbeAnswer(False, f"not a member any more (membership of index {removal})")
         if not self._was_caught_up:
             if not self._replica.is_caught_up:
                 return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}")
@@ -91,8 +95,8 @@ class NodeHealth:
         limits = f"; read-only: {status.read_only_reason}" if status.read_only_reason else ""
         return ProbeAnswer(True, f"ready: {leader}{limits}")
 
-    def _is_removed(self, status: EngineStatus) -> bool:
+    def _removal_index(self, status: EngineStatus) -> LogIndex | None:
         """A node that joins meets memberships older than itself: as long as a leader sends them, it is catching up."""
         if status.membership.index == 0 or status.membership.get(self._node_id) is not None:
-            return False
-        return self._was_caught_up or not status.leader_id
+            return None if status.leader_id else self._told_removed()
+        return status.membership.index if self._was_caught_up or not status.leader_id else None

@@ -49,13 +49,16 @@ def test_a_node_that_was_removed_and_one_that_is_full_are_noted() -> None:
     removed = replace(a_node("eu-1"), members=members, membership_index=40)
     full = replace(a_node("us-1"), members=members, membership_index=40, read_only_reason="disk full")
 
-    assert notes_of(removed) == "not a member (membership of index 40)"
-    assert notes_of(full) == "read-only: disk full"
-    assert notes_of(replace(removed, read_only_reason="disk full")) == (
+    assert notes_of(removed, []) == "not a member (membership of index 40)"
+    assert notes_of(full, []) == "read-only: disk full"
+    assert notes_of(replace(removed, read_only_reason="disk full"), []) == (
         "not a member (membership of index 40); read-only: disk full"
     )
-    assert notes_of(replace(full, read_only_reason="")) == ""
-    assert notes_of(a_node("eu-1")) == "", "joins, and has not heard from its group"
+    assert notes_of(replace(full, read_only_reason=""), []) == ""
+    assert notes_of(a_node("eu-1"), []) == "", "joins, and has not heard from its group"
+    unaware = replace(removed, members=(*members, a_member("eu-1", "voter")), membership_index=30)
+    assert notes_of(unaware, [unaware]) == ""
+    assert notes_of(unaware, [unaware, full]) == "not a member (membership of index 40)", "the others know"
 
 
 def test_timers_are_one_line_unless_nodes_disagree() -> None:

@@ -17,6 +17,7 @@ class AReplica:
     """Says what the test tells it to."""
 
     is_caught_up: bool = False
+    told_removed: LogIndex | None = None
     applied_index: LogIndex = field(default_factory=lambda: LogIndex(7))
     _status: EngineStatus = field(
         default_factory=lambda: EngineStatus(
@@ -49,7 +50,7 @@ def replica() -> AReplica:
 
 @pytest.fixture
 def health(replica: AReplica) -> NodeHealth:
-    return NodeHealth(replica, NodeId("eu-1"))
+    return NodeHealth(replica, NodeId("eu-1"), lambda: replica.told_removed)
 
 
 def test_a_node_that_starts_lives_and_is_neither_started_nor_ready(health: NodeHealth) -> None:
@@ -99,6 +100,19 @@ def test_a_node_that_its_group_has_removed_wants_no_traffic(health: NodeHealth, 
 
     replica.say(membership=voters("ap-1", "eu-1", "us-1", index=50), leader_id="us-1")
     assert health.ready().ok, "it was taken back"
+
+
+def test_a_node_that_never_heard_of_its_removal_takes_the_word_of_others_until_a_leader_is_heard(
+    health: NodeHealth, replica: AReplica
+) -> None:
+    health.enter(Phase.SERVING)
+    replica.is_caught_up = True
+    replica.told_removed = LogIndex(40)
+    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=30), leader_id="")
+    assert health.ready() == REMOVED
+
+    replica.say(leader_id="us-1")
+    assert health.ready().ok
 
 
 def test_a_node_that_was_removed_before_it_started_says_so(health: NodeHealth, replica: AReplica) -> None:
