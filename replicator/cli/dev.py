@@ -12,7 +12,7 @@ from replicator.cli.outcome import ExitCode
 from replicator.cli.output import print_json
 
 if TYPE_CHECKING:
-    from replicator.dev import LocalCluster
+    from replicator.dev import LocalCluster, NodePlan
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -68,14 +68,23 @@ async def _serve(cluster: "LocalCluster", *, as_json: bool) -> None:
     try:
         _describe(cluster, as_json=as_json)
         async for process in cluster.deaths():
-            plan = process.plan
             click.echo(
-                f"replicator: node {plan.id} (pid {process.pid}) ended with code {process.exit_code}; it is left dead. "
-                f"Its log: {plan.log_file}. To bring it back: replicator serve --config {plan.config_file}",
+                f"replicator: node {process.plan.id} (pid {process.pid}) ended with code {process.exit_code}; it is "
+                f"left dead. Its log: {process.plan.log_file}. {await _remedy(cluster, process.plan)}",
                 err=True,
             )
     finally:
         await asyncio.shield(cluster.stop())
+
+
+async def _remedy(cluster: "LocalCluster", plan: "NodePlan") -> str:
+    removal = await cluster.removal_index(plan.id)
+    if removal is None:
+        return f"To bring it back: replicator serve --config {plan.config_file}"
+    return (
+        f"It is not a member any more (membership of index {removal}), so it is not to be brought back; to take it in "
+        f"again, move {plan.data_dir} away first: replicator serve --config {plan.config_file} --join"
+    )
 
 
 def _describe(cluster: "LocalCluster", *, as_json: bool) -> None:

@@ -8,14 +8,14 @@ import click
 
 from replicator.cli.online import Online, call, group_options
 from replicator.cli.outcome import CommandFailed, ExitCode
-from replicator.cli.output import Column, print_facts, print_json, print_table
+from replicator.cli.output import NO_LEADER_KNOWN, Column, print_facts, print_json, print_table
 from replicator.model.values import MembershipResult, MemberStatus
 
 if TYPE_CHECKING:
     from replicator.client import Client
 
 _CHANGE_AGAIN: Final = "what is so already is left as it is"
-_FORCE: Final = click.option("--force", is_flag=True, help="Even if too few voters of those that stay are connected.")
+_FORCE: Final = click.option("--force", is_flag=True, help="Ask the leader all the same; it judges by its own links.")
 
 
 @click.group
@@ -26,17 +26,20 @@ def member() -> None:
 @member.command("list")
 @group_options
 def list_members(online: Online) -> None:
-    """Show all members as the leader sees them. The leader is marked with *."""
+    """Show all members as the leader sees them, or any node if none is known. The leader is marked with *."""
 
     async def use(client: "Client") -> list[MemberStatus]:
         return await client.members(timeout_s=online.timeout_s)
 
     members = call(online, use)
+    leader = _leader_of(members)
     if online.wants_json:
-        print_json({"leader": _leader_of(members), "members": [asdict(each) for each in members]})
+        print_json({"leader": leader, "members": [asdict(each) for each in members]})
         return
     columns = [Column(title) for title in ("", "node", "region", "role", "api", "peer", "link")]
     print_table([*columns, Column("lag", right=True)], [_row(each) for each in members])
+    if not leader:
+        click.echo(f"{NO_LEADER_KNOWN}: links are those of the node that answered")
 
 
 @member.command("add")
@@ -111,6 +114,8 @@ def shortage(members: Sequence[MemberStatus], node_id: str) -> str | None:
     staying = [each for each in voters if each.node_id != node_id]
     if len(staying) == len(voters):
         return None
+    if not staying:
+        return "it is the last voter"
     connected = [each.node_id for each in staying if each.connected]
     needed = len(staying) // 2 + 1
     if len(connected) >= needed:
@@ -150,11 +155,16 @@ def _find(members: Sequence[MemberStatus], node_id: str) -> MemberStatus:
 def _refuse_unsafe(members: Sequence[MemberStatus], node_id: str, done: str) -> None:
     why = shortage(members, node_id)
     if why is not None:
-        raise CommandFailed(
-            ExitCode.REFUSED,
-            "UNSAFE",
-            f"{node_id} is not {done}: {why}; bring voters back or add some first, or say --force",
-        )
+        raise CommandFailed(ExitCode.REFUSED, "UNSAFE", f"{node_id} is not {done}: {why}; {_remedy(members, node_id)}")
+
+
+def _remedy(members: Sequence[MemberStatus], node_id: str) -> str:
+    """Never what the leader would refuse as well."""
+    if any(each.role == "voter" and each.node_id != node_id for each in members):
+        return "bring voters back, add some, or remove those that are down first; --force leaves it to the leader"
+    if any(each.role == "observer" for each in members):
+        return "let an observer vote first (`replicator member promote`), or add a voter"
+    return "add a voter first"
 
 
 def _leader_of(members: Sequence[MemberStatus]) -> str:

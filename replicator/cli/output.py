@@ -15,6 +15,8 @@ import click
 Format = Literal["text", "json"]
 JsonValue = str | int | float | bool | None
 
+NO_LEADER_KNOWN: Final = "no leader known"  # the note below a table of nodes; in JSON the leader is empty
+
 _TABLE_COLUMNS_PIPED: Final = 200  # wide enough that nothing wraps when nobody looks
 _ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"}
 

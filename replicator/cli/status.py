@@ -9,7 +9,7 @@ import click
 
 from replicator.cli.online import Online, call, online_options
 from replicator.cli.outcome import CommandFailed, ExitCode, one_line
-from replicator.cli.output import Column, print_json, print_table
+from replicator.cli.output import NO_LEADER_KNOWN, Column, print_json, print_table
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import NodeStatus
 
@@ -102,6 +102,18 @@ def role_of(node: NodeStatus) -> str:
     return node.role if own == "voter" else own
 
 
+def notes_of(node: NodeStatus, nodes: Sequence[NodeStatus]) -> str:
+    """What its operator should know of one node, if anything. One that was removed is seldom told; others know."""
+    notes = []
+    newest = max([node, *nodes], key=lambda other: other.membership_index)
+    # By configuration alone a node is a member; one that joins knows no membership until one has reached it.
+    if newest.membership_index > 0 and all(member.node_id != node.node_id for member in newest.members):
+        notes.append(f"not a member (membership of index {newest.membership_index})")
+    if node.read_only_reason:
+        notes.append(f"read-only: {node.read_only_reason}")
+    return "; ".join(notes)
+
+
 def timers_of(nodes: Sequence[NodeStatus]) -> list[str]:
     """The timers in force, one line; more, each with its nodes, only if nodes do not agree."""
     named: dict[str, list[str]] = {}
@@ -134,6 +146,8 @@ def _print_table(answers: Answers, *, hashes: bool) -> None:
     ]
     columns = [*left, *right, Column("state hash" if hashes else "notes", wraps=True)]
     print_table(columns, [*rows, *lost_rows])
+    if not leader:
+        click.echo(NO_LEADER_KNOWN)
     for line in timers_of(answers.nodes):
         click.echo(line)
     for lost in answers.unreachable:
@@ -142,7 +156,6 @@ def _print_table(answers: Answers, *, hashes: bool) -> None:
 
 def _row(node: NodeStatus, nodes: Sequence[NodeStatus], leader: str, *, hashes: bool) -> tuple[str, ...]:
     lag = lag_of(node, nodes)
-    notes = f"read-only: {node.read_only_reason}" if node.read_only_reason else ""
     return (
         "*" if node.node_id == leader else "",
         node.node_id,
@@ -154,7 +167,7 @@ def _row(node: NodeStatus, nodes: Sequence[NodeStatus], leader: str, *, hashes: 
         "-" if node.staleness_ms is None else f"{node.staleness_ms:.0f} ms",
         str(node.live_keys),
         _bytes(node.data_bytes),
-        f"{node.state_hash} @{node.state_hash_index}" if hashes else notes,
+        f"{node.state_hash} @{node.state_hash_index}" if hashes else notes_of(node, nodes),
     )
 
 

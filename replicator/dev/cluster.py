@@ -9,7 +9,7 @@ from replicator.client import Client, connect
 from replicator.dev.layout import ClusterPlan
 from replicator.dev.processes import POLL_S, NodeProcess
 from replicator.model.errors import ReplicatorError, StartupError
-from replicator.model.ids import NodeId
+from replicator.model.ids import LogIndex, NodeId
 from replicator.model.values import NodeStatus
 
 START_TIMEOUT_S: Final = 30.0
@@ -143,6 +143,15 @@ class LocalCluster:
                     await asyncio.sleep(ASK_EVERY_S)
         except TimeoutError:
             raise StartupError(f"no node says within {timeout_s:g} s that it leads") from None
+
+    async def removal_index(self, node_id: NodeId) -> LogIndex | None:
+        """Of the newest membership that a running node knows, if that does not name the node; None if it does."""
+        others = [status for name, status in (await self.statuses()).items() if name != node_id]
+        newest = max(others, key=lambda status: status.membership_index, default=None)
+        if newest is None or newest.membership_index == 0:
+            return None
+        is_member = any(member.node_id == node_id for member in newest.members)
+        return None if is_member else LogIndex(newest.membership_index)
 
     async def deaths(self) -> AsyncIterator[NodeProcess]:
         """Every node whose process ends from now on, as it happens; never ends by itself."""

@@ -22,6 +22,8 @@ NODES_MAX: Final = 9  # as many voters as a configuration may list
 CONFIG_FILE: Final = "node.toml"
 LOG_FILE: Final = "node.log"
 DATA_FOLDER: Final = "data"
+# Files are written anew at each start, because ports that are taken meanwhile are changed in all of them together.
+FIRST_LINE: Final = "# Written anew whenever `replicator dev` starts this cluster: your changes here are lost."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class ClusterPlan:
     def toml_of(self, viewer: NodePlan) -> str:
         """The configuration file of one node. It lists NODES_MAX nodes at most, of which it is one itself."""
         lines = [
+            FIRST_LINE,
             "[node]",
             f"id = {_quoted(viewer.id)}",
             f"region = {_quoted(viewer.region)}",

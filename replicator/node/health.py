@@ -1,10 +1,11 @@
 """Where a node is in its life, and what it tells those who ask whether to send it traffic."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
 from replicator.console.pages import ProbeAnswer
-from replicator.model.ids import LogIndex
+from replicator.model.ids import LogIndex, NodeId
 from replicator.model.status import EngineStatus
 
 
@@ -33,11 +34,15 @@ class NodeHealth:
     """Answers probes from memory. Implements `console.Probes`.
 
     Catching up is a gate at start only: a node that later loses its leader still serves the reads that callers may
-    want, and says in the answer what is missing.
+    want, and says in the answer what is missing. One that its group has removed hears nothing any more: what it holds
+    ages for ever, so it is not ready.
     """
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, node_id: NodeId, told_removed: Callable[[], LogIndex | None]) -> None:
+        """told_removed: index of the membership without this node that other members tell of, None if none does."""
         self._replica = replica
+        self._node_id = node_id
+        self._told_removed = told_removed
         self._phase = Phase.STARTING
         self._failure = ""
         self._was_caught_up = False
@@ -80,9 +85,18 @@ class NodeHealth:
     def _ready_while_serving(self) -> ProbeAnswer:
         status = self._replica.status()
         leader = f"leader {status.leader_id}" if status.leader_id else "no leader known"
+        removal = self._removal_index(status)
+        if removal is not None:
+            return ProbeAnswer(False, f"not a member any more (membership of index {removal})")
         if not self._was_caught_up:
             if not self._replica.is_caught_up:
                 return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}")
             self._was_caught_up = True
         limits = f"; read-only: {status.read_only_reason}" if status.read_only_reason else ""
         return ProbeAnswer(True, f"ready: {leader}{limits}")
+
+    def _removal_index(self, status: EngineStatus) -> LogIndex | None:
+        """A node that joins meets memberships older than itself: as long as a leader sends them, it is catching up."""
+        if status.membership.index == 0 or status.membership.get(self._node_id) is not None:
+            return None if status.leader_id else self._told_removed()
+        return status.membership.index if self._was_caught_up or not status.leader_id else None

@@ -5,6 +5,9 @@ CAUSAL        wait until the token is applied here; a token beyond the end of th
 BOUNDED       wait until provably no staler than asked (and until the token, if one is given, is applied)
 LOCAL         now; a token is checked for shape only, since the level asks for "any age" in so many words
 
+A replica that has applied nothing at all serves none of them: its emptiness is no state of the group, which begins with
+the first leader's own entry. Such a node is new, or has lost its disk, and others may hold what it has never seen.
+
 The promise is about the moment at which `ready` returns; whatever the caller reads afterwards is at least that new.
 """
 
@@ -23,6 +26,8 @@ from replicator.service.validate import refuse
 
 # While no leader answers, a token beyond the known commit index is asked about again at this pace.
 CONFIRM_RETRY_S: Final = 0.1
+# Long enough that a client asks another node first.
+EMPTY_RETRY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Freshness:
         token = CausalToken.decode(options.token, self._cluster_id) if options.token else CausalToken(LogIndex(0))
         match options.consistency:
             case Consistency.LOCAL:
-                return
+                self._refuse_empty()
             case Consistency.LINEARIZABLE:
                 await self._linearizable(token, deadline)
             case Consistency.BOUNDED:
@@ -59,6 +64,7 @@ class Freshness:
 
     async def reach(self, token: CausalToken, deadline: Deadline) -> None:
         """Waits until the local store holds the token's point."""
+        self._refuse_empty()
         if token.index <= self._engine.applied_index:
             return
         if token.index <= self._engine.known_commit_index:
@@ -96,7 +102,17 @@ class Freshness:
             _refuse_ahead(token, point)
             return
 
+    def _refuse_empty(self) -> None:
+        if self._engine.applied_index == 0:
+            raise ReplicaBehind(
+                "this node holds nothing yet: it is new or has lost its disk, and has not heard what its group holds; "
+                "read elsewhere, or later",
+                retry_after_s=EMPTY_RETRY_S,
+                metadata={"applied_index": "0"},
+            )
+
     async def _linearizable(self, token: CausalToken, deadline: Deadline) -> None:
+        self._refuse_empty()
         point = await self._read_points.next(deadline)
         _refuse_ahead(token, point)
         if point > self._engine.applied_index:

@@ -213,7 +213,7 @@ async def test_tokens_that_are_malformed_foreign_or_ahead_get_three_different_an
 
 async def test_a_token_in_the_metadata_counts_when_the_field_is_empty(stub: Any) -> None:
     ahead = CausalToken(LogIndex(99)).encode(CLUSTER_ID)
-    fine = CausalToken(LogIndex(0)).encode(CLUSTER_ID)
+    fine = CausalToken(LogIndex(1)).encode(CLUSTER_ID)
     metadata = (("x-causal-token", ahead),)
 
     code, _ = await raw_error(stub.Get(kv_pb2.GetRequest(key=b"k"), metadata=metadata))

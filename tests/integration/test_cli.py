@@ -274,6 +274,33 @@ def is_running(pid: int) -> bool:
     return True
 
 
+async def test_dev_does_not_advise_to_bring_back_a_member_that_was_removed(tmp_path: Path) -> None:
+    dev = Dev(tmp_path / "dev", "--json")
+    try:
+        await until(lambda: dev.out.endswith("\n"), "the line of JSON")
+        facts = json.loads(dev.out)
+        victim, *others = (node for node in facts["nodes"] if node["id"] != facts["leader"])
+        endpoints = ",".join(node["endpoint"] for node in facts["nodes"] if node is not victim)
+        removed = await asyncio.to_thread(
+            run_cli, "member", "remove", victim["id"], "--endpoints", endpoints, "--timeout", "20"
+        )
+        assert removed.code == 0, removed
+
+        os.kill(victim["pid"], signal.SIGTERM)
+        await until(lambda: "left dead" in dev.err, "word of the death")
+
+        assert "It is not a member any more (membership of index " in dev.err
+        assert "To bring it back" not in dev.err
+        assert f"move {victim['data_dir']} away first" in dev.err
+
+        dev.process.send_signal(signal.SIGTERM)
+        assert await until_exit(dev.process) == 0
+        assert not any(is_running(node["pid"]) for node in others)
+    finally:
+        dev.process.kill()
+        await until_exit(dev.process)
+
+
 async def test_dev_prints_one_line_of_json_says_who_died_and_stops_all_the_rest(tmp_path: Path) -> None:
     dev = Dev(tmp_path / "dev", "--nodes", "3", "--regions", "eu,us,ap", "--json")
     try:

@@ -60,10 +60,10 @@ async def test_members_are_listed_with_roles_and_links() -> None:
 async def test_a_member_is_added_promoted_demoted_and_removed() -> None:
     async with a_group() as group:
         assert await group("member", "add", *N4, "--observer") == Ended(
-            0, "node=n4 role=observer members=4 index=1\n", ""
+            0, "node=n4 role=observer members=4 index=2\n", ""
         )
-        assert (await group("member", "add", *N4, "--observer")).stdout.endswith("index=1\n"), "it is one already"
-        assert (await group("member", "promote", "n4")).stdout == "node=n4 role=joining members=4 index=2\n"
+        assert (await group("member", "add", *N4, "--observer")).stdout.endswith("index=2\n"), "it is one already"
+        assert (await group("member", "promote", "n4")).stdout == "node=n4 role=joining members=4 index=3\n"
         group.cluster.settle()
         promoted = group.cluster.membership.get("n4")
         assert promoted is not None
@@ -85,10 +85,39 @@ async def test_what_would_leave_no_connected_majority_is_refused_unless_forced()
             refused = await group("member", verb, "n2")
             assert (refused.code, refused.stdout) == (1, "")
             assert refused.stderr.startswith(f"replicator: UNSAFE: n2 is not {done}: of the 2 voters that stay, 1 are")
-            assert refused.stderr.endswith("or say --force\n")
+            assert refused.stderr.endswith("; --force leaves it to the leader\n")
 
         assert (await group("member", "remove", "n2", "--force")).code == 0
         assert group.cluster.membership.get("n2") is None
+
+
+async def test_the_last_voter_stays_and_nobody_is_told_to_force_what_the_group_refuses() -> None:
+    async with a_group() as group:
+        await group("member", "remove", "n2")
+        await group("member", "remove", "n3")
+
+        refused = await group("member", "remove", "n1")
+        assert refused == Ended(
+            1, "", "replicator: UNSAFE: n1 is not removed: it is the last voter; add a voter first\n"
+        )
+        forced = await group("member", "remove", "n1", "--force")
+        assert (forced.code, "last voter" in forced.stderr) == (1, True), forced
+
+        await group("member", "add", *N4, "--observer")
+        assert "last voter; let an observer vote first" in (await group("member", "demote", "n1")).stderr
+
+
+async def test_tables_say_when_no_leader_is_known() -> None:
+    async with a_group() as group:
+        note = "no leader known"
+        for command in (("member", "list"), ("status", "--all"), ("status",)):
+            assert note not in (await group(*command)).stdout
+
+        group.cluster.leader = None
+        for command in (("member", "list"), ("status", "--all"), ("status",)):
+            shown = await group(*command)
+            assert (shown.code, note in shown.stdout) == (0, True), shown
+            assert (await group.json(*command))["leader"] == ""
 
 
 async def test_what_the_group_refuses_is_exit_code_1_and_no_leader_is_3() -> None:

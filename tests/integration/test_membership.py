@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import replicator
-from replicator.dev import LocalCluster, plan_cluster
+from replicator.dev import LocalCluster, NodePlan, plan_cluster
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.values import MemberStatus
 from tests.support.load import Load, all_pairs, load_on
-from tests.support.real_nodes import Ended, run_cli, stopped, until, until_ready
+from tests.support.real_nodes import Ended, http_get, run_cli, stopped, until, until_ready
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 REGIONS = ["eu", "us", "ap"]
@@ -156,6 +156,35 @@ async def test_a_living_voter_is_not_removed_while_another_hangs(tmp_path: Path)
         await until_members(cluster, lambda seen: seen[hung].connected, "it answers again")
         assert (await cli(cluster, *remove)).code == 0
         assert sorted(await roles(cluster)) == sorted([leader, hung])
+
+
+async def test_a_node_that_is_removed_and_runs_on_says_that_it_is_no_member(tmp_path: Path) -> None:
+    """Also after a restart: nobody sends it anything, so it asks."""
+    async with LocalCluster(plan_cluster(tmp_path, REGIONS)) as cluster:
+        leader = await cluster.leader()
+        removed = next(process for node_id, process in cluster.nodes.items() if node_id != leader)
+        await until_ready(removed.plan)
+
+        assert (await cli(cluster, "member", "remove", removed.plan.id)).code == 0
+
+        await until_told_removed(removed.plan)
+        shown = await asyncio.to_thread(run_cli, "status", "--all", "--endpoints", removed.plan.api)
+        assert "not a member (membership of index " in shown.stdout, shown
+
+        assert await removed.terminate() == 0
+        removed.start()
+        await until_told_removed(removed.plan)
+
+
+async def until_told_removed(node: NodePlan) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while True:
+        status, body = await http_get(node.admin, "/readyz")
+        if "not a member any more (membership of index " in body:
+            assert status == 503
+            return
+        assert time.monotonic() < deadline_s, f"not within {WAIT_S:g} s: {status} {body}"
+        await asyncio.sleep(0.05)
 
 
 async def test_a_node_that_was_killed_while_it_joined_goes_on(tmp_path: Path) -> None:

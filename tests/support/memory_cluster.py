@@ -31,6 +31,7 @@ from tests.support.memory_store import MemoryStore
 
 CLUSTER_ID = ClusterId("shop")
 FIRST_TERM = Term(1)
+FIRST_INDEX = LogIndex(1)
 NO_MEMBERS = Membership(LogIndex(0), ())
 LAN = RaftTiming(0.05, 0.3, 0.6)
 
@@ -102,10 +103,11 @@ class MemoryReplica(MemoryStore):
 class MemoryCluster:
     """One log; whatever is in it is committed. `leader` None: an election that does not end.
 
+    log: begins with the first leader's own entry, which every member has applied, as in a cluster that serves.
     promotes: a member that joins becomes a voter as soon as it has caught up; else when a test says `settle`.
     """
 
-    log: list[Entry] = field(default_factory=list)
+    log: list[Entry] = field(default_factory=lambda: [_entry(b"", FIRST_INDEX, FIRST_TERM)])
     nodes: list["MemoryNode"] = field(default_factory=list)
     leader: "MemoryNode | None" = None
     term: Term = FIRST_TERM
@@ -123,6 +125,7 @@ class MemoryCluster:
                 Member(node.node_id, node.region, f"127.0.0.1:{number}", f"127.0.0.1:{100 + number}")
             )
         )
+        node.catch_up()
         return node
 
     def add_stranger(self, node_id: str, region: str) -> "MemoryNode":
@@ -175,10 +178,14 @@ class MemoryCluster:
 
     def commit(self, command: bytes) -> LogIndex:
         index = LogIndex(len(self.log) + 1)
-        self.log.append(Entry(encode_batch(time.time_ns() // 1_000_000, [command]), index, self.term))
+        self.log.append(_entry(command, index, self.term))
         for node in self.nodes:
             node.catch_up()
         return index
+
+
+def _entry(command: bytes, index: LogIndex, term: Term) -> Entry:
+    return Entry(encode_batch(time.time_ns() // 1_000_000, [command]), index, term)
 
 
 class MemoryNode:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from replicator.cli.status import lag_of, leader_of, role_of, timers_of
+from replicator.cli.status import lag_of, leader_of, notes_of, role_of, timers_of
 from replicator.model.values import MemberStatus, NodeStatus
 
 
@@ -42,6 +42,23 @@ def test_a_member_that_does_not_vote_is_shown_as_what_it_is() -> None:
     assert role_of(node) == "follower"
     assert role_of(replace(node, node_id="ap-1")) == "observer"
     assert role_of(replace(node, node_id="us-1")) == "follower", "no member, or one that has not heard of itself yet"
+
+
+def test_a_node_that_was_removed_and_one_that_is_full_are_noted() -> None:
+    members = (a_member("us-1", "voter"), a_member("ap-1", "voter"))
+    removed = replace(a_node("eu-1"), members=members, membership_index=40)
+    full = replace(a_node("us-1"), members=members, membership_index=40, read_only_reason="disk full")
+
+    assert notes_of(removed, []) == "not a member (membership of index 40)"
+    assert notes_of(full, []) == "read-only: disk full"
+    assert notes_of(replace(removed, read_only_reason="disk full"), []) == (
+        "not a member (membership of index 40); read-only: disk full"
+    )
+    assert notes_of(replace(full, read_only_reason=""), []) == ""
+    assert notes_of(a_node("eu-1"), []) == "", "joins, and has not heard from its group"
+    unaware = replace(removed, members=(*members, a_member("eu-1", "voter")), membership_index=30)
+    assert notes_of(unaware, [unaware]) == ""
+    assert notes_of(unaware, [unaware, full]) == "not a member (membership of index 40)", "the others know"
 
 
 def test_timers_are_one_line_unless_nodes_disagree() -> None:

@@ -29,6 +29,20 @@ def test_every_node_gets_a_file_that_loads_and_names_all_members(tmp_path: Path)
         assert config.cluster.id == plan.cluster_id
 
 
+def test_a_file_that_is_written_anew_says_so_in_its_first_line(tmp_path: Path) -> None:
+    """Or an operator's changes are lost without a word."""
+    plan = plan_cluster(tmp_path, ["eu"])
+    plan.write()
+    [node] = plan.nodes
+    first_line = node.config_file.read_text(encoding="utf-8").splitlines()[0]
+    assert first_line.startswith("# ")
+    assert "your changes here are lost" in first_line
+
+    node.config_file.write_text(node.config_file.read_text(encoding="utf-8") + "\n[storage]\nlog_entries_max = 64\n")
+    plan_cluster(tmp_path, ["eu"]).write()
+    assert "[storage]" not in node.config_file.read_text(encoding="utf-8")
+
+
 def test_nodes_are_spread_over_the_regions_in_turn(tmp_path: Path) -> None:
     plan = plan_cluster(tmp_path, ["eu", "us"], nodes=5)
     assert [node.id for node in plan.nodes] == ["eu-1", "us-1", "eu-2", "us-2", "eu-3"]

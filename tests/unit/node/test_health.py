@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from replicator.console.pages import ProbeAnswer
-from replicator.model.ids import LogIndex, Term
+from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.members import Membership
 from replicator.model.status import EngineStatus
 from replicator.node.health import NodeHealth, Phase
 from tests.support.members import voters
@@ -16,6 +17,7 @@ class AReplica:
     """Says what the test tells it to."""
 
     is_caught_up: bool = False
+    told_removed: LogIndex | None = None
     applied_index: LogIndex = field(default_factory=lambda: LogIndex(7))
     _status: EngineStatus = field(
         default_factory=lambda: EngineStatus(
@@ -26,7 +28,15 @@ class AReplica:
     def status(self) -> EngineStatus:
         return self._status
 
-    def say(self, *, leader_id: str | None = None, read_only_reason: str | None = None) -> None:
+    def say(
+        self,
+        *,
+        leader_id: str | None = None,
+        read_only_reason: str | None = None,
+        membership: Membership | None = None,
+    ) -> None:
+        if membership is not None:
+            self._status = replace(self._status, membership=membership)
         if leader_id is not None:
             self._status = replace(self._status, leader_id=leader_id)
         if read_only_reason is not None:
@@ -40,7 +50,7 @@ def replica() -> AReplica:
 
 @pytest.fixture
 def health(replica: AReplica) -> NodeHealth:
-    return NodeHealth(replica)
+    return NodeHealth(replica, NodeId("eu-1"), lambda: replica.told_removed)
 
 
 def test_a_node_that_starts_lives_and_is_neither_started_nor_ready(health: NodeHealth) -> None:
@@ -71,6 +81,54 @@ def test_a_node_that_loses_its_leader_later_still_gets_reads(health: NodeHealth,
     replica.say(leader_id="")
 
     assert health.ready() == ProbeAnswer(True, "ready: no leader known")
+
+
+REMOVED = ProbeAnswer(False, "not a member any more (membership of index 40)")
+
+
+def test_a_node_that_its_group_has_removed_wants_no_traffic(health: NodeHealth, replica: AReplica) -> None:
+    """Nothing reaches it any more, so what it holds ages for ever."""
+    health.enter(Phase.SERVING)
+    replica.is_caught_up = True
+    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=30))
+    assert health.ready().ok
+
+    replica.say(membership=voters("ap-1", "us-1", index=40))
+    assert health.ready() == REMOVED
+    replica.say(leader_id="")
+    assert health.ready() == REMOVED
+
+    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=50), leader_id="us-1")
+    assert health.ready().ok, "it was taken back"
+
+
+def test_a_node_that_never_heard_of_its_removal_takes_the_word_of_others_until_a_leader_is_heard(
+    health: NodeHealth, replica: AReplica
+) -> None:
+    health.enter(Phase.SERVING)
+    replica.is_caught_up = True
+    replica.told_removed = LogIndex(40)
+    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=30), leader_id="")
+    assert health.ready() == REMOVED
+
+    replica.say(leader_id="us-1")
+    assert health.ready().ok
+
+
+def test_a_node_that_was_removed_before_it_started_says_so(health: NodeHealth, replica: AReplica) -> None:
+    health.enter(Phase.SERVING)
+    replica.say(membership=voters("ap-1", "us-1", index=40), leader_id="")
+
+    assert health.ready() == REMOVED
+
+
+def test_a_node_that_joins_catches_up_whatever_old_memberships_it_meets(health: NodeHealth, replica: AReplica) -> None:
+    health.enter(Phase.SERVING)
+    replica.say(leader_id="")
+    assert health.ready() == ProbeAnswer(False, "catching up: applied 7, no leader known")
+
+    replica.say(membership=voters("ap-1", "us-1", index=40), leader_id="us-1")
+    assert health.ready() == ProbeAnswer(False, "catching up: applied 7, leader us-1")
 
 
 def test_a_full_disk_is_said_and_takes_nobody_away(health: NodeHealth, replica: AReplica) -> None:

@@ -11,7 +11,7 @@ from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, NoLeader
 from replicator.model.ids import LogIndex
 from replicator.service.read_points import ReadPoints
-from tests.support.memory_cluster import MemoryCluster, MemoryNode
+from tests.support.memory_cluster import FIRST_INDEX, MemoryCluster, MemoryNode
 
 LONG = partial(Deadline.after, 30.0)
 
@@ -44,14 +44,14 @@ async def test_a_read_that_is_alone_asks_at_once() -> None:
     node = MemoryCluster().add("n1", "eu")
     points = ReadPoints(node)
     for times in (1, 2, 3):
-        assert await points.next(LONG()) == 0
+        assert await points.next(LONG()) == FIRST_INDEX
         assert node.read_indexes == times
 
 
 async def test_reads_that_arrive_together_share_one_question() -> None:
     node = MemoryCluster().add("n1", "eu")
     points = ReadPoints(node)
-    assert await asyncio.gather(*(points.next(LONG()) for _ in range(100))) == [0] * 100
+    assert await asyncio.gather(*(points.next(LONG()) for _ in range(100))) == [FIRST_INDEX] * 100
     assert node.read_indexes == 1
 
 
@@ -67,7 +67,7 @@ async def test_a_read_never_gets_a_point_that_was_asked_for_before_it_arrived() 
     await asyncio.sleep(0)
 
     node.answer_next()
-    assert await early == 0
+    assert await early == FIRST_INDEX
     await node.has_unanswered(1)
     node.answer_next()
     assert await asyncio.gather(*late) == [written] * 10
@@ -96,7 +96,7 @@ async def test_each_read_ends_by_its_own_deadline_and_leaves_the_question_to_the
         await short
     assert not long.done()
     node.answer_next()
-    assert await long == 0
+    assert await long == FIRST_INDEX
     assert node.read_indexes == 1
     with pytest.raises(DeadlineExceeded, match="before anything was done"):
         await points.next(Deadline.after(0.0))
@@ -109,7 +109,7 @@ async def test_an_error_reaches_all_who_asked_and_the_next_question_is_a_new_one
     failed = await asyncio.gather(*(points.next(LONG()) for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in failed] == [NoLeader] * 3
     node.heal()
-    assert await points.next(LONG()) == 0
+    assert await points.next(LONG()) == FIRST_INDEX
 
 
 @pytest.mark.parametrize("gathering", [False, True])
@@ -132,7 +132,7 @@ async def test_reads_that_are_given_up_leave_no_question_and_no_task_behind(gath
     again = asyncio.create_task(points.next(LONG()))
     await node.has_unanswered(1)
     node.answer_next()
-    assert await again == 0
+    assert await again == FIRST_INDEX
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -65,13 +65,37 @@ async def test_a_causal_read_never_answers_with_less_than_its_token_however_long
         await get(follower, ReadOptions(token=token), SOON_S)
 
 
+async def test_a_node_that_holds_nothing_at_all_says_so_at_every_level_and_never_that_a_key_is_absent() -> None:
+    """New, or wiped and refused by its group: the others hold the key."""
+    cluster = MemoryCluster()
+    leader, empty = cluster.add("n1", "eu"), cluster.add_stranger("n2", "us")
+    token = await put(leader, b"v")
+
+    for options in (
+        LOCAL,
+        LINEARIZABLE,
+        ReadOptions(),
+        ReadOptions(token=token),
+        ReadOptions(Consistency.BOUNDED, max_staleness_ms=1000),
+    ):
+        with pytest.raises(ReplicaBehind, match="holds nothing yet") as caught:
+            await get(empty, options)
+        assert caught.value.retryable, options
+
+
+async def test_a_node_that_has_heard_of_its_group_serves_although_the_group_holds_no_key() -> None:
+    _leader, follower = two_nodes()
+    for options in (LOCAL, ReadOptions(), LINEARIZABLE):
+        assert (await get(follower, options)).kv is None
+
+
 async def test_a_token_beyond_the_log_is_refused_at_once_with_a_leader_in_reach() -> None:
     leader, follower = two_nodes()
     await put(leader, b"v")
     ahead = CausalToken(LogIndex(1000)).encode(CLUSTER_ID)
 
     for options in (ReadOptions(token=ahead), ReadOptions(Consistency.LINEARIZABLE, ahead)):
-        with pytest.raises(TokenAhead, match="index 1000, but the log ends at 1"):
+        with pytest.raises(TokenAhead, match="index 1000, but the log ends at 2"):
             await asyncio.wait_for(get(follower, options, 30.0), 5.0)
 
 

@@ -21,8 +21,8 @@ async def test_the_leader_tells_how_far_each_member_is() -> None:
 
     assert (status.role, status.leader_id, status.revision, status.live_keys) == ("leader", "n1", 1, 1)
     assert [(m.node_id, m.leader, m.connected, m.match_index, m.lag_entries) for m in status.members] == [
-        ("n1", True, True, 1, 0),
-        ("n2", False, True, 0, 1),
+        ("n1", True, True, 2, 0),
+        ("n2", False, True, 1, 1),
     ]
 
 
