@@ -242,6 +242,7 @@ class RaftEngine:
             read_only_reason=self._turns.read_only_reason,
             membership=replica.group.membership,
             peers=tuple(self._progress_of(peer) for peer in replica.group.others),
+            kept_out_by="" if replica.graft.leader_in_sight else replica.group.kept_out_by or "",
         )
 
     async def transfer_leadership(

@@ -33,7 +33,7 @@ class Group:
     ) -> None:
         self._node_id, self._joining, self._leader_preference = node_id, joining, leader_preference
         self.directory_id = directory_id
-        self._is_kept_out = False
+        self.kept_out_by: NodeId | None = None
         self._take(membership)
 
     def take(self, membership: Membership) -> frozenset[NodeId]:
@@ -57,14 +57,14 @@ class Group:
         it meets in the log, so it waits for one that names its new data directory.
         """
         me = self.membership.get(self._node_id)
-        if self._is_kept_out or me is None or me.role is not MemberRole.VOTER:
+        if (self.kept_out_by and not self.membership.founder) or me is None or me.role is not MemberRole.VOTER:
             return False
         return me.directory_id == self.directory_id or not (me.directory_id or self._joining)
 
     def kept_out(self, peer: NodeId) -> None:
-        """A member of a group, `peer`, does not let this node in. Without meaning if it belongs to one itself."""
-        if not self.membership.founder and not self._is_kept_out:
-            self._is_kept_out = True
+        """A member of a group, `peer`, does not let this node in: it has been removed, or never belonged to it."""
+        first, self.kept_out_by = self.kept_out_by is None, peer
+        if first and not self.membership.founder:
             _LOG.error(
                 "there is a group already, which node=%s belongs to, and it does not let this node in: the node takes "
                 "part in no election until it does; see what that node says when it refuses", peer,
@@ -89,7 +89,7 @@ class Group:
         return order.index(member.region) if member is not None and member.region in order else len(order)
 
     def _take(self, membership: Membership) -> None:
-        self.membership, self._is_kept_out = membership, False
+        self.membership, self.kept_out_by = membership, None
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
         self.is_settled = all(  # nothing is left for a leader to note or to promote; asked in each of its turns

@@ -1,6 +1,5 @@
 """Where a node is in its life, and what it tells those who ask whether to send it traffic."""
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -38,11 +37,9 @@ class NodeHealth:
     ages for ever, so it is not ready.
     """
 
-    def __init__(self, replica: Replica, node_id: NodeId, told_removed: Callable[[], LogIndex | None]) -> None:
-        """told_removed: index of the membership without this node that other members tell of, None if none does."""
+    def __init__(self, replica: Replica, node_id: NodeId) -> None:
         self._replica = replica
         self._node_id = node_id
-        self._told_removed = told_removed
         self._phase = Phase.STARTING
         self._failure = ""
         self._was_caught_up = False
@@ -85,9 +82,14 @@ class NodeHealth:
     def _ready_while_serving(self) -> ProbeAnswer:
         status = self._replica.status()
         leader = f"leader {status.leader_id}" if status.leader_id else "no leader known"
-        removal = self._removal_index(status)
-        if removal is not None:
-            return ProbeAnswer(False, f"not a member any more (membership of index {removal})")
+        if self._is_removed(status):
+            return ProbeAnswer(False, f"not a member any more (membership of index {status.membership.index})")
+        if status.kept_out_by:
+            return ProbeAnswer(
+                False,
+                f"not let in by {status.kept_out_by}: this node was removed, or its data directory is not the one that "
+                "the group knows; the log says which",
+            )
         if not self._was_caught_up:
             if not self._replica.is_caught_up:
                 return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}")
@@ -95,8 +97,7 @@ class NodeHealth:
         limits = f"; read-only: {status.read_only_reason}" if status.read_only_reason else ""
         return ProbeAnswer(True, f"ready: {leader}{limits}")
 
-    def _removal_index(self, status: EngineStatus) -> LogIndex | None:
+    def _is_removed(self, status: EngineStatus) -> bool:
         """A node that joins meets memberships older than itself: as long as a leader sends them, it is catching up."""
-        if status.membership.index == 0 or status.membership.get(self._node_id) is not None:
-            return None if status.leader_id else self._told_removed()
-        return status.membership.index if self._was_caught_up or not status.leader_id else None
+        is_named = status.membership.index == 0 or status.membership.get(self._node_id) is not None
+        return not is_named and (self._was_caught_up or not status.leader_id)

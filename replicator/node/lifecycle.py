@@ -8,7 +8,6 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine
 from enum import Enum
 from typing import Final
 
@@ -23,7 +22,6 @@ from replicator.node.join import Joiner, Place
 from replicator.node.join_plan import JoinOptions
 from replicator.node.preflight import check_environment
 from replicator.node.pulse import Pulse
-from replicator.node.removal import RemovalWatch
 from replicator.node.teardown import Teardown
 from replicator.node.wiring import Rooms, build_rooms, look_at, open_storage
 from replicator.telemetry import Telemetry
@@ -65,8 +63,7 @@ class Node:
         """Serves once it returns. Raises StartupError or StorageFailed; call `stop` then, too."""
         self._teardown.add("telemetry", lambda: self._telemetry.stop(TELEMETRY_GRACE_S))
         rooms = self._open()
-        removal = RemovalWatch(self._config, rooms.engine.status)
-        health = NodeHealth(rooms.engine, NodeId(self._config.node.id), lambda: removal.index)
+        health = NodeHealth(rooms.engine, NodeId(self._config.node.id))
         self._rooms, self._health = rooms, health
         await rooms.engine.start()
         self._teardown.add("engine", rooms.engine.stop)
@@ -88,7 +85,6 @@ class Node:
             config.node.id, config.node.region, config.api_listen, config.peer_listen, admin,
         )  # fmt: skip
         self._begin_joining(rooms)
-        self._run_beside("removal watch", removal.run())
 
     async def run(self, stop: asyncio.Event) -> Ending:
         """Until `stop` is set or the node cannot go on, which is logged with its remedy."""
@@ -168,18 +164,13 @@ class Node:
             rooms.storage.directory_id, engine.membership, lambda: engine.is_caught_up, rooms.transport.set_guide
         )
         joiner = Joiner(self._config, place, self._join, self._dice)
-        self._joining = self._run_beside("join", joiner.run())
-
-    def _run_beside(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Until it ends or the node stops."""
-        task = asyncio.create_task(work, name=name)
+        task = self._joining = asyncio.create_task(joiner.run(), name="join")
 
         async def stop() -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        self._teardown.add(name, stop)
-        return task
+        self._teardown.add("join", stop)
 
     def _start_console(self, health: NodeHealth, pulse: Pulse) -> str:
         """The address bound, or '-'."""

@@ -17,7 +17,6 @@ class AReplica:
     """Says what the test tells it to."""
 
     is_caught_up: bool = False
-    told_removed: LogIndex | None = None
     applied_index: LogIndex = field(default_factory=lambda: LogIndex(7))
     _status: EngineStatus = field(
         default_factory=lambda: EngineStatus(
@@ -34,7 +33,9 @@ class AReplica:
         leader_id: str | None = None,
         read_only_reason: str | None = None,
         membership: Membership | None = None,
+        kept_out_by: str = "",
     ) -> None:
+        self._status = replace(self._status, kept_out_by=kept_out_by)
         if membership is not None:
             self._status = replace(self._status, membership=membership)
         if leader_id is not None:
@@ -50,7 +51,7 @@ def replica() -> AReplica:
 
 @pytest.fixture
 def health(replica: AReplica) -> NodeHealth:
-    return NodeHealth(replica, NodeId("eu-1"), lambda: replica.told_removed)
+    return NodeHealth(replica, NodeId("eu-1"))
 
 
 def test_a_node_that_starts_lives_and_is_neither_started_nor_ready(health: NodeHealth) -> None:
@@ -102,16 +103,16 @@ def test_a_node_that_its_group_has_removed_wants_no_traffic(health: NodeHealth, 
     assert health.ready().ok, "it was taken back"
 
 
-def test_a_node_that_never_heard_of_its_removal_takes_the_word_of_others_until_a_leader_is_heard(
-    health: NodeHealth, replica: AReplica
-) -> None:
+def test_a_node_that_its_group_does_not_let_in_wants_no_traffic(health: NodeHealth, replica: AReplica) -> None:
+    """Nobody sends a removed node the news of its removal: it hears of it when it is refused."""
     health.enter(Phase.SERVING)
     replica.is_caught_up = True
-    replica.told_removed = LogIndex(40)
-    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=30), leader_id="")
-    assert health.ready() == REMOVED
+    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=30), leader_id="", kept_out_by="us-1")
+    answer = health.ready()
+    assert not answer.ok
+    assert "not let in by us-1: this node was removed" in answer.text
 
-    replica.say(leader_id="us-1")
+    replica.say(leader_id="us-1", kept_out_by="")
     assert health.ready().ok
 
 
