@@ -122,7 +122,7 @@ class LocalCluster:
         return roles.get(node_id) == role and bool(status.leader_id) and replaced not in roles
 
     async def until_serving(self, timeout_s: float) -> None:
-        """Returns once every node that was started answers and all name one leader."""
+        """Returns once every node that was started answers, and all members name one leader."""
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._agree_on_leader(await self.statuses()):
@@ -184,7 +184,10 @@ class LocalCluster:
         }
 
     def _agree_on_leader(self, statuses: dict[NodeId, NodeStatus]) -> bool:
-        leaders = {status.leader_id for status in statuses.values()}
+        """All do but those that the group has removed: they hear of nobody."""
+        newest = max(statuses.values(), key=lambda status: status.membership_index, default=None)
+        members = {member.node_id for member in newest.members} if newest is not None else set[str]()
+        leaders = {status.leader_id for name, status in statuses.items() if name in members}
         if len(statuses) < len(self.nodes) or len(leaders) != 1 or "" in leaders:
             return False
         self._leader_id = NodeId(leaders.pop())

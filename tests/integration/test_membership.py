@@ -174,6 +174,7 @@ async def test_a_node_that_is_removed_and_runs_on_says_that_it_is_no_member(tmp_
         assert await removed.terminate() == 0
         removed.start()
         await until_told_removed(removed.plan)
+        await cluster.until_serving(WAIT_S)  # what `replicator dev` waits for, which starts removed nodes as well
 
 
 async def until_told_removed(node: NodePlan) -> None:
