@@ -56,7 +56,7 @@ class CountingSink:
     def link_down(self, peer: NodeId, epoch: int) -> None:  # noqa: ARG002
         self.is_up.clear()
 
-    def kept_out(self, peer: NodeId) -> None:
+    def kept_out(self, peer: NodeId, founder: bytes) -> None:  # noqa: ARG002
         raise AssertionError(f"{peer} refuses")
 
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:  # noqa: ARG002

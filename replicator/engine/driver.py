@@ -134,9 +134,9 @@ class RaftEngine:
         """The stream of that epoch is gone."""
         self._turns.post(LinkDown(peer, epoch))
 
-    def kept_out(self, peer: NodeId) -> None:
-        """A peer belongs to a group, and does not let this node in."""
-        self._turns.post(KeptOut(peer))
+    def kept_out(self, peer: NodeId, founder: bytes) -> None:
+        """A peer does not let this node into its group."""
+        self._turns.post(KeptOut(peer, founder))
 
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
         """One message; waits while the inbox is full, which is the back-pressure."""
@@ -242,7 +242,7 @@ class RaftEngine:
             read_only_reason=self._turns.read_only_reason,
             membership=replica.group.membership,
             peers=tuple(self._progress_of(peer) for peer in replica.group.others),
-            kept_out_by="" if replica.graft.leader_in_sight else replica.group.kept_out_by or "",
+            kept_out_by="" if replica.graft.leader_in_sight else min(replica.group.kept_out_by, default=""),
         )
 
     async def transfer_leadership(

@@ -16,9 +16,10 @@ class LinkUp(NamedTuple):
 
 
 class KeptOut(NamedTuple):
-    """A peer belongs to a group, and does not let this node in."""
+    """A peer does not let this node into its group, which has that founder."""
 
     peer: NodeId
+    founder: bytes
 
 
 class LinkDown(NamedTuple):

@@ -33,12 +33,14 @@ class Group:
     ) -> None:
         self._node_id, self._joining, self._leader_preference = node_id, joining, leader_preference
         self.directory_id = directory_id
-        self.kept_out_by: NodeId | None = None
+        self.kept_out_by: set[NodeId] = set()
         self._take(membership)
 
     def take(self, membership: Membership) -> frozenset[NodeId]:
         """A newer membership is applied. Returns those that begin anew under a name that was a member's before."""
         assert membership.index > self.membership.index, "memberships are applied in order"
+        founder = self.membership.founder
+        assert not founder or membership.founder in (founder, b""), "the log of another group: see docs/operating.md"
         note_membership(self.membership, membership)
         before = {member.node_id: member.directory_id for member in self.membership.members}
         self._take(membership)
@@ -61,14 +63,24 @@ class Group:
             return False
         return me.directory_id == self.directory_id or not (me.directory_id or self._joining)
 
-    def kept_out(self, peer: NodeId) -> None:
-        """A member of a group, `peer`, does not let this node in: it has been removed, or never belonged to it."""
-        first, self.kept_out_by = self.kept_out_by is None, peer
-        if first and not self.membership.founder:
+    def kept_out(self, peer: NodeId, founder: bytes) -> None:
+        """A member of a group does not let this node in: it was removed, or never belonged to it.
+
+        founder: of that group; another one's refusal means nothing to who belongs to a group.
+        """
+        if self.membership.founder and self.membership.founder != founder:
+            return
+        if not self.kept_out_by and not self.membership.founder:
             _LOG.error(
                 "there is a group already, which node=%s belongs to, and it does not let this node in: the node takes "
-                "part in no election until it does; see what that node says when it refuses", peer,
+                "part in no election until it does; see what that node says when it refuses. If that node is gone for "
+                "good, restart this one", peer,
             )  # fmt: skip
+        self.kept_out_by.add(peer)
+
+    def let_in(self, peer: NodeId) -> None:
+        """A frame of `peer` has arrived: whoever refuses us sends none."""
+        self.kept_out_by.discard(peer)
 
     def may_vote_for(self, peer: NodeId, membership_index: LogIndex) -> bool:
         """Whether `peer` may be given a vote; membership_index: of the membership that it has applied.
@@ -89,7 +101,7 @@ class Group:
         return order.index(member.region) if member is not None and member.region in order else len(order)
 
     def _take(self, membership: Membership) -> None:
-        self.membership, self.kept_out_by = membership, None
+        self.membership, self.kept_out_by = membership, set()
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
         self.is_settled = all(  # nothing is left for a leader to note or to promote; asked in each of its turns

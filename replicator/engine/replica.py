@@ -347,9 +347,9 @@ class Replica:
                 self.members.linked(peer, directory_id)
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)
-            case KeptOut(peer):
-                self.group.kept_out(peer)
-                if self.graft.is_leader and not self.group.is_voter:
+            case KeptOut(peer, founder):
+                self.group.kept_out(peer, founder)
+                if self.graft.role != "follower" and not self.group.is_voter:
                     self.graft.step_down()
             case LinkDown(peer, epoch):
                 if self._epochs.get(peer) == epoch:
@@ -358,6 +358,7 @@ class Replica:
                 if self._epochs.get(peer) != epoch:
                     self._observer.count(Signal.FRAMES_DROPPED, cause="superseded")  # fault 12
                     return None
+                self.group.let_in(peer)
                 try:
                     self._dispatch(peer, decode(payload))
                 except Malformed as problem:

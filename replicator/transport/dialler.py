@@ -121,7 +121,7 @@ class Dialler:
             note(self._peer.node_id, error.where, error.refused)
             return self._refusals.next_s()
         except LinkLost as error:
-            if not self._is_linked():  # else the peer was quicker, and nobody misses this stream
+            if not self._is_linked() and error.code is not grpc.StatusCode.ALREADY_EXISTS:  # else the peer was quicker
                 self._roster.notices.say(self._peer.node_id, self._failure_line(str(error)))
             return self._failures.next_s()
         finally:
@@ -197,10 +197,13 @@ class Dialler:
         return link is not None and link is not self._outdated
 
     def _courtesy_s(self) -> float:
-        """How long the peer is given to dial first. One that our membership does not name may not know us either."""
+        """How long the peer is given to dial first. One that our membership does not name may not know us either.
+
+        Who belongs to no group yet dials at once: the peer may belong to one, and is to be heard before another begins.
+        """
         circle = self._roster.circle
-        peer_dials = circle.settings.node_id < self._peer.node_id and circle.is_member(self._peer.node_id)
-        return self._timers.late_dial_s if peer_dials else 0.0
+        knows_us = circle.is_member(self._peer.node_id) and circle.membership.founder
+        return self._timers.late_dial_s if knows_us and circle.settings.node_id < self._peer.node_id else 0.0
 
     def _after_link_s(self) -> float:
         return max(self._failures.next_s(), self._courtesy_s())

@@ -31,8 +31,8 @@ class LinkSink(Protocol):
         """The stream is gone, with whatever was queued for it. No frame of this epoch follows."""
         ...
 
-    def kept_out(self, peer: NodeId) -> None:
-        """The peer belongs to a group, and does not let this node in. Said at each try."""
+    def kept_out(self, peer: NodeId, founder: bytes) -> None:
+        """The peer does not let this node into its group, which has that founder. Said at each try."""
         ...
 
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:

@@ -176,7 +176,7 @@ class Roster:
         if self._circle.membership.members or refused.reason != Admission.NOT_A_MEMBER:
             self.refused(peer, where, refused)
         if refused.founder and not self._closed:
-            self._sink.kept_out(peer)
+            self._sink.kept_out(peer, refused.founder)
 
     def status(self) -> Mapping[NodeId, LinkStatus]:
         """All of the circle, linked or not, and the strangers that are linked."""

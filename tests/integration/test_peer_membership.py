@@ -21,6 +21,7 @@ from replicator.transport.roster import STRANGERS_MAX
 from replicator.transport.settings import PeerAddress
 from tests.integration.test_peer_refusals import certificate, warnings
 from tests.support.links import (
+    FOUNDER,
     QUICK,
     HandDriven,
     Links,
@@ -199,7 +200,7 @@ async def test_a_node_that_lost_its_disk_is_refused_until_the_group_knows_its_ne
         nodes[name] = await links.start(circle, sink)
         ports[name] = nodes[name].bound_port
     other = "n1" if wiped == "n2" else "n2"
-    nodes[wiped].set_membership(a_membership(ports))  # it has forgotten what it once knew
+    nodes[wiped].set_membership(a_membership(ports, founder=b""))  # it has forgotten what it once knew
     nodes[other].set_membership(a_membership(ports, index=5, directories=known))
 
     await until(lambda: count(caplog, f"refusing peer='{wiped}'") >= 3)
@@ -208,7 +209,8 @@ async def test_a_node_that_lost_its_disk_is_refused_until_the_group_knows_its_ne
     for line in (refusing, refused):
         assert f"OTHER_DIRECTORY: node '{wiped}' comes with another data directory" in line
         assert "`replicator serve --join`" in line
-    assert sinks[wiped].kept_out_by == set(), "a group without a founder may be founded yet"
+    assert sinks[wiped].kept_out_by == {other: FOUNDER}
+    assert sinks[other].kept_out_by == {}
     assert sinks[other].calls == []
     assert sinks[wiped].frames == {}
 

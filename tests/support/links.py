@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -18,6 +18,7 @@ from replicator.transport.settings import LinkTimers, TransportSettings
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
 
+FOUNDER: Final = b"whoever it was.."
 REGION_OF = {"n1": "eu", "n2": "us", "n3": "ap"}
 QUICK = LinkTimers(backoff_min_s=0.01, backoff_max_s=0.05, refused_backoff_max_s=0.05)
 
@@ -39,7 +40,7 @@ class RecordingSink:
     up: dict[str, int] = field(default_factory=dict)
     directories: dict[str, bytes] = field(default_factory=dict)
     last_epoch: int = 0
-    kept_out_by: set[str] = field(default_factory=set)
+    kept_out_by: dict[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -52,8 +53,8 @@ class RecordingSink:
         self.directories[peer] = directory_id
         self.calls.append(("up", peer, epoch))
 
-    def kept_out(self, peer: NodeId) -> None:
-        self.kept_out_by.add(peer)
+    def kept_out(self, peer: NodeId, founder: bytes) -> None:
+        self.kept_out_by[peer] = founder
 
     def link_down(self, peer: NodeId, epoch: int) -> None:
         assert self.up.pop(peer) == epoch, "down pairs with up"
@@ -70,7 +71,9 @@ def directory_of(node: str) -> bytes:
     return node.encode().ljust(DIRECTORY_ID_BYTES, b".")
 
 
-def a_membership(ports: dict[str, int], *, index: int = 0, directories: dict[str, bytes] | None = None) -> Membership:
+def a_membership(
+    ports: dict[str, int], *, index: int = 0, directories: dict[str, bytes] | None = None, founder: bytes = FOUNDER
+) -> Membership:
     """ports: node id to the loopback port under which it is reached. directories: of those that the group knows."""
     members = [
         Member(
@@ -82,7 +85,7 @@ def a_membership(ports: dict[str, int], *, index: int = 0, directories: dict[str
         )
         for node, port in sorted(ports.items())
     ]
-    return Membership(LogIndex(index), tuple(members))
+    return Membership(LogIndex(index), tuple(members), founder)
 
 
 def a_circle(node: str, peers: dict[str, int], **changes: Any) -> Circle:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from replicator.engine.events import KeptOut
 from replicator.model.ids import LogIndex
 from replicator.model.members import MemberRole, Membership, SetMember
@@ -40,7 +42,7 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
     cluster.disconnect(A, C)
     cluster.disconnect(B, C)
     for name in (A, B):
-        cluster.take(name, KeptOut(C))
+        cluster.take(name, KeptOut(C, DISK))
     cluster.wait(5 * LAN.election_timeout_max_s)
 
     assert {cluster[name].replica.graft.role for name in (A, B)} == {"follower"}
@@ -49,7 +51,8 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
 
 def test_one_that_is_kept_out_spoils_no_election_of_others_and_takes_part_once_it_is_let_in() -> None:
     cluster = HandCluster(3)
-    cluster.take(C, KeptOut(B))
+    cluster.disconnect(B, C)
+    cluster.take(C, KeptOut(B, DISK))
     cluster.elect(A)
     cluster.write(b"k")
     membership = membership_of(cluster[A])
@@ -59,10 +62,61 @@ def test_one_that_is_kept_out_spoils_no_election_of_others_and_takes_part_once_i
     assert cluster[C].replica.group.is_voter
 
 
+def test_who_is_let_in_again_takes_part_again() -> None:
+    """All have lost their disks, one after the other: there is no group any more, and nobody is to be kept from one."""
+    cluster = HandCluster(3)
+    for name in (A, B):
+        cluster.take(name, KeptOut(C, DISK))
+    for one, other in ((A, C), (B, C)):
+        cluster.connect(one, other)
+    assert not cluster[A].replica.group.is_voter, "a link may yet be refused"
+    cluster.wait(4 * LAN.election_timeout_max_s)
+
+    assert cluster.leader().replica.graft.term > 0
+    assert all(not node.replica.group.kept_out_by for node in cluster.nodes.values())
+
+
+def test_a_candidate_that_is_kept_out_does_not_win() -> None:
+    cluster = HandCluster(3)
+    node = cluster[A]
+    while node.replica.graft.role != "candidate":
+        cluster.clock.forward(0.1)
+        cluster.take(A)
+        while cluster.wire and node.replica.graft.role != "candidate":
+            cluster._carry_next()
+    cluster.take(A, KeptOut(C, DISK))
+    cluster.deliver()
+
+    assert node.replica.graft.role == "follower"
+
+
+def test_the_refusal_of_another_group_means_nothing_to_a_member() -> None:
+    cluster = HandCluster(1)
+    node = cluster.nodes[A] = HandNode(
+        A, [], clock=cluster.clock, settings=replace(cluster[A].settings, directory_id=DISK)
+    )
+    cluster.wait(1.0)
+    cluster.take(A, KeptOut(B, b"o" * 16))
+    assert node.replica.group.kept_out_by == set()
+    cluster.take(A, KeptOut(B, DISK))
+    assert node.replica.group.kept_out_by == {B}, "its own group has removed it"
+
+
+def test_a_membership_of_another_group_stops_the_node() -> None:
+    cluster = HandCluster(1)
+    node = cluster.nodes[A] = HandNode(
+        A, [], clock=cluster.clock, settings=replace(cluster[A].settings, directory_id=DISK)
+    )
+    cluster.wait(1.0)
+    foreign = replace(membership_of(node), index=LogIndex(99), founder=b"o" * 16)
+    with pytest.raises(AssertionError, match="the log of another group"):
+        node.replica.group.take(foreign)
+
+
 def test_a_leader_that_is_kept_out_before_it_has_founded_anything_leads_no_more() -> None:
     cluster = HandCluster(3)
     cluster.elect(A)
-    cluster.take(A, KeptOut(B))
+    cluster.take(A, KeptOut(B, DISK))
     assert not cluster[A].replica.graft.is_leader
 
 
@@ -73,5 +127,5 @@ def test_a_member_of_a_group_does_not_care_who_keeps_it_out() -> None:
     )
     cluster.wait(1.0)
     assert membership_of(node).founder == DISK
-    cluster.take(A, KeptOut(B))
+    cluster.take(A, KeptOut(B, DISK))
     assert node.replica.graft.is_leader

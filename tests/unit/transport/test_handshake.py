@@ -17,7 +17,7 @@ from replicator.transport.handshake import (
 )
 from replicator.transport.settings import PeerAddress
 from replicator.v1 import peer_pb2
-from tests.support.links import a_circle, a_hello, a_membership, directory_of
+from tests.support.links import FOUNDER, a_circle, a_hello, a_membership, directory_of
 
 N1 = a_circle("n1", {"n2": 1, "n3": 1})
 N2 = a_circle("n2", {"n1": 1, "n3": 1})
@@ -116,6 +116,7 @@ def test_a_node_that_is_no_member_is_told_to_join_or_to_stop() -> None:
         "NOT_A_MEMBER",
         "node 'n9' is not a member of cluster 'shop' as of membership 17: start it with an empty data directory and "
         "`replicator serve --join`, or, if it was removed, stop it",
+        FOUNDER,
     )
 
 
