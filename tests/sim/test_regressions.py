@@ -24,6 +24,8 @@ ONCE = [
     Once("world: a node that had not caught up was called a lost write", (17, 48), Scenario(nodes=5, profile="lan")),
     Once("world: retransmissions of seconds went on after the heal", (12,), Scenario(nodes=3, profile="wan")),
     Once("world: and so in partitions", (10, 12), Scenario(nodes=5, profile="wan", mix="partitions")),
+    Once("world: a successor was removed before it handed back", (400294, 401970), Scenario(nodes=5, profile="lan")),
+    Once("world: nodes were called alike while an entry was under way", (807075,), Scenario(nodes=5, profile="wan")),
     Once("engine: leadership went to a member that was removed meanwhile", (1047,), Scenario(mix="members")),
 ]
 

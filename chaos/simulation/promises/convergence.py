@@ -8,7 +8,10 @@ class Convergence(Promise):
     """Asked once, at the end."""
 
     def is_reached(self) -> bool:
-        """Does everybody run, stand where the others stand, and owe no answer? Cheap: to be asked again and again."""
+        """Does everybody run, stand where the others stand, and owe no answer? Cheap: to be asked again and again.
+
+        Nothing may be under way, either: leaders note members and propose timers by themselves, whenever it is time.
+        """
         marks = {
             (node.replica.applied_index, node.replica.journal.last_index) if node.replica is not None else None
             for node in self.records.nodes
@@ -16,7 +19,7 @@ class Convergence(Promise):
         return (
             self._has_leader()
             and len(marks) == 1
-            and None not in marks
+            and all(mark is not None and mark[0] == mark[1] for mark in marks)
             and not any(node.replica.proposals.depth for node in self.records.nodes if node.replica is not None)
         )
 
