@@ -1,7 +1,7 @@
 """All nodes of a local cluster: started together, watched, and certainly stopped."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -147,7 +147,7 @@ class LocalCluster:
     async def removal_index(self, node_id: NodeId) -> LogIndex | None:
         """Of the newest membership that a running node knows, if that does not name the node; None if it does."""
         others = [status for name, status in (await self.statuses()).items() if name != node_id]
-        newest = max(others, key=lambda status: status.membership_index, default=None)
+        newest = _newest(others)
         if newest is None or newest.membership_index == 0:
             return None
         is_member = any(member.node_id == node_id for member in newest.members)
@@ -185,7 +185,7 @@ class LocalCluster:
 
     def _agree_on_leader(self, statuses: dict[NodeId, NodeStatus]) -> bool:
         """All do but those that the group has removed: they hear of nobody."""
-        newest = max(statuses.values(), key=lambda status: status.membership_index, default=None)
+        newest = _newest(statuses.values())
         members = {member.node_id for member in newest.members} if newest is not None else set[str]()
         leaders = {status.leader_id for name, status in statuses.items() if name in members}
         if len(statuses) < len(self.nodes) or len(leaders) != 1 or "" in leaders:
@@ -215,3 +215,8 @@ class LocalCluster:
     async def _close_clients(self) -> None:
         clients, self._clients = self._clients, {}
         await asyncio.gather(*(client.close() for client in clients.values()))
+
+
+def _newest(statuses: Iterable[NodeStatus]) -> NodeStatus | None:
+    """Of who has applied the newest membership."""
+    return max(statuses, key=lambda status: status.membership_index, default=None)

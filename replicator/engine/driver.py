@@ -232,6 +232,7 @@ class RaftEngine:
     def status(self) -> EngineStatus:
         """What this node knows now."""
         replica = self._replica
+        connected = replica.pump.not_silent() if replica.graft.is_leader else replica.linked
         return EngineStatus(
             role=replica.graft.role,
             term=replica.graft.term,
@@ -241,7 +242,7 @@ class RaftEngine:
             last_index=replica.journal.last_index,
             read_only_reason=self._turns.read_only_reason,
             membership=replica.group.membership,
-            peers=tuple(self._progress_of(peer) for peer in replica.group.others),
+            peers=tuple(self._progress_of(peer, connected=peer in connected) for peer in replica.group.others),
             kept_out_by="" if replica.graft.leader_in_sight else min(replica.group.kept_out_by, default=""),
         )
 
@@ -322,11 +323,9 @@ class RaftEngine:
         self._waits.fail_all(ShuttingDown(why))
         self._calls.fail_waiting(ShuttingDown(why))
 
-    def _progress_of(self, peer: NodeId) -> PeerProgress:
+    def _progress_of(self, peer: NodeId, *, connected: bool) -> PeerProgress:
         replica = self._replica
-        connected = replica.link_epoch(peer) is not None
         if not replica.graft.is_leader or peer not in replica.pump.progress:
             return PeerProgress(peer, connected, None, None)
-        connected = peer in replica.pump.not_silent()
         match = replica.graft.match_index(peer)
         return PeerProgress(peer, connected, match, EntryCount(replica.journal.last_index - match))

@@ -51,9 +51,10 @@ class Freshness:
         """Returns once a local read keeps the promise. Raises InvalidToken, TokenAhead, ReplicaBehind, NoLeader."""
         _check_options(options)
         token = CausalToken.decode(options.token, self._cluster_id) if options.token else CausalToken(LogIndex(0))
+        self._refuse_empty()
         match options.consistency:
             case Consistency.LOCAL:
-                self._refuse_empty()
+                return
             case Consistency.LINEARIZABLE:
                 await self._linearizable(token, deadline)
             case Consistency.BOUNDED:
@@ -112,7 +113,6 @@ class Freshness:
             )
 
     async def _linearizable(self, token: CausalToken, deadline: Deadline) -> None:
-        self._refuse_empty()
         point = await self._read_points.next(deadline)
         _refuse_ahead(token, point)
         if point > self._engine.applied_index:
