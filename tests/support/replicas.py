@@ -303,6 +303,16 @@ class HandCluster:
             self.take(name)
         raise AssertionError(f"{name} was not elected")
 
+    def campaign(self, name: NodeId) -> HandNode:
+        """Time passes for one node only until it is a candidate, and has not been answered yet."""
+        node = self[name]
+        while node.replica.graft.role != "candidate":
+            self.clock.forward(0.1)
+            self.take(name)
+            while self.wire and node.replica.graft.role != "candidate":
+                self._carry_next()
+        return node
+
     def write(self, key: bytes) -> LogIndex:
         """A write at the leader, acknowledged before this returns; its index."""
         leader, answers = self.leader(), list[store_pb2.Outcome | ReplicatorError]()

@@ -25,7 +25,7 @@ from replicator.dev import LocalCluster
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.v1 import kv_pb2, kv_pb2_grpc
-from tests.support.agreement.stage import Ended
+from tests.support.agreement import record
 
 WRITERS = 3
 SHARED_KEYS = 4  # every other write goes to one of them, whoever writes
@@ -136,19 +136,8 @@ class ProcessLoad:
         except ReplicatorError as error:
             return self._failed(asked, error)
         found = answer.kv if answer.HasField("kv") else None
-        return self._done(
-            replace(
-                asked,
-                result=Result.OK,
-                value=found.value.decode() if found else None,
-                mod_revision=found.mod_revision if found else 0,
-                version=found.version if found else 0,
-                revision=answer.revision,
-                token=answer.token,
-                node=answer.node_id,
-                answered_in=answer.region,
-            )
-        )
+        seen = record.read(asked, found, answer.revision, answer.token, answer.node_id)
+        return self._done(replace(seen, answered_in=answer.region))
 
     async def _write(self, caller: Caller) -> None:
         for number in count(1):
@@ -179,11 +168,7 @@ class ProcessLoad:
         return True
 
     def _begun(self, kind: Kind, worker: str, door: Door, key: str, value: str | None = None) -> Operation:
-        now_s = time.monotonic()
-        return Operation(
-            kind=kind, worker=worker, region=door.region, key=key, value=value, result=Result.FAILED,
-            start_s=now_s, end_s=now_s, node=door.node,
-        )  # fmt: skip
+        return record.begun(kind, worker, door.region, door.node, key, time.monotonic(), value)
 
     def _done(self, operation: Operation) -> Operation:
         ended = replace(operation, end_s=time.monotonic())
@@ -192,14 +177,7 @@ class ProcessLoad:
         return ended
 
     def _failed(self, asked: Operation, error: ReplicatorError) -> Operation:
-        unknown = asked.is_write and error.applied == "unknown"
-        return self._done(replace(asked, result=Result.UNKNOWN if unknown else Result.FAILED, error=error.reason))
+        return self._done(record.failed(asked, error))
 
     def _heard(self, operation: Operation) -> None:
-        if operation.result is Result.OK and (self._newest is None or operation.revision >= self._newest.revision):
-            self._newest = operation
-
-
-def ended(result: Result) -> Ended:
-    """In the words of a scenario."""
-    return {Result.OK: "ok", Result.UNKNOWN: "unknown", Result.FAILED: "refused"}[result]  # type: ignore[return-value]
+        self._newest = record.newer(self._newest, operation)

@@ -25,7 +25,8 @@ from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.values import NodeStatus
 from replicator.v1 import kv_pb2
-from tests.support.agreement.process_load import Door, ProcessLoad, call, ended
+from tests.support.agreement.process_load import Door, ProcessLoad, call
+from tests.support.agreement.record import ENDED
 from tests.support.agreement.stage import Answers, Ended, Reign
 
 REGIONS = ("eu", "us", "ap")
@@ -267,4 +268,4 @@ class ProcessAsked:
 
     async def ends(self) -> Answers:
         write, read = await asyncio.gather(self._write, self._read)
-        return Answers(ended(write.result), ended(read.result))
+        return Answers(ENDED[write.result], ENDED[read.result])

@@ -125,8 +125,7 @@ async def cut_follower_off(stage: Stage) -> Course:
     await stage.more_writes()
     await stage.heal()
     await stage.lasts(stage.election_s)
-    await stage.more_writes()
-    return Course(leader=compared(before, await stage.reign()))
+    return await goes_on(stage, before)
 
 
 async def cut_follower_from_leader(stage: Stage) -> Course:
@@ -135,8 +134,7 @@ async def cut_follower_from_leader(stage: Stage) -> Course:
     alone, _ = others(stage, before)
     await cut_both_ways(stage, alone, before.node)
     await stage.lasts(2 * stage.election_s)
-    await stage.more_writes()
-    return Course(leader=compared(before, await stage.reign()))
+    return await goes_on(stage, before)
 
 
 async def flap(stage: Stage) -> Course:
@@ -146,8 +144,7 @@ async def flap(stage: Stage) -> Course:
     for _ in range(FLAPS):
         await stage.flap(before.node, one)
         await stage.lasts(0.15 * stage.election_s)
-    await stage.more_writes()
-    return Course(leader=compared(before, await stage.reign()))
+    return await goes_on(stage, before)
 
 
 async def transfer_during_a_cut(stage: Stage) -> Course:
@@ -234,6 +231,12 @@ async def leader_is_replaced(stage: Stage, before: Reign) -> Course:
     after = await stage.reign(without=before.node)
     await stage.more_writes()
     return Course(compared(before, after), gave_up, answers.write, answers.read)
+
+
+async def goes_on(stage: Stage, before: Reign) -> Course:
+    """With whoever leads by then."""
+    await stage.more_writes()
+    return Course(leader=compared(before, await stage.reign()))
 
 
 async def cut_both_ways(stage: Stage, one: NodeId, other: NodeId) -> None:

@@ -22,7 +22,9 @@ from replicator.model.errors import NoLeader, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.storage.storage import Storage
 from replicator.v1 import kv_pb2, store_pb2
-from tests.support.agreement.stage import Answers, Ended
+from tests.support.agreement import record
+from tests.support.agreement.record import ENDED
+from tests.support.agreement.stage import Answers
 
 WRITERS: Final = 4
 SHARED_KEYS: Final = 4
@@ -34,7 +36,6 @@ LOOK_EVERY_S: Final = 0.01
 
 Write = store_pb2.Outcome | ReplicatorError
 Read = LogIndex | ReplicatorError
-ENDED: Final[dict[Result, Ended]] = {Result.OK: "ok", Result.UNKNOWN: "unknown", Result.FAILED: "refused"}
 
 
 @dataclass(slots=True)
@@ -129,8 +130,7 @@ class SimulatedLoad:
             if isinstance(result, NotLeader):
                 routing.not_leader()
             elif isinstance(result, ReplicatorError):
-                unknown = Result.UNKNOWN if result.applied == "unknown" else Result.FAILED
-                ended(replace(asked, result=unknown, error=result.reason))
+                ended(record.failed(asked, result))
             elif result.status != store_pb2.Outcome.STATUS_APPLIED:  # an attempt that came after the answer to another
                 ended(replace(asked, error=result.reason))
             else:
@@ -186,18 +186,7 @@ class SimulatedLoad:
                     node._later(LOOK_EVERY_S, look)
                     return
                 found, revision, applied_index = storage.get(asked.key.encode())
-                ended(
-                    replace(
-                        asked,
-                        result=Result.OK,
-                        value=found.value.decode() if found else None,
-                        mod_revision=found.mod_revision if found else 0,
-                        version=found.version if found else 0,
-                        revision=revision,
-                        token=CausalToken(applied_index).encode(CLUSTER),
-                        node=node.node_id,
-                    )
-                )
+                ended(record.read(asked, found, revision, CausalToken(applied_index).encode(CLUSTER), node.node_id))
 
             node._later(1e-4, look)
 
@@ -205,7 +194,7 @@ class SimulatedLoad:
             if isinstance(result, NotLeader):
                 routing.not_leader()
             elif isinstance(result, ReplicatorError):
-                ended(replace(asked, error=result.reason))
+                ended(record.failed(asked, result))
             else:
                 wait(result)
 
@@ -252,11 +241,7 @@ class SimulatedLoad:
 
     def begun(self, kind: Kind, worker: str, node: str, key: str, value: str | None = None) -> Operation:
         """A call that sets out now."""
-        now_s = self.timeline.now_s
-        return Operation(
-            kind=kind, worker=worker, region=str(CLUSTER), key=key, value=value, result=Result.FAILED,
-            start_s=now_s, end_s=now_s, node=node,
-        )  # fmt: skip
+        return record.begun(kind, worker, str(CLUSTER), node, key, self.timeline.now_s, value)
 
     def done(self, operation: Operation) -> None:
         """A call that has ended now."""
@@ -264,8 +249,7 @@ class SimulatedLoad:
         self.history.append(ended)
         if ended.result is Result.OK:
             self.acknowledged += ended.is_write
-            if self._newest is None or ended.revision >= self._newest.revision:
-                self._newest = ended
+        self._newest = record.newer(self._newest, ended)
 
     def new_name(self) -> str:
         """Of a single caller."""

@@ -195,12 +195,7 @@ def test_a_draining_node_refuses_forwarded_writes_also_after_it_took_over_a_snap
 def test_the_role_that_ends_with_the_old_store_is_told() -> None:
     """A candidate becomes a follower."""
     cluster = HandCluster(3)
-    node = cluster[A]
-    while node.replica.graft.role != "candidate":
-        cluster.clock.forward(0.1)
-        cluster.take(A)
-        while cluster.wire and node.replica.graft.role != "candidate":
-            cluster.hand_over(*cluster.wire.popleft())
+    node = cluster.campaign(A)
     roles: list[str] = []
     node.replica.on_role = roles.append
     node.replica.reborn(node.disk, node.disk.store.applied_index)

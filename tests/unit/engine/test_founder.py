@@ -6,16 +6,13 @@ import pytest
 
 from replicator.engine.events import KeptOut
 from replicator.model.ids import LogIndex
-from replicator.model.members import MemberRole, Membership, SetMember
+from replicator.model.members import MemberRole, SetMember
 from tests.support.members import a_member
 from tests.support.replicas import LAN, NAMES, HandCluster, HandNode
+from tests.unit.engine.test_members import membership_at
 
 A, B, C, D = NAMES[:4]
 DISK = b"d" * 16
-
-
-def membership_of(node: HandNode) -> Membership:
-    return node.replica.group.membership
 
 
 def test_the_first_leader_founds_the_group_and_nobody_after_it_does() -> None:
@@ -28,12 +25,12 @@ def test_the_first_leader_founds_the_group_and_nobody_after_it_does() -> None:
         cluster.connect(one, other)
     cluster.elect(B)
     cluster.wait(0.2)
-    assert {membership_of(node).founder for node in cluster.nodes.values()} == {b"%16d" % 1}
+    assert {membership_at(node).founder for node in cluster.nodes.values()} == {b"%16d" % 1}
 
     cluster.elect(A)
     cluster.change(SetMember(a_member(D, MemberRole.OBSERVER)))
     cluster.wait(0.2)
-    assert {membership_of(node).founder for node in cluster.nodes.values()} == {b"%16d" % 1}
+    assert {membership_at(node).founder for node in cluster.nodes.values()} == {b"%16d" % 1}
 
 
 def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
@@ -55,7 +52,7 @@ def test_one_that_is_kept_out_spoils_no_election_of_others_and_takes_part_once_i
     cluster.take(C, KeptOut(B, DISK))
     cluster.elect(A)
     cluster.write(b"k")
-    membership = membership_of(cluster[A])
+    membership = membership_at(cluster[A])
     assert not cluster[C].replica.group.is_voter
 
     cluster[C].replica.group.take(replace(membership, index=LogIndex(membership.index + 1)))
@@ -78,12 +75,7 @@ def test_who_is_let_in_again_takes_part_again() -> None:
 
 def test_a_candidate_that_is_kept_out_does_not_win() -> None:
     cluster = HandCluster(3)
-    node = cluster[A]
-    while node.replica.graft.role != "candidate":
-        cluster.clock.forward(0.1)
-        cluster.take(A)
-        while cluster.wire and node.replica.graft.role != "candidate":
-            cluster._carry_next()
+    node = cluster.campaign(A)
     cluster.take(A, KeptOut(C, DISK))
     cluster.deliver()
 
@@ -91,10 +83,8 @@ def test_a_candidate_that_is_kept_out_does_not_win() -> None:
 
 
 def test_the_refusal_of_another_group_means_nothing_to_a_member() -> None:
-    cluster = HandCluster(1)
-    node = cluster.nodes[A] = HandNode(
-        A, [], clock=cluster.clock, settings=replace(cluster[A].settings, directory_id=DISK)
-    )
+    cluster = HandCluster(1, directory_id=DISK)
+    node = cluster[A]
     cluster.wait(1.0)
     cluster.take(A, KeptOut(B, b"o" * 16))
     assert node.replica.group.kept_out_by == set()
@@ -103,12 +93,10 @@ def test_the_refusal_of_another_group_means_nothing_to_a_member() -> None:
 
 
 def test_a_membership_of_another_group_stops_the_node() -> None:
-    cluster = HandCluster(1)
-    node = cluster.nodes[A] = HandNode(
-        A, [], clock=cluster.clock, settings=replace(cluster[A].settings, directory_id=DISK)
-    )
+    cluster = HandCluster(1, directory_id=DISK)
+    node = cluster[A]
     cluster.wait(1.0)
-    foreign = replace(membership_of(node), index=LogIndex(99), founder=b"o" * 16)
+    foreign = replace(membership_at(node), index=LogIndex(99), founder=b"o" * 16)
     with pytest.raises(AssertionError, match="the log of another group"):
         node.replica.group.take(foreign)
 
@@ -121,11 +109,9 @@ def test_a_leader_that_is_kept_out_before_it_has_founded_anything_leads_no_more(
 
 
 def test_a_member_of_a_group_does_not_care_who_keeps_it_out() -> None:
-    cluster = HandCluster(1)
-    node = cluster.nodes[A] = HandNode(
-        A, [], clock=cluster.clock, settings=replace(cluster[A].settings, directory_id=DISK)
-    )
+    cluster = HandCluster(1, directory_id=DISK)
+    node = cluster[A]
     cluster.wait(1.0)
-    assert membership_of(node).founder == DISK
+    assert membership_at(node).founder == DISK
     cluster.take(A, KeptOut(B, DISK))
     assert node.replica.graft.is_leader

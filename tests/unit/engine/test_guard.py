@@ -233,14 +233,7 @@ def test_a_vote_goes_only_to_a_log_that_is_at_least_as_new(last: tuple[int, int]
 
 
 def a_candidate_of_five() -> HandNode:
-    cluster = HandCluster(5)
-    node = cluster[A]
-    while node.replica.graft.role != "candidate":
-        cluster.clock.forward(0.1)
-        cluster.take(A)
-        while cluster.wire and node.replica.graft.role != "candidate":
-            cluster._carry_next()
-    return node
+    return HandCluster(5).campaign(A)
 
 
 def test_each_voter_counts_once_however_often_it_answers() -> None:

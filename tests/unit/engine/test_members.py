@@ -206,9 +206,8 @@ def test_a_member_that_lives_is_not_displaced_by_a_namesake() -> None:
 
 
 def test_the_leader_notes_the_directories_of_its_members() -> None:
-    cluster = HandCluster(1)
+    cluster = HandCluster(1, directory_id=DISK)
     node = cluster[A]
-    node = cluster.nodes[A] = HandNode(A, [], clock=cluster.clock, settings=replace(node.settings, directory_id=DISK))
     for _ in range(20):
         cluster.clock.forward(0.1)
         cluster.take(A)
