@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from replicator.machine.codec import GROUP_CHANGE_PREFIX, is_group_change
 from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
-from replicator.model.members import DIRECTORY_ID_BYTES, MEMBERS_MAX, Member, MemberRole, Membership
+from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, MEMBERS_MAX, Member, MemberRole, Membership
 from replicator.v1 import store_pb2
 
 _NUMBER_OF: Final = {
@@ -56,6 +56,7 @@ def stored_membership(membership: Membership) -> store_pb2.Membership:
         index=membership.index,
         members=[stored_member(member) for member in membership.members],
         founder=membership.founder,
+        secret=membership.secret,
     )
 
 
@@ -73,7 +74,8 @@ def stored_member(member: Member) -> store_pb2.StoredMember:
 
 def membership_of(stored: store_pb2.Membership) -> Membership:
     """The value of what was kept, or sent and found sound."""
-    return Membership(LogIndex(stored.index), tuple(member_of(member) for member in stored.members), stored.founder)
+    members = tuple(member_of(member) for member in stored.members)
+    return Membership(LogIndex(stored.index), members, stored.founder, stored.secret)
 
 
 def member_of(stored: store_pb2.StoredMember) -> Member:
@@ -94,6 +96,7 @@ def is_sound(membership: store_pb2.Membership) -> bool:
     return (
         0 < len(ids) <= MEMBERS_MAX
         and len(membership.founder) in (0, DIRECTORY_ID_BYTES)
+        and len(membership.secret) in (0, GROUP_SECRET_BYTES)
         and ids == sorted(set(ids))
         and all(is_sound_member(member) for member in membership.members)
         and any(member.role == store_pb2.StoredMember.ROLE_VOTER for member in membership.members)

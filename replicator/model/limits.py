@@ -19,3 +19,8 @@ SESSION_IDLE_MS_MIN: Final = 300_000  # never forgotten sooner, however many cli
 
 CALL_TIMEOUT_S_DEFAULT: Final = 5.0
 CALL_TIMEOUT_S_MAX: Final = 60.0
+
+# Of the log. No group reaches them by honest work (a term a microsecond for 8 years, a million entries a second for
+# 2,000 years), so a number beyond comes from a bug or a forger, and is refused before anything of it is kept.
+TERM_MAX: Final = (1 << 48) - 1
+INDEX_MAX: Final = (1 << 56) - 1

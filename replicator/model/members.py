@@ -1,12 +1,13 @@
 """Who belongs to the group, as values: members, their roles, and the membership that one log entry brought."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
 from replicator.model.ids import LogIndex, NodeId, Region
 
 DIRECTORY_ID_BYTES: Final = 16
+GROUP_SECRET_BYTES: Final = 32
 VOTERS_MAX: Final = 9
 MEMBERS_MAX: Final = 64  # each holds a link to every other
 
@@ -40,12 +41,15 @@ class Membership:
 
     founder: data directory of the leader that brought the group's first membership: tells groups of one name apart that
     were founded twice. Empty before that.
+    secret: GROUP_SECRET_BYTES made with the founder, which only members hold; empty before that, and where a membership is
+    shown to callers.
     One without members is that of a node which joins and has not heard from its group yet.
     """
 
     index: LogIndex
     members: tuple[Member, ...]
     founder: bytes = b""
+    secret: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         ids = [member.node_id for member in self.members]

@@ -3,7 +3,9 @@
 isort:skip_file
 Bytes between nodes. One bidirectional stream a pair of nodes, dialled by the node with the greater id.
 
-The dialler sends Hello; the acceptor answers Hello or Refusal (and ends the stream). Then both send frames.
+The dialler sends Hello, the acceptor answers Welcome, the dialler sends Proof; then both send frames, or a snapshot is
+fetched. Either side may send Refusal in place of its next message, and ends the stream. A Proof is a pair of HMACs over
+both Hellos, which carry a fresh nonce each, so neither side can replay what it heard.
 """
 
 from google.protobuf import descriptor as _descriptor
@@ -23,26 +25,20 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class FetchSnapshotRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    HELLO_FIELD_NUMBER: _builtins.int
     SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     snapshot_id: _builtins.str
     offset: _builtins.int
     """Bytes that the receiver holds already; sending begins there."""
-    @_builtins.property
-    def hello(self) -> Global___Hello:
-        """Who asks, as in a link: the other side checks it in the same way."""
-
     def __init__(
         self,
         *,
-        hello: Global___Hello | None = ...,
         snapshot_id: _builtins.str = ...,
         offset: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "offset", b"offset", "snapshot_id", b"snapshot_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "snapshot_id", b"snapshot_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -81,28 +77,90 @@ class LinkMessage(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    WELCOME_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
-    """One message of the engine, opaque to the transport."""
+    """One message of the engine, opaque to the transport. On a stream of FetchSnapshot: a serialized
+    FetchSnapshotRequest, then SnapshotChunks.
+    """
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
     def refusal(self) -> Global___Refusal: ...
+    @_builtins.property
+    def welcome(self) -> Global___Welcome: ...
+    @_builtins.property
+    def proof(self) -> Global___Proof: ...
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
         refusal: Global___Refusal | None = ...,
         frame: _builtins.bytes = ...,
+        welcome: Global___Welcome | None = ...,
+        proof: Global___Proof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "frame", b"frame", "hello", b"hello", "refusal", b"refusal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "frame", b"frame", "hello", b"hello", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "refusal", "frame"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "refusal", "frame", "welcome", "proof"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___LinkMessage: _TypeAlias = LinkMessage  # noqa: Y015
+
+@_typing.final
+class Welcome(_message.Message):
+    """The acceptor's answer to Hello."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELLO_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    hello: _builtins.bytes
+    """Its own Hello, serialized: the bytes are part of what is signed."""
+    @_builtins.property
+    def proof(self) -> Global___Proof: ...
+    def __init__(
+        self,
+        *,
+        hello: _builtins.bytes = ...,
+        proof: Global___Proof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
+
+@_typing.final
+class Proof(_message.Message):
+    """HMAC-SHA256 of the handshake so far and the sender's part in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_CLUSTER_FIELD_NUMBER: _builtins.int
+    BY_GROUP_FIELD_NUMBER: _builtins.int
+    by_cluster: _builtins.bytes
+    """Under the secret of the configuration (cluster.secret_file); empty without one."""
+    by_group: _builtins.bytes
+    """Under the group's own secret; empty if the sender belongs to no group."""
+    def __init__(
+        self,
+        *,
+        by_cluster: _builtins.bytes = ...,
+        by_group: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_cluster", b"by_cluster", "by_group", b"by_group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proof: _TypeAlias = Proof  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -117,6 +175,9 @@ class Hello(_message.Message):
     DIRECTORY_ID_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_INDEX_FIELD_NUMBER: _builtins.int
     FOUNDER_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     peer_id: _builtins.str
@@ -128,9 +189,18 @@ class Hello(_message.Message):
     directory_id: _builtins.bytes
     """Of the sender's data directory, 16 bytes, made when it was new: a node whose disk was wiped has another one."""
     membership_index: _builtins.int
-    """Log index of the membership that the sender has applied; the newer one decides who is a stranger."""
+    """Log index of the membership that the sender has applied. A node that the receiver does not know is linked if this is
+    the newer one and its Proof shows that it belongs to the group.
+    """
     founder: _builtins.bytes
     """Of the group that the sender belongs to, see Membership; empty if it has not heard of one yet."""
+    incarnation: _builtins.int
+    """How often the sender's data directory has been opened, and 16 random bytes of this process: a copy of a directory, or
+    an older one that was put back, is told by them.
+    """
+    run_id: _builtins.bytes
+    nonce: _builtins.bytes
+    """16 random bytes of this handshake."""
     def __init__(
         self,
         *,
@@ -143,10 +213,13 @@ class Hello(_message.Message):
         directory_id: _builtins.bytes = ...,
         membership_index: _builtins.int = ...,
         founder: _builtins.bytes = ...,
+        incarnation: _builtins.int = ...,
+        run_id: _builtins.bytes = ...,
+        nonce: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "directory_id", b"directory_id", "founder", b"founder", "membership_index", b"membership_index", "node_id", b"node_id", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "directory_id", b"directory_id", "founder", b"founder", "incarnation", b"incarnation", "membership_index", b"membership_index", "node_id", b"node_id", "nonce", b"nonce", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,22 +232,28 @@ class Refusal(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     FOUNDER_FIELD_NUMBER: _builtins.int
+    PROOF_BY_CLUSTER_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_A_MEMBER, OTHER_DIRECTORY, OTHER_GROUP."""
+    """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_PROVEN, NOT_A_MEMBER, OTHER_DIRECTORY,
+    OTHER_GROUP, OLD_INCARNATION, COPIED_DIRECTORY.
+    """
     message: _builtins.str
     """For the log of the refused side."""
     founder: _builtins.bytes
     """Of the group that does not let it in, if there is one. A node that belongs to none yet must not found another."""
+    proof_by_cluster: _builtins.bytes
+    """Of the handshake so far and the fields above, as in Proof. With TLS the certificate already says who refuses."""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         founder: _builtins.bytes = ...,
+        proof_by_cluster: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "message", b"message", "proof_by_cluster", b"proof_by_cluster", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

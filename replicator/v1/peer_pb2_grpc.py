@@ -39,10 +39,10 @@ class PeerServiceStub:
                 request_serializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
                 response_deserializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
                 _registered_method=True)
-        self.FetchSnapshot = channel.unary_stream(
+        self.FetchSnapshot = channel.stream_stream(
                 '/replicator.v1.PeerService/FetchSnapshot',
-                request_serializer=replicator_dot_v1_dot_peer__pb2.FetchSnapshotRequest.SerializeToString,
-                response_deserializer=replicator_dot_v1_dot_peer__pb2.SnapshotChunk.FromString,
+                request_serializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
                 _registered_method=True)
 
 
@@ -55,8 +55,9 @@ class PeerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def FetchSnapshot(self, request, context):
-        """A snapshot's bytes travel beside the log, from the node that offered it.
+    def FetchSnapshot(self, request_iterator, context):
+        """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
+        dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,10 +71,10 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     request_deserializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
                     response_serializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
             ),
-            'FetchSnapshot': grpc.unary_stream_rpc_method_handler(
+            'FetchSnapshot': grpc.stream_stream_rpc_method_handler(
                     servicer.FetchSnapshot,
-                    request_deserializer=replicator_dot_v1_dot_peer__pb2.FetchSnapshotRequest.FromString,
-                    response_serializer=replicator_dot_v1_dot_peer__pb2.SnapshotChunk.SerializeToString,
+                    request_deserializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
+                    response_serializer=replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -114,7 +115,7 @@ class PeerService:
             _registered_method=True)
 
     @staticmethod
-    def FetchSnapshot(request,
+    def FetchSnapshot(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -124,12 +125,12 @@ class PeerService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
+        return grpc.experimental.stream_stream(
+            request_iterator,
             target,
             '/replicator.v1.PeerService/FetchSnapshot',
-            replicator_dot_v1_dot_peer__pb2.FetchSnapshotRequest.SerializeToString,
-            replicator_dot_v1_dot_peer__pb2.SnapshotChunk.FromString,
+            replicator_dot_v1_dot_peer__pb2.LinkMessage.SerializeToString,
+            replicator_dot_v1_dot_peer__pb2.LinkMessage.FromString,
             options,
             channel_credentials,
             insecure,

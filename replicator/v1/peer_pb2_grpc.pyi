@@ -3,7 +3,9 @@
 isort:skip_file
 Bytes between nodes. One bidirectional stream a pair of nodes, dialled by the node with the greater id.
 
-The dialler sends Hello; the acceptor answers Hello or Refusal (and ends the stream). Then both send frames.
+The dialler sends Hello, the acceptor answers Welcome, the dialler sends Proof; then both send frames, or a snapshot is
+fetched. Either side may send Refusal in place of its next message, and ends the stream. A Proof is a pair of HMACs over
+both Hellos, which carry a fresh nonce each, so neither side can replay what it heard.
 """
 
 from collections import abc as _abc
@@ -35,15 +37,19 @@ class PeerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PeerServiceAsyncStub: ...
     Link: _grpc.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]
-    FetchSnapshot: _grpc.UnaryStreamMultiCallable[_peer_pb2.FetchSnapshotRequest, _peer_pb2.SnapshotChunk]
-    """A snapshot's bytes travel beside the log, from the node that offered it."""
+    FetchSnapshot: _grpc.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]
+    """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
+    dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
+    """
 
 @_typing.type_check_only
 class PeerServiceAsyncStub(PeerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Link: _aio.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]  # type: ignore[assignment]
-    FetchSnapshot: _aio.UnaryStreamMultiCallable[_peer_pb2.FetchSnapshotRequest, _peer_pb2.SnapshotChunk]  # type: ignore[assignment]
-    """A snapshot's bytes travel beside the log, from the node that offered it."""
+    FetchSnapshot: _aio.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]  # type: ignore[assignment]
+    """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
+    dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
+    """
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -56,9 +62,11 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def FetchSnapshot(
         self,
-        request: _peer_pb2.FetchSnapshotRequest,
+        request_iterator: _MaybeAsyncIterator[_peer_pb2.LinkMessage],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_peer_pb2.SnapshotChunk], _abc.AsyncIterator[_peer_pb2.SnapshotChunk]]:
-        """A snapshot's bytes travel beside the log, from the node that offered it."""
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.LinkMessage], _abc.AsyncIterator[_peer_pb2.LinkMessage]]:
+        """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
+        dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
+        """
 
 def add_PeerServiceServicer_to_server(servicer: PeerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -221,6 +221,59 @@ class Outcome(_message.Message):
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 @_typing.final
+class StoredResult(_message.Message):
+    """What is remembered of one write under its WriteId: the value of the `results` database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    OPERATION_DIGEST_FIELD_NUMBER: _builtins.int
+    operation_digest: _builtins.bytes
+    """Of the operation that was evaluated, so that the id cannot name another one later."""
+    @_builtins.property
+    def outcome(self) -> Global___Outcome: ...
+    def __init__(
+        self,
+        *,
+        outcome: Global___Outcome | None = ...,
+        operation_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_digest", b"operation_digest", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredResult: _TypeAlias = StoredResult  # noqa: Y015
+
+@_typing.final
+class StoredIncarnation(_message.Message):
+    """The newest run of a node's data directory that this node has linked: the value of the `incarnations` database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTORY_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    directory_id: _builtins.bytes
+    number: _builtins.int
+    run_id: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        directory_id: _builtins.bytes = ...,
+        number: _builtins.int = ...,
+        run_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory_id", b"directory_id", "number", b"number", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredIncarnation: _TypeAlias = StoredIncarnation  # noqa: Y015
+
+@_typing.final
 class StoredEvent(_message.Message):
     """One change of one key: the value of the `events` database, keyed by revision."""
 
@@ -322,10 +375,15 @@ class Membership(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     FOUNDER_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Log index of the entry that brought it, set when it is applied; 0 for that of the configuration."""
     founder: _builtins.bytes
     """Data directory of the leader that brought the first membership, 16 bytes; empty before that. Never changes."""
+    secret: _builtins.bytes
+    """The group's own secret, 32 random bytes, made with the founder. Only the log and the stores of members hold it: it
+    proves that a node belongs to the group. Never shown, never in an answer to a caller.
+    """
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredMember]: ...
     def __init__(
@@ -334,10 +392,11 @@ class Membership(_message.Message):
         index: _builtins.int = ...,
         members: _abc.Iterable[Global___StoredMember] | None = ...,
         founder: _builtins.bytes = ...,
+        secret: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "index", b"index", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "index", b"index", "members", b"members", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
