@@ -19,11 +19,18 @@ from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage import directory
 from replicator.storage.env import DATA_FILE, used_bytes
 from replicator.storage.failures import SnapshotRefused
-from replicator.storage.layout import FORMAT_VERSION, Database, Databases, Transaction, unpack_number
+from replicator.storage.layout import (
+    FORMAT_VERSION,
+    NODE_ID_KEY,
+    OWN_KEYS,
+    Database,
+    Databases,
+    Transaction,
+    unpack_number,
+)
 from replicator.storage.opening import ENGINE
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import (
-    NODE_ID_KEY,
     PART_SUFFIX,
     Content,
     digest_held,
@@ -141,6 +148,8 @@ def _check_content(txn: Transaction, databases: Databases, asked: Preparation) -
         (b"cluster_id", asked.cluster_id),
     ):
         _same(name.decode(), (txn.get(name, db=databases.meta) or b"").decode("utf-8", "replace"), expected)
+    for own in OWN_KEYS:
+        _same(f"{own.decode()} of a node", txn.get(own, db=databases.meta), None)
     content, manifest = read_content(txn, databases), asked.manifest
     _same("applied index", content.header.applied_index, manifest.index)
     _same("term of the applied entry", content.term, manifest.term)
@@ -157,6 +166,7 @@ def _check_amounts(txn: Transaction, databases: Databases, content: Content) -> 
     _same("number of log entries", amount(databases.log), 1)
     _same("number of digests", amount(databases.digests), 1)
     _same("number of hard states", amount(databases.hard_state), 0)
+    _same("number of incarnations", amount(databases.incarnations), 0)
     _same("number of sessions", amount(databases.sessions), content.header.session_count)
     _same("number of idle marks", amount(databases.idle), content.header.session_count)
     with txn.cursor(db=databases.events) as cursor:
