@@ -117,7 +117,7 @@ def _open_data(
         map_bytes = min(max(file_bytes, MAP_BYTES_INITIAL), size_max_bytes)
         env = _open_lmdb(path, map_bytes)
         map_bytes = max(map_bytes, int(env.info()["map_size"]))  # lmdb never maps less than is used
-        _refuse_truncated(path, env, data_fd)
+        refuse_truncated(path, env, data_fd)
         directory.reserve(data_fd, map_bytes)
         databases, number = _open_databases(path, env, identity, begin_run=begin_run)
         os.fsync(data_fd)
@@ -137,16 +137,24 @@ def _open_lmdb(path: Path, map_bytes: int) -> lmdb.Environment:
         )
     except lmdb.Error as error:
         raise DataDirectoryError(damaged(path, error.reason or str(error))) from error
-    engine = "lmdb-{}.{}".format(*env.lib_version()[:2])
-    if engine != ENGINE:
+    try:
+        check_engine(path, env)
+    except BaseException:
         env.close()
-        raise DataDirectoryError(
-            f"{path}: written by engine {engine}, this release reads {ENGINE}; use the release that wrote it"
-        )
+        raise
     return env
 
 
-def _refuse_truncated(path: Path, env: lmdb.Environment, data_fd: int) -> None:
+def check_engine(path: Path, env: lmdb.Environment) -> None:
+    """Raises DataDirectoryError if another LMDB wrote it."""
+    engine = "lmdb-{}.{}".format(*env.lib_version()[:2])
+    if engine != ENGINE:
+        raise DataDirectoryError(
+            f"{path}: written by engine {engine}, this release reads {ENGINE}; use the release that wrote it"
+        )
+
+
+def refuse_truncated(path: Path, env: lmdb.Environment, data_fd: int) -> None:
     """Reading a page beyond the end of the file would be a SIGBUS, not an error."""
     held_bytes, needed_bytes = os.fstat(data_fd).st_size, used_bytes(env)
     if held_bytes < needed_bytes:

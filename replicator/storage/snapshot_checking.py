@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import lmdb
-from lmdb.verify import VerifyError, verify
 
 from replicator.model.errors import CorruptData
 from replicator.model.ids import ClusterId, NodeId
@@ -40,9 +39,9 @@ from replicator.storage.snapshot_files import (
     remove_parts,
     snapshot_id_of,
 )
+from replicator.storage.soundness import page_problems
 
 _SPARE_BYTES: Final = 1 << 20  # for writing the node's own records
-_PROBLEMS_NAMED_MAX: Final = 3
 _FLAGS: Final[Mapping[str, frozenset[str]]] = {"by_key": frozenset({"dupsort", "dupfixed"})}  # all others: none
 
 
@@ -102,12 +101,9 @@ def _copy_checked(asked: Preparation, copy: Path) -> None:
 
 
 def _verify_pages(copy: Path) -> None:
-    try:
-        problems = verify(str(copy), subdir=False)  # type: ignore[no-untyped-call]
-    except VerifyError as error:
-        problems = [str(error)]
+    problems = page_problems(copy)
     if problems:
-        raise SnapshotRefused(f"not a sound data file: {'; '.join(problems[:_PROBLEMS_NAMED_MAX])}")
+        raise SnapshotRefused(f"not a sound data file: {problems}")
 
 
 def _check_and_own(asked: Preparation, copy: Path) -> None:

@@ -1,12 +1,26 @@
 """Do the numbers of a store make sense? Asked of what is on disk, before a node acts upon it."""
 
 from pathlib import Path
+from typing import Final
+
+from lmdb.verify import VerifyError, verify
 
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import LogIndex
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.storage.failures import InvariantViolated
 from replicator.storage.raft_log import RaftLog
+
+_PROBLEMS_NAMED_MAX: Final = 3
+
+
+def page_problems(file: Path) -> str:
+    """What LMDB's verifier finds wrong with the pages of a data file, of which it reads all; empty if nothing."""
+    try:
+        problems = verify(str(file), subdir=False)  # type: ignore[no-untyped-call]
+    except VerifyError as error:
+        problems = [str(error)]
+    return "; ".join(problems[:_PROBLEMS_NAMED_MAX])
 
 
 def problem_of_range(log: RaftLog) -> str | None:
@@ -32,8 +46,8 @@ def refuse_out_of_range(path: Path, log: RaftLog) -> None:
     if problem is not None:
         raise DataDirectoryError(
             f"{path}: {problem}: a forged message or a bug has put it there. If a majority of the others runs, empty "
-            "this directory and start the node with --join; if not, `replicator recover` gets the cluster back from one "
-            "node's data (docs/operating.md, a majority is lost for good)"
+            "this directory and start the node with --join; if not, `replicator recover` gets the cluster back from "
+            "one node's data (docs/operating.md, a majority is lost for good)"
         )
 
 
