@@ -6,6 +6,7 @@ from pathlib import Path
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
+from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.incarnation import Incarnation
 from replicator.node.join_plan import initial_membership
@@ -89,6 +90,13 @@ def telemetry_settings(config: NodeConfig) -> TelemetrySettings:
         otlp_endpoint=config.telemetry.otlp_endpoint,
         trace_ratio=config.telemetry.trace_ratio,
     )
+
+
+def data_dir(config: NodeConfig) -> Path:
+    """Where the node's data are. Raises StartupError if that can be no path."""
+    if "\0" in config.node.data_dir:
+        raise StartupError("node.data_dir: holds a NUL character; name a folder")
+    return Path(config.node.data_dir)
 
 
 def storage_bytes_max(config: NodeConfig) -> int:

@@ -5,12 +5,11 @@ storage -> writer -> engine <-> transport; engine and storage -> services -> api
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 from replicator.api.server import ApiServer, ApiSettings, Services
 from replicator.config.schema import NodeConfig
 from replicator.engine.driver import RaftEngine
-from replicator.model.errors import DataDirectoryError, StartupError
+from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
 from replicator.node.clock import SystemClock
@@ -38,12 +37,10 @@ class Rooms:
 
 def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
     """Takes the data directory. joining: see Storage.open. Raises DataDirectoryError, or CorruptData."""
-    directory = config.node.data_dir
-    if "\0" in directory:
-        raise StartupError("node.data_dir: holds a NUL character; name a folder")
+    directory = settings.data_dir(config)
     try:
         return Storage.open(
-            Path(directory),
+            directory,
             cluster_id=ClusterId(config.cluster.id),
             node_id=NodeId(config.node.id),
             size_max_bytes=settings.storage_bytes_max(config),
