@@ -19,7 +19,8 @@ from replicator.v1 import peer_pb2
 
 SHOWN_CHARS_MAX: Final = 80
 MESSAGE_CHARS_MAX: Final = 480
-SUPERSEDING: Final = frozenset({"OLD_INCARNATION", "COPIED_DIRECTORY"})  # a node that meets one must never act again
+# A node that meets one of these must never act again.
+SUPERSEDING: Final = frozenset({"OLD_INCARNATION", "COPIED_DIRECTORY", "LOST_DATA"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,16 @@ def older_run(said: Introduction, known: KnownIncarnation) -> Refused:
         f"node {shown(said.peer)} comes with run {said.incarnation} of its data directory, and run {known.incarnation} "
         "was met: an older copy of the directory was put back, or a copy of it has run elsewhere. It has forgotten "
         "votes and acknowledgements and must not act: see docs/operating.md, a copied data directory",
+    )
+
+
+def lost_data(said: Introduction, why: str) -> Refused:
+    """Its data directory holds less than it acknowledged. why: what is missing."""
+    return Refused(
+        "LOST_DATA",
+        f"node {shown(said.peer)} no longer holds what it acknowledged: {printable(why)}. An older copy of its data "
+        "directory was put back, or its disk has lost writes; it has forgotten votes, too, and must not act: see "
+        "docs/operating.md, a lost or damaged disk",
     )
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from replicator.core.incarnations import Standing, standing_of
 from replicator.model.ids import NodeId
-from replicator.model.incarnation import KnownIncarnation
+from replicator.model.incarnation import Incarnation, KnownIncarnation
 from replicator.transport.circle import Introduction
 from replicator.transport.handshake import (
     Refused,
@@ -23,6 +23,7 @@ from replicator.transport.handshake import (
     judge_acceptor,
     judge_admission,
     judge_caller,
+    lost_data,
     not_proven,
     older_run,
     region_contradiction,
@@ -70,6 +71,11 @@ class Introductions:
         self._roster = roster
         self._memory = memory
         self._noting = asyncio.Lock()
+        self._condemned: dict[NodeId, tuple[Incarnation, str]] = {}
+
+    def condemn(self, said: Introduction, why: str) -> None:
+        """Refuses that run of a member's data directory from now on."""
+        self._condemned[said.peer] = said.incarnation, why
 
     async def dial(self, stream: ByteStream, dialled: NodeId, *, for_link: bool = True) -> Introduction:
         """As the side that dials. for_link: else the stream is for a snapshot."""
@@ -147,6 +153,9 @@ class Introductions:
         if standing_of(known, said.directory_id, said.incarnation) in (Standing.OLDER, Standing.COPY):
             assert known is not None
             return older_run(said, known)
+        condemned, why = self._condemned.get(said.peer, (None, ""))
+        if condemned == said.incarnation:
+            return lost_data(said, why)
         running = self._roster.run_beside(said)
         return None if running is None else copied_directory(said, running)
 

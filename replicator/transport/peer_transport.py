@@ -118,6 +118,16 @@ class PeerTransport:
             self._roster.retire(link, why)
             link.cut(why)
 
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        """Ends the link of that epoch and never links that run of the peer's directory again; the peer is told so.
+
+        why: what it no longer holds, although it acknowledged it.
+        """
+        link = self._roster.current(peer)
+        if link is not None and link.epoch == epoch:
+            self._introductions.condemn(link.said, why)
+            self.drop(peer, epoch, f"its data are lost: {why}")
+
     async def fetch_snapshot(
         self, peer: NodeId, snapshot_id: str, *, target: Path, size_bytes: int, timeout_s: float
     ) -> None:

@@ -241,7 +241,7 @@ class Refusal(_message.Message):
     PROOF_BY_CLUSTER_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_PROVEN, NOT_A_MEMBER, OTHER_DIRECTORY,
-    OTHER_GROUP, OLD_INCARNATION, COPIED_DIRECTORY.
+    OTHER_GROUP, OLD_INCARNATION, COPIED_DIRECTORY, LOST_DATA.
     """
     message: _builtins.str
     """For the log of the refused side."""
