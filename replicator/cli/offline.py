@@ -1,5 +1,7 @@
 """`export` and `recover`: commands on a data directory that no node runs on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +10,7 @@ import click
 from replicator.cli.outcome import ExitCode, one_line
 from replicator.cli.output import Format
 from replicator.cli.read import pair_printer
+from replicator.model.errors import DataDirectoryError
 
 if TYPE_CHECKING:
     from replicator.config.schema import NodeConfig
@@ -34,7 +37,7 @@ def export(data_dir: Path, output: Format) -> None:
     from replicator.storage import opened_offline
 
     printer = pair_printer(output)
-    with opened_offline(data_dir) as store:
+    with _asking_the_node(data_dir), opened_offline(data_dir) as store:
         _tell(store.facts())
         printer.begin()
         count = 0
@@ -42,6 +45,19 @@ def export(data_dir: Path, output: Format) -> None:
             printer.pair(kv)
             count += 1
         printer.end(count, truncated=False)
+
+
+@contextmanager
+def _asking_the_node(data_dir: Path) -> Iterator[None]:
+    """One that runs on the directory can answer itself."""
+    from replicator.storage import DirectoryInUse
+
+    try:
+        yield
+    except DirectoryInUse as error:
+        raise DataDirectoryError(
+            f"{data_dir}: in use by process {error.holder}; ask that node: `replicator scan --consistency local`"
+        ) from None
 
 
 def _tell(facts: "OfflineFacts") -> None:

@@ -12,6 +12,14 @@ LOCK_FILE: Final = "LOCK"
 _PID_CHARS: Final = 20  # fixed, so that rewriting the file never needs a new block
 
 
+class DirectoryInUse(DataDirectoryError):
+    """A node runs on it. holder: its process id as text, `unknown` if the file LOCK does not say."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f"{path}: in use by process {holder}; stop it, or give this node a directory of its own")
+        self.holder = holder
+
+
 class DirectoryLock:
     """Held until `release` or the end of the process, however it ends. On the directory itself: no name can be deleted.
 
@@ -85,9 +93,7 @@ class DirectoryLock:
         else:
             holder = os.pread(fd, _PID_CHARS, 0).decode("ascii", "replace").strip()
             os.close(fd)
-        return DataDirectoryError(
-            f"{self._path}: in use by process {holder or 'unknown'}; stop it, or give this node a directory of its own"
-        )
+        return DirectoryInUse(self._path, holder or "unknown")
 
     def _is_only_read(self) -> bool:
         try:

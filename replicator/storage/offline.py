@@ -92,7 +92,7 @@ def opened_offline(path: Path) -> Iterator[OfflineStore]:
     try:
         lock = DirectoryLock.share(path)
     except OSError as error:
-        raise DataDirectoryError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise _unreadable(path, error) from error
     try:
         with _opened(path) as env, env.begin() as txn:
             check_format(path, env, txn)
@@ -105,8 +105,16 @@ def opened_offline(path: Path) -> Iterator[OfflineStore]:
 
 def require_data(path: Path) -> None:
     """Raises DataDirectoryError unless there are data already: nothing is to be created here."""
-    if not (path / DATA_FILE).is_file():
+    try:
+        is_there = (path / DATA_FILE).is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not is_there:
         raise DataDirectoryError(f"{path}: holds no {DATA_FILE}; name the data directory of a node")
+
+
+def _unreadable(path: Path, error: OSError) -> DataDirectoryError:
+    return DataDirectoryError(f"{path}: cannot be read ({error.strerror}); check its permissions")
 
 
 @contextmanager
@@ -114,7 +122,7 @@ def _opened(path: Path) -> Iterator[lmdb.Environment]:
     try:
         file = (path / DATA_FILE).open("rb")
     except OSError as error:
-        raise DataDirectoryError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise _unreadable(path, error) from error
     with file:
         map_bytes = os.fstat(file.fileno()).st_size + MAP_STEP_BYTES_MAX
         env = lmdb.open(str(path), map_size=map_bytes, readonly=True, lock=False, create=False, max_dbs=DATABASE_COUNT)

@@ -18,13 +18,13 @@ from replicator.model.limits import TERM_MAX
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import GROUP_SECRET_BYTES, Member, MemberRole, Membership
 from replicator.storage import Recovery, Storage, foresee, recover
-from replicator.storage.layout import Databases, Header
+from replicator.storage.layout import Header
 from replicator.storage.raft_log import RaftLog
-from replicator.storage.snapshot_files import opened_file
 from tests.support.commands import a_turn, an_entry, by, put
 from tests.support.recovering_process import ME, SIZE_MAX_BYTES
 from tests.support.storage_process import opened
 from tests.support.stores import a_past, follow
+from tests.support.tampering import forge_entry, forge_hard_state, tampering
 
 CLUSTER = ClusterId("c")
 OTHERS = tuple(Member(NodeId(name), Region("eu"), "h:1", "h:2", directory_id=name[:1].encode() * 16) for name in "nxy")
@@ -49,21 +49,6 @@ def a_survivor(data: Path, *tail: Entry, commit_index: int = 4) -> Path:
     )
     storage.close()
     return data
-
-
-def tamper(data: Path, index: int, *, term: int = 3, payload: bytes = NO_OP_PAYLOAD) -> None:
-    """Puts an entry at the end of the log, past all checks."""
-    file = data / "data.mdb"
-    with opened_file(file, file.stat().st_size) as env, env.begin(write=True) as txn:
-        databases = Databases.open(env, txn, create=False)
-        RaftLog(txn, databases).append((Entry(payload, LogIndex(index), Term(term)),))
-
-
-def forge_hard_state(data: Path, term: int, commit_index: int) -> None:
-    file = data / "data.mdb"
-    with opened_file(file, file.stat().st_size) as env, env.begin(write=True) as txn:
-        databases = Databases.open(env, txn, create=False)
-        RaftLog(txn, databases).save_hard_state(HardState(Term(term), NodeId("forger"), LogIndex(commit_index)))
 
 
 def test_what_the_log_holds_beyond_the_commit_index_counts(tmp_path: Path) -> None:
@@ -163,8 +148,8 @@ def test_recovering_twice_founds_another_group_each_time_and_loses_nothing(tmp_p
 )
 def test_the_tail_ends_where_an_entry_cannot_be_honest(tmp_path: Path, term: int, payload: bytes, told: str) -> None:
     data = a_survivor(tmp_path / "data", an_entry(5, put(b"good", b"1"), term=3))
-    tamper(data, 6, term=term, payload=payload)
-    tamper(data, 7)
+    forge_entry(data, 6, term=term, payload=payload)
+    forge_entry(data, 7)
     recovery = done(data)
     assert (recovery.stopped_by, recovery.end_index, recovery.last_index, recovery.term) == (told, 5, 7, 4)
     storage = opened(data)
@@ -175,14 +160,14 @@ def test_the_tail_ends_where_an_entry_cannot_be_honest(tmp_path: Path, term: int
 def test_an_entry_that_no_node_could_read_and_all_have_committed_does_not_end_it(tmp_path: Path) -> None:
     bad = Entry(b"\x00garbage", LogIndex(5), Term(3))
     data = a_survivor(tmp_path / "data", bad, an_entry(6, put(b"behind", b"1"), term=3), commit_index=4)
-    forge_hard_state(data, 3, 5)
+    forge_hard_state(data, term=3, commit_index=5)
     assert done(data).end_index == 6
 
 
 @pytest.mark.parametrize("commit_index", [4, 2**64 - 2])
 def test_a_forged_hard_state_is_refused_in_words_and_recovered_from(tmp_path: Path, commit_index: int) -> None:
     data = a_survivor(tmp_path / "data", an_entry(5, put(b"k", b"v"), term=3))
-    forge_hard_state(data, 2**64 - 2, commit_index)
+    forge_hard_state(data, term=2**64 - 2, commit_index=commit_index)
     with pytest.raises(DataDirectoryError) as caught:
         opened(data)
     assert "term 18446744073709551614 is out of range" in str(caught.value)
@@ -239,9 +224,7 @@ def test_what_cannot_be_recovered_is_refused_in_one_line(tmp_path: Path) -> None
 
 def state_of(data: Path) -> tuple[object, ...]:
     """What the recovery changes; the directory is not opened for a run, since that would count."""
-    file = data / "data.mdb"
-    with opened_file(file, file.stat().st_size) as env, env.begin() as txn:
-        databases = Databases.open(env, txn, create=False)
+    with tampering(data) as (txn, databases):
         log = RaftLog(txn, databases)
         marks = [txn.get(name, db=databases.meta) for name in (b"superseded", b"joining")]
         return log.bounds(), log.hard_state(), replace(Header.load(txn, databases), rolling_hash=b""), *marks

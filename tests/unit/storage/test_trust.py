@@ -145,10 +145,9 @@ def test_a_volume_that_belongs_to_root_will_do_for_another_user(data: Path) -> N
         "os.setgroups([]); os.setgid(4711); os.setuid(4711)\n"
         "fd = trust.open_directory(Path(sys.argv[1])); trust.check_directory(fd, Path(sys.argv[1]))\n"
     )
-    for parent in (data, *data.parents):
-        if parent.stat().st_mode & 0o001:
-            break
-        parent.chmod(0o755)
+    for parent in data.parents:
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(0o755)
     os.chown(data, 0, 4711)
     data.chmod(0o2775)
     done = subprocess.run([sys.executable, "-c", script, str(data)], capture_output=True, text=True, check=False)
