@@ -45,7 +45,8 @@ def _with_absolute_paths(config: NodeConfig, base_dir: Path) -> NodeConfig:
     node = config.node.model_copy(update={"data_dir": absolute(config.node.data_dir)})
     tls = config.tls
     if tls is not None:
-        files = {name: absolute(getattr(tls, name)) for name in ("ca_file", "cert_file", "key_file")}
+        named = {name: getattr(tls, name) for name in ("ca_file", "cert_file", "key_file", "peer_ca_file")}
+        files = {name: absolute(file) for name, file in named.items() if file is not None}
         for name, file in files.items():
             if not Path(file).is_file():
                 raise ConfigError(f"tls.{name}", f"{file} does not exist")

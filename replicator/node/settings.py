@@ -1,8 +1,8 @@
 """What each room is told, derived from one checked configuration. Pure: NodeConfig in, settings out."""
 
 from importlib.metadata import version
-from pathlib import Path
 
+from replicator.certificates import NodeCertificates
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
@@ -10,7 +10,7 @@ from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
+from replicator.transport.settings import PeerAddress, TransportSettings
 
 _MIB = 1 << 20
 
@@ -55,7 +55,9 @@ def unknown_preferences(config: NodeConfig) -> list[str]:
     return [region for region in config.raft.leader_preference if region not in regions]
 
 
-def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -> TransportSettings:
+def transport_settings(
+    config: NodeConfig, directory_id: bytes, tls: NodeCertificates | None, *, joining: bool
+) -> TransportSettings:
     """Own address, certificates and queue bounds of the links. directory_id, joining: of the open storage.
 
     A node that joins knows its group by the other rows of its file, until a membership has reached it.
@@ -68,7 +70,7 @@ def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool
         directory_id=directory_id,
         contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
         routes={NodeId(route.id): route.peer for route in config.routes},
-        tls=_tls_files(config),
+        tls=tls,
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
     )
 
@@ -91,10 +93,3 @@ def storage_bytes_max(config: NodeConfig) -> int:
 
 def _others(config: NodeConfig) -> list[MemberSection]:
     return [member for member in config.cluster.members if member.id != config.node.id]
-
-
-def _tls_files(config: NodeConfig) -> TlsFiles | None:
-    tls = config.tls
-    if tls is None:
-        return None
-    return TlsFiles(ca_file=Path(tls.ca_file), cert_file=Path(tls.cert_file), key_file=Path(tls.key_file))

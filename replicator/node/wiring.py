@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replicator.api.server import ApiServer, ApiSettings, Services
+from replicator.certificates import NodeCertificates
 from replicator.config.schema import NodeConfig
 from replicator.engine.driver import RaftEngine
 from replicator.model.errors import DataDirectoryError, StartupError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
+from replicator.node.certificates import days_left
 from replicator.node.clock import SystemClock
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
@@ -34,6 +36,7 @@ class Rooms:
     engine: RaftEngine
     transport: PeerTransport
     api: ApiServer
+    certificates: NodeCertificates | None
 
 
 def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
@@ -53,8 +56,14 @@ def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
         raise DataDirectoryError(f"node.data_dir: {error}") from error
 
 
-def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice: random.Random) -> Rooms:
-    """Everything between the store and the API. Within the running loop."""
+def build_rooms(
+    config: NodeConfig,
+    storage: Storage,
+    certificates: NodeCertificates | None,
+    telemetry: Telemetry,
+    dice: random.Random,
+) -> Rooms:
+    """Everything between the store and the API. Within the running loop. certificates: None for plaintext."""
     cluster_id = ClusterId(config.cluster.id)
     writer = StorageWriter(storage)
     engine = RaftEngine(
@@ -66,7 +75,7 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
         observer=telemetry,
     )
     transport = PeerTransport(
-        settings.transport_settings(config, storage.directory_id, joining=storage.joining),
+        settings.transport_settings(config, storage.directory_id, certificates, joining=storage.joining),
         engine,
         dice,
         engine.membership(),
@@ -81,8 +90,8 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
         members=MemberService(engine, engine, NodeId(config.node.id), dice),
         leadership=LeadershipService(engine, dice),
     )
-    api = ApiServer(ApiSettings.from_config(config), services, telemetry)
-    return Rooms(storage, writer, engine, transport, api)
+    api = ApiServer(ApiSettings.from_config(config, certificates), services, telemetry)
+    return Rooms(storage, writer, engine, transport, api, certificates)
 
 
 def look_at(rooms: Rooms) -> Vitals:
@@ -108,4 +117,5 @@ def look_at(rooms: Rooms) -> Vitals:
             for peer in status.peers
             if peer.node_id in region_of
         ),
+        certificate_days_left=days_left(rooms.certificates),
     )

@@ -3,9 +3,8 @@
 import asyncio
 import random
 
-import grpc
-
 from replicator.model.ids import NodeId
+from replicator.transport.certificates import PeerCredentials
 from replicator.transport.dialler import Dialler
 from replicator.transport.roster import Roster
 from replicator.transport.settings import PeerAddress
@@ -14,7 +13,7 @@ from replicator.transport.settings import PeerAddress
 class Dialling:
     """Keeps dialling everyone in the roster's circle, from `begin` to `cancel`."""
 
-    def __init__(self, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random) -> None:
+    def __init__(self, roster: Roster, credentials: PeerCredentials | None, dice: random.Random) -> None:
         self._roster = roster
         self._credentials = credentials
         self._dice = dice

@@ -1,12 +1,13 @@
 """Who comes in through the peer port, whichever method they call: nobody stays without saying who they are."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import grpc
 
-from replicator.transport.handshake import Refused, judge_caller, judge_identity
+from replicator.transport.certificates import judge_certificate_of
+from replicator.transport.handshake import Refused, judge_caller
 from replicator.transport.roster import Roster
 from replicator.transport.streams import LinkLost
 from replicator.v1 import peer_pb2
@@ -50,7 +51,7 @@ class Door:
         """None if both what it says and, with TLS, its certificate are in order."""
         verdict = judge_caller(self._roster.circle, hello)
         if verdict is None and self._certificates:
-            verdict = judge_identity(hello, certified_names(context))
+            verdict = judge_certificate_of(context, hello.node_id, self._roster.circle.settings.cluster_id)
         return verdict
 
     def say(self, key: str, text: str) -> None:
@@ -65,11 +66,6 @@ class Door:
 def origin(context: "grpc.aio.ServicerContext[bytes, bytes]") -> str:
     """Where a stream comes from, without the port, which differs with each try."""
     return context.peer().rpartition(":")[0]
-
-
-def certified_names(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Collection[str]:
-    """DNS names in the client's verified certificate; empty without one."""
-    return {name.decode("utf-8", "replace") for name in context.auth_context().get("peer_dns", ())}
 
 
 def end(context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:

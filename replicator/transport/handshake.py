@@ -3,7 +3,6 @@
 Text that came from the wire is shown quoted and cut, so that a peer can neither forge nor flood log lines.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,18 +76,6 @@ def judge_caller(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
 def judge_acceptor(circle: Circle, hello: peer_pb2.Hello, dialled: NodeId) -> Refused | None:
     """None if the node that answered is the one we dialled, and may be linked."""
     return _judge_group(circle, hello) or _judge_acceptor_id(circle, hello, dialled) or _judge_admission(circle, hello)
-
-
-def judge_identity(hello: peer_pb2.Hello, certified_names: Collection[str]) -> Refused | None:
-    """None if the certificate of the other side names the node it claims to be."""
-    if hello.node_id in certified_names:
-        return None
-    names = ", ".join(shown(name) for name in sorted(certified_names)[:5]) or "no name"
-    return Refused(
-        "IDENTITY",
-        f"node {shown(hello.node_id)} came with a certificate for {names}: "
-        "issue it a certificate with its node id as a DNS name (SAN), and set tls.cert_file",
-    )
 
 
 def region_contradiction(circle: Circle, hello: peer_pb2.Hello) -> str | None:

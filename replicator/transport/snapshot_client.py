@@ -15,6 +15,7 @@ import grpc
 
 from replicator.core.backoff import Backoff
 from replicator.model.ids import NodeId
+from replicator.transport.certificates import PeerCredentials
 from replicator.transport.handshake import hello_to, printable
 from replicator.transport.options import open_channel
 from replicator.transport.patience import Patience
@@ -49,7 +50,7 @@ class Wanted:
 class SnapshotFetches:
     """All that this node fetches. Each runs in its caller's task."""
 
-    def __init__(self, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random) -> None:
+    def __init__(self, roster: Roster, credentials: PeerCredentials | None, dice: random.Random) -> None:
         self._roster = roster
         self._credentials = credentials
         self._dice = dice
@@ -95,7 +96,7 @@ class _Fetch:
         self,
         roster: Roster,
         peer: NodeId,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: PeerCredentials | None,
         wanted: Wanted,
         patience: Patience,
     ) -> None:

@@ -143,7 +143,12 @@ def a_hello(**changes: Any) -> peer_pb2.LinkMessage:
 class HandDriven:
     """A peer whose every message the test writes itself."""
 
-    def __init__(self, port: int, credentials: grpc.ChannelCredentials | None = None, target_name: str = "n1") -> None:
+    def __init__(
+        self,
+        port: int,
+        credentials: grpc.ChannelCredentials | None = None,
+        target_name: str = "n1.node.shop.replicator",
+    ) -> None:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", target_name)]
         address = f"127.0.0.1:{port}"
         self._channel = (

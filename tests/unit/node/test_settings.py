@@ -47,7 +47,7 @@ def test_the_engine_knows_which_regions_shall_lead() -> None:
 
 def test_the_transport_binds_what_listen_says_and_knows_its_directory() -> None:
     transport = settings.transport_settings(
-        a_config("listen.peer", "127.0.0.1:9101"), b"0123456789abcdef", joining=False
+        a_config("listen.peer", "127.0.0.1:9101"), b"0123456789abcdef", None, joining=False
     )
 
     assert transport.listen == "127.0.0.1:9101"
@@ -77,7 +77,7 @@ def test_telemetry_is_told_whose_it_is_and_where_to_push() -> None:
 def test_a_node_that_joins_knows_its_group_by_contacts_only() -> None:
     """It must not take itself for a voter because its file lists it."""
     engine = settings.engine_settings(a_config(), b"d" * 16, joining=True)
-    transport = settings.transport_settings(a_config(), b"d" * 16, joining=True)
+    transport = settings.transport_settings(a_config(), b"d" * 16, None, joining=True)
 
     assert engine.joining
     assert engine.membership.members == ()
