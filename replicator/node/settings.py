@@ -3,6 +3,7 @@
 from importlib.metadata import version
 from pathlib import Path
 
+from replicator.certificates import NodeCertificates
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
@@ -12,7 +13,8 @@ from replicator.model.incarnation import Incarnation
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import PeerAddress, SecretFile, TlsFiles, TransportSettings
+from replicator.transport.secret_file import SecretFile
+from replicator.transport.settings import PeerAddress, TransportSettings
 
 _MIB = 1 << 20
 
@@ -58,7 +60,12 @@ def unknown_preferences(config: NodeConfig) -> list[str]:
 
 
 def transport_settings(
-    config: NodeConfig, directory_id: bytes, incarnation: Incarnation, *, joining: bool
+    config: NodeConfig,
+    directory_id: bytes,
+    incarnation: Incarnation,
+    tls: NodeCertificates | None,
+    *,
+    joining: bool,
 ) -> TransportSettings:
     """Own address, certificates, secret and queue bounds of the links. Raises StartupError, for the secret's file.
 
@@ -76,7 +83,7 @@ def transport_settings(
         cluster_secret=_cluster_secret(config),
         contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
         routes={NodeId(route.id): route.peer for route in config.routes},
-        tls=_tls_files(config),
+        tls=tls,
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
     )
 
@@ -111,10 +118,3 @@ def _others(config: NodeConfig) -> list[MemberSection]:
 def _cluster_secret(config: NodeConfig) -> bytes:
     file = config.cluster.secret_file
     return b"" if file is None else SecretFile(Path(file)).read()
-
-
-def _tls_files(config: NodeConfig) -> TlsFiles | None:
-    tls = config.tls
-    if tls is None:
-        return None
-    return TlsFiles(ca_file=Path(tls.ca_file), cert_file=Path(tls.cert_file), key_file=Path(tls.key_file))
