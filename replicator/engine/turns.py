@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
+from replicator.model.errors import StorageFailed
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import Observer, Signal
@@ -61,6 +62,7 @@ class Turns:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._transport: FrameSender | None = None
+        self._failure: StorageFailed | None = None
         self.read_only_reason = ""
 
     def connect(self, transport: FrameSender) -> None:
@@ -97,6 +99,11 @@ class Turns:
         """There is something to do."""
         self._wake.set()
 
+    def fail(self, failure: StorageFailed) -> None:
+        """The loop ends after the turn in hand, by raising `failure`."""
+        self._failure = failure
+        self.stop()
+
     def stop(self) -> None:
         """The loop ends after the turn in hand."""
         self._stopping.set()
@@ -110,7 +117,7 @@ class Turns:
             turn = self.replica.turn(self._take_inbox())
             outcomes = await self._make_durable(turn.write)
             if outcomes is None:
-                return  # stopped while the disk was full: the turn never happened
+                break  # stopped while the disk was full: the turn never happened
             late_frames = self.replica.complete(outcomes)
             self._after_turn(turn, outcomes)
             self._send((*turn.frames, *late_frames))
@@ -119,6 +126,8 @@ class Turns:
                 _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
                 if self._transport is not None:
                     self._transport.drop(peer, epoch, why)
+        if self._failure is not None:
+            raise self._failure
 
     async def _run_between(self) -> None:
         if self._between is not None:

@@ -8,10 +8,11 @@ from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
 from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.incarnation import Incarnation
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
+from replicator.transport.settings import PeerAddress, SecretFile, TlsFiles, TransportSettings
 
 _MIB = 1 << 20
 
@@ -56,8 +57,12 @@ def unknown_preferences(config: NodeConfig) -> list[str]:
     return [region for region in config.raft.leader_preference if region not in regions]
 
 
-def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -> TransportSettings:
-    """Own address, certificates and queue bounds of the links. directory_id, joining: of the open storage.
+def transport_settings(
+    config: NodeConfig, directory_id: bytes, incarnation: Incarnation, *, joining: bool
+) -> TransportSettings:
+    """Own address, certificates, secret and queue bounds of the links. Raises StartupError, for the secret's file.
+
+    directory_id, incarnation, joining: of the open storage.
 
     A node that joins knows its group by the other rows of its file, until a membership has reached it.
     """
@@ -67,6 +72,8 @@ def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool
         region=Region(config.node.region),
         listen=config.peer_listen,
         directory_id=directory_id,
+        incarnation=incarnation,
+        cluster_secret=_cluster_secret(config),
         contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
         routes={NodeId(route.id): route.peer for route in config.routes},
         tls=_tls_files(config),
@@ -99,6 +106,11 @@ def storage_bytes_max(config: NodeConfig) -> int:
 
 def _others(config: NodeConfig) -> list[MemberSection]:
     return [member for member in config.cluster.members if member.id != config.node.id]
+
+
+def _cluster_secret(config: NodeConfig) -> bytes:
+    file = config.cluster.secret_file
+    return b"" if file is None else SecretFile(Path(file)).read()
 
 
 def _tls_files(config: NodeConfig) -> TlsFiles | None:

@@ -13,6 +13,7 @@ from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
 from replicator.node.clock import SystemClock
+from replicator.node.known_runs import KnownRuns
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
 from replicator.service.read import ReadService
@@ -63,10 +64,11 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
         observer=telemetry,
     )
     transport = PeerTransport(
-        settings.transport_settings(config, storage.directory_id, joining=storage.joining),
+        settings.transport_settings(config, storage.directory_id, storage.incarnation, joining=storage.joining),
         engine,
         dice,
         engine.membership(),
+        KnownRuns(storage, writer),
     )
     engine.connect(transport)
     transport.serve_snapshots(engine)

@@ -155,10 +155,11 @@ class Storage:
         with self._writing("a note of an incarnation"):
             self._environment.write(lambda txn: incarnations.note(txn, self._databases, node_id, newest))
 
-    def mark_superseded(self, why: str) -> None:
+    def mark_superseded(self, why: str) -> Superseded:
         """Another copy of this directory has run: from now on this one refuses commits, and never opens for serving.
 
-        For the thread that commits. why: one line. Raises DiskFull or StorageFailed; even then it refuses commits.
+        For the thread that commits. why: one line. Returns what commits raise from now on. Raises DiskFull or
+        StorageFailed; even then it refuses commits.
         """
         failure = Superseded(superseded(self.path, why))
         try:
@@ -168,6 +169,7 @@ class Storage:
                 self._superseded = mark
         finally:
             self._failure = self._failure or failure
+        return failure
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:

@@ -4,6 +4,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from replicator.model.errors import Superseded
 from replicator.model.ids import NodeId
 from replicator.model.incarnation import KnownIncarnation
 from replicator.model.log import TurnWrite
@@ -33,10 +34,10 @@ class StorageWriter:
         loop = asyncio.get_running_loop()
         await asyncio.shield(loop.run_in_executor(self._commits, self._storage.note_incarnation, node_id, newest))
 
-    async def mark_superseded(self, why: str) -> None:
+    async def mark_superseded(self, why: str) -> Superseded:
         """`Storage.mark_superseded`, likewise."""
         loop = asyncio.get_running_loop()
-        await asyncio.shield(loop.run_in_executor(self._commits, self._storage.mark_superseded, why))
+        return await asyncio.shield(loop.run_in_executor(self._commits, self._storage.mark_superseded, why))
 
     async def close(self) -> None:
         """Waits for what runs. The storage stays open."""
