@@ -20,14 +20,15 @@ from replicator.engine.auto_timing import AutoTiming
 from replicator.engine.ballot import Ballots
 from replicator.engine.chronicle import Chronicle
 from replicator.engine.dispatch import Dispatch
-from replicator.engine.events import Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.events import BadLink, Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.forwards import Forwards
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
 from replicator.engine.members import MemberChanges
-from replicator.engine.messages import Malformed, decode, refusal
+from replicator.engine.message_bounds import LostData, Malformed
+from replicator.engine.messages import decode, refusal
 from replicator.engine.preference import Preference
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
@@ -70,6 +71,8 @@ class Replica:
         self._epochs: dict[NodeId, int] = {}
         self._outbox: list[Outgoing] = []
         self._to_apply: list[Entry] = []
+        self._bad_links: list[BadLink] = []
+        self._lost_data: list[BadLink] = []
         self._turn: Turn | None = None
         self.applied_index = applied_index
         self.freshness = Freshness(applied_index)
@@ -140,12 +143,9 @@ class Replica:
     def turn(self, events: Sequence[Event]) -> Turn:
         """Takes what arrived, ticks SyncObj, and says what must be durable and what may be sent after that."""
         assert self._turn is None, "a turn is open: complete it first"
-        bad_links = []
         for event in events:
-            problem = self._take(event)
+            self._take(event)
             self._note_role()  # one event may make us leader and the next one depose us: what waits must hear of both
-            if problem is not None:
-                bad_links.append(problem)
         self.reads.close_rounds()
         self.graft.tick()
         self.graft.look_for_leader()
@@ -165,7 +165,9 @@ class Replica:
         frames, self._outbox = tuple(self._outbox), []
         write = TurnWrite(truncate_from, append, hard_state, to_apply, self._compact_to())
         assert self.applied_index <= self.graft.commit_index <= self.journal.last_index
-        self._turn = Turn(write, frames, tuple(bad_links))
+        bad_links, self._bad_links = tuple(self._bad_links), []
+        lost_data, self._lost_data = tuple(self._lost_data), []
+        self._turn = Turn(write, frames, bad_links, lost_data)
         return self._turn
 
     def complete(self, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> tuple[Outgoing, ...]:
@@ -338,7 +340,7 @@ class Replica:
         voters = self.group.other_voters
         self.graft.set_members(voters, set(self.group.others) - voters, anew)
 
-    def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
+    def _take(self, event: Event) -> None:
         match event:
             case LinkUp(peer, epoch, directory_id):
                 if peer in self._epochs:
@@ -357,15 +359,17 @@ class Replica:
             case Frame(peer, epoch, payload):
                 if self._epochs.get(peer) != epoch:
                     self._observer.count(Signal.FRAMES_DROPPED, cause="superseded")  # fault 12
-                    return None
+                    return
                 self.group.let_in(peer)
                 try:
                     self._dispatch(peer, decode(payload))
                 except Malformed as problem:
                     self._observer.count(Signal.FRAMES_DROPPED, cause="malformed")
+                    self._bad_links.append(BadLink(peer, epoch, str(problem)))
                     self._drop_link(peer)
-                    return peer, epoch, str(problem)
-        return None
+                except LostData as problem:
+                    self._lost_data.append(BadLink(peer, epoch, str(problem)))
+                    self._drop_link(peer)
 
     def _drop_link(self, peer: NodeId) -> None:
         del self._epochs[peer]

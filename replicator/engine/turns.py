@@ -31,6 +31,13 @@ class FrameSender(Protocol):
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None: ...
 
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        """Ends the link of that epoch, and links that run of the peer's data directory never again; the peer is told.
+
+        why: what it lost.
+        """
+        ...
+
 
 class Committer(Protocol):
     """Durable commits off the loop: storage.StorageWriter."""
@@ -115,10 +122,20 @@ class Turns:
             self._after_turn(turn, outcomes)
             self._send((*turn.frames, *late_frames))
             await self._run_between()
-            for peer, epoch, why in turn.bad_links:
-                _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
-                if self._transport is not None:
-                    self._transport.drop(peer, epoch, why)
+            self._drop_links(turn)
+
+    def _drop_links(self, turn: Turn) -> None:
+        for peer, epoch, why in turn.bad_links:
+            _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
+            if self._transport is not None:
+                self._transport.drop(peer, epoch, why)
+        for peer, epoch, why in turn.lost_data:
+            _LOG.error(
+                "peer=%s has lost data: %s. It counts for nothing until it has joined anew: docs/operating.md, a lost "
+                "or damaged disk", peer, why,
+            )  # fmt: skip
+            if self._transport is not None:
+                self._transport.condemn(peer, epoch, why)
 
     async def _run_between(self) -> None:
         if self._between is not None:

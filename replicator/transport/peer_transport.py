@@ -111,6 +111,10 @@ class PeerTransport:
             self._roster.retire(link, why)
             link.cut(why)
 
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        """Ends the link of that epoch: the peer no longer holds what it acknowledged."""
+        self.drop(peer, epoch, why)
+
     async def fetch_snapshot(
         self, peer: NodeId, snapshot_id: str, *, target: Path, size_bytes: int, timeout_s: float
     ) -> None:

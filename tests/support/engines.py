@@ -73,6 +73,9 @@ class MemoryLinks:
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
         raise AssertionError(f"{self.node_id} drops {peer}: {why}")
 
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        raise AssertionError(f"{self.node_id} condemns {peer}: {why}")
+
 
 @dataclass
 class EngineNode:

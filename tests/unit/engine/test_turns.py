@@ -54,6 +54,9 @@ class Wire:
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
         raise AssertionError(f"{peer} sent something malformed: {why}")
 
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        raise AssertionError(f"{peer} has lost data: {why}")
+
     def kinds(self, peer: NodeId) -> list[str | None]:
         return [message.WhichOneof("body") for to, message in self.sent if to == peer]
 
