@@ -26,6 +26,7 @@ from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
+from replicator.engine.majority import Majority
 from replicator.engine.members import MemberChanges
 from replicator.engine.message_bounds import LostData, Malformed
 from replicator.engine.messages import decode, refusal
@@ -63,6 +64,7 @@ class Replica:
         observer: Observer,
         request_ids: Iterator[int] | None = None,
         timers: Timers | None = None,
+        majority: Majority | None = None,
     ) -> None:
         self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
         self._request_ids = request_ids if request_ids is not None else itertools.count(1)
@@ -71,8 +73,7 @@ class Replica:
         self._epochs: dict[NodeId, int] = {}
         self._outbox: list[Outgoing] = []
         self._to_apply: list[Entry] = []
-        self._bad_links: list[BadLink] = []
-        self._lost_data: list[BadLink] = []
+        self._bad_links, self._lost_data = list[BadLink](), list[BadLink]()
         self._turn: Turn | None = None
         self.applied_index = applied_index
         self.freshness = Freshness(applied_index)
@@ -87,6 +88,8 @@ class Replica:
             settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
         )
         self._set_members()
+        self.majority = majority or Majority(clock)
+        self.majority.bind(self.group, self.graft)
         self.timers = timers or Timers(settings.timing)
         self.timers.bind(self.graft)
         agreed = log.timing()
@@ -150,6 +153,7 @@ class Replica:
         self.graft.tick()
         self.graft.look_for_leader()
         self._chronicle.look()
+        self.majority.look(self.timers.timing.election_timeout_max_s)
         self._note_role()
         self.members.step()
         timing = self._auto_timing.step(self._clock.monotonic_s())
@@ -165,9 +169,8 @@ class Replica:
         frames, self._outbox = tuple(self._outbox), []
         write = TurnWrite(truncate_from, append, hard_state, to_apply, self._compact_to())
         assert self.applied_index <= self.graft.commit_index <= self.journal.last_index
-        bad_links, self._bad_links = tuple(self._bad_links), []
-        lost_data, self._lost_data = tuple(self._lost_data), []
-        self._turn = Turn(write, frames, bad_links, lost_data)
+        self._turn = Turn(write, frames, tuple(self._bad_links), tuple(self._lost_data))
+        self._bad_links, self._lost_data = [], []
         return self._turn
 
     def complete(self, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> tuple[Outgoing, ...]:
@@ -200,15 +203,9 @@ class Replica:
         self.forwards.fail_all("this node has taken over a snapshot meanwhile")
         self.transfers.abandon(NoLeader("this node has taken over a snapshot meanwhile"))
         successor = Replica(
-            self.settings,
-            log=log,
-            applied_index=applied_index,
-            clock=self._clock,
-            dice=self._dice,
-            observer=self._observer,
-            request_ids=self._request_ids,
-            timers=self.timers,
-        )
+            self.settings, log=log, applied_index=applied_index, clock=self._clock, dice=self._dice,
+            observer=self._observer, request_ids=self._request_ids, timers=self.timers, majority=self.majority,
+        )  # fmt: skip
         successor.on_role = self.on_role
         successor.forwards.refusing = self.forwards.refusing
         if self._role != successor.graft.role:
@@ -349,6 +346,7 @@ class Replica:
                 self.members.linked(peer, directory_id)
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)
+                self.majority.link_up(peer)
             case KeptOut(peer, founder):
                 self.group.kept_out(peer, founder)
                 if self.graft.role != "follower" and not self.group.is_voter:
@@ -375,6 +373,7 @@ class Replica:
         del self._epochs[peer]
         self.graft.link_down(peer)
         self.pump.link_down(peer)
+        self.majority.link_down(peer)
         self.members.unlinked(peer)
         self.forwards.link_down(peer)
 
