@@ -46,9 +46,9 @@ def test_entries_that_were_replaced_are_not_blamed_on_the_disk_and_no_restart_is
     message = reported(failure, caplog).getMessage()
 
     assert message == (
-        "node eu-1 stops: entry 7 of term 3 is committed here, and the leader of term 5 sends another one, of term 4, in "
-        "its place: this node's data directory or those of the others are older copies, or the group was founded anew. "
-        "Acknowledged writes are lost on one side. Remedy: do not start it again; `replicator export --data-dir "
+        "node eu-1 stops: entry 7 of term 3 is committed here, and the leader of term 5 sends another one, of term 4, "
+        "in its place: this node's data directory or those of the others are older copies, or the group was founded "
+        "anew. Acknowledged writes are lost on one side. Remedy: do not start it again; `replicator export --data-dir "
         "/base/data` shows what it holds; then let it join with an empty directory: docs/operating.md, committed "
         "entries were replaced"
     )
