@@ -14,6 +14,7 @@ from benchmarks.delay_proxy import DelayProxy
 from benchmarks.effort import Effort, Say
 from benchmarks.figures import Collector, Result
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.incarnation import RUN_ID_BYTES, Incarnation, KnownIncarnation
 from replicator.model.members import DIRECTORY_ID_BYTES, Member, Membership
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.settings import TransportSettings
@@ -59,10 +60,26 @@ class CountingSink:
     def kept_out(self, peer: NodeId, founder: bytes) -> None:  # noqa: ARG002
         raise AssertionError(f"{peer} refuses")
 
+    def superseded(self, peer: NodeId, why: str) -> None:
+        raise AssertionError(f"{peer} refuses: {why}")
+
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:  # noqa: ARG002
         self.bytes += len(payload)
         if self.bytes >= self.wanted_bytes:
             self.is_done.set()
+
+
+class Runs:
+    """Which runs were met; forgotten with the process."""
+
+    def __init__(self) -> None:
+        self._runs: dict[NodeId, KnownIncarnation] = {}
+
+    def known(self, node_id: NodeId) -> KnownIncarnation | None:
+        return self._runs.get(node_id)
+
+    async def note(self, node_id: NodeId, run: KnownIncarnation) -> None:
+        self._runs[node_id] = run
 
 
 def transport(node: NodeId, far_port: int, plan: Plan, sink: CountingSink) -> PeerTransport:
@@ -73,10 +90,12 @@ def transport(node: NodeId, far_port: int, plan: Plan, sink: CountingSink) -> Pe
         region=Region("eu"),
         listen="127.0.0.1:0",
         directory_id=node.encode().ljust(DIRECTORY_ID_BYTES, b"."),
+        incarnation=Incarnation(1, node.encode().ljust(RUN_ID_BYTES, b".")),
+        cluster_secret=b"of both ends of this benchmark",
         window_bytes=plan.window_bytes,
     )
     members = tuple(Member(each, Region("eu"), f"127.0.0.1:{far_port}", "") for each in (NEAR, FAR))
-    return PeerTransport(settings, sink, random.Random(node), Membership(LogIndex(0), members))
+    return PeerTransport(settings, sink, random.Random(node), Membership(LogIndex(0), members), Runs())
 
 
 async def measure(plan: Plan) -> float:

@@ -19,6 +19,7 @@ from replicator.engine.events import Event, Frame, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
+from replicator.model.incarnation import RUN_ID_BYTES
 from replicator.model.members import DIRECTORY_ID_BYTES, Member, MemberRole, Membership
 from replicator.model.observe import SilentObserver
 from replicator.storage.storage import Position, Storage
@@ -129,6 +130,7 @@ class SimNode:
             node_id=self.node_id,
             size_max_bytes=STORE_BYTES_MAX,
             new_directory_id=lambda: self.directory_id,
+            new_run_id=lambda: f"run {self.incarnation}".encode().ljust(RUN_ID_BYTES, b"."),
             joining=self.settings.joining,
         )
         assert self.storage.directory_id == self.directory_id

@@ -255,7 +255,11 @@ class World:
         own, theirs = node.membership, stranger.membership
         if not own.members:
             return True  # it takes its contacts at their word
-        return refusal_of(own, stranger.node_id, stranger.directory_id, theirs.index, theirs.founder) is None
+        is_proven = own.secret == theirs.secret  # nodes of the simulation prove what they hold
+        refusal = refusal_of(
+            own, stranger.node_id, stranger.directory_id, theirs.index, theirs.founder, is_proven=is_proven
+        )
+        return refusal is None
 
     def _add_node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
         """One that exists from now on, and does not run yet."""

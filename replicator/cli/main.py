@@ -23,6 +23,8 @@ _COMMANDS: Final = {
     "status": "replicator.cli.status:status",
     "member": "replicator.cli.member:member",
     "leader": "replicator.cli.leader:leader",
+    "export": "replicator.cli.offline:export",
+    "recover": "replicator.cli.offline:recover",
 }
 
 

@@ -4,13 +4,13 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
 from replicator.cli.online import Online, call, online_options
 from replicator.cli.outcome import CommandFailed, ExitCode
-from replicator.cli.output import JsonValue, bytes_fields, json_text, print_json, shown
+from replicator.cli.output import Format, JsonValue, bytes_fields, json_text, print_json, shown
 from replicator.model.limits import SCAN_PAGE_KEYS_MAX
 from replicator.model.values import Consistency, GetResult, KeyValue
 
@@ -99,7 +99,7 @@ def scan(prefix: str, limit: int | None, keys_only: bool, level: ReadLevel, onli
 
     Text: key, tab, value, one pair a line, with backslash escapes. JSON: {"kvs": [...], "count": N, "truncated": bool}.
     """
-    printer = _JsonPairs(keys_only) if online.wants_json else _TextPairs(keys_only)
+    printer = pair_printer(online.output, keys_only=keys_only)
 
     async def use(client: "Client") -> None:
         printer.begin()
@@ -122,6 +122,21 @@ def scan(prefix: str, limit: int | None, keys_only: bool, level: ReadLevel, onli
         printer.end(count, truncated=truncated)
 
     call(online, use)
+
+
+def pair_printer(output: Format, *, keys_only: bool = False) -> "PairPrinter":
+    """Prints pairs as they come: `begin`, `pair` for each, `end`."""
+    return _JsonPairs(keys_only) if output == "json" else _TextPairs(keys_only)
+
+
+class PairPrinter(Protocol):
+    """truncated: there are more pairs."""
+
+    def begin(self) -> None: ...
+
+    def pair(self, kv: KeyValue) -> None: ...
+
+    def end(self, count: int, *, truncated: bool) -> None: ...
 
 
 class _TextPairs:

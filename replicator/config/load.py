@@ -43,6 +43,12 @@ def _with_absolute_paths(config: NodeConfig, base_dir: Path) -> NodeConfig:
         return str((base_dir / name).absolute())
 
     node = config.node.model_copy(update={"data_dir": absolute(config.node.data_dir)})
+    cluster = config.cluster
+    if cluster.secret_file is not None:
+        file = absolute(cluster.secret_file)
+        if not Path(file).is_file():
+            raise ConfigError("cluster.secret_file", f"{file} does not exist")
+        cluster = cluster.model_copy(update={"secret_file": file})
     tls = config.tls
     if tls is not None:
         files = {name: absolute(getattr(tls, name)) for name in ("ca_file", "cert_file", "key_file")}
@@ -50,7 +56,7 @@ def _with_absolute_paths(config: NodeConfig, base_dir: Path) -> NodeConfig:
             if not Path(file).is_file():
                 raise ConfigError(f"tls.{name}", f"{file} does not exist")
         tls = tls.model_copy(update=files)
-    return config.model_copy(update={"node": node, "tls": tls})
+    return config.model_copy(update={"node": node, "cluster": cluster, "tls": tls})
 
 
 def _first_problem(error: ValidationError) -> ConfigError:

@@ -59,6 +59,12 @@ def _check_routes(config: NodeConfig) -> None:
 
 
 def _check_plaintext(config: NodeConfig) -> None:
+    if config.tls is None and config.cluster.secret_file is None:
+        raise ConfigError(
+            "cluster.secret_file",
+            "is required without [tls]: any process that reaches the peer port could pose as a node. Make a secret by "
+            "`head -c 32 /dev/urandom | base64 > cluster.secret && chmod 600 cluster.secret`, the same for all nodes",
+        )
     if config.tls is None and not is_loopback(config.peer_listen):
         raise ConfigError(
             "listen.peer" if config.listen.peer else "cluster.members.peer",

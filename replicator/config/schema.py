@@ -52,9 +52,13 @@ class MemberSection(Section):
 
 
 class ClusterSection(Section):
-    """The Raft group. The same on every node."""
+    """The Raft group. The same on every node.
+
+    secret_file: holds a secret that all nodes share and that nobody else knows; required without [tls].
+    """
 
     id: Name
+    secret_file: str | None = Field(default=None, min_length=1)
     members: tuple[MemberSection, ...] = Field(min_length=1, max_length=9, strict=False)
 
 

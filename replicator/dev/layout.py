@@ -22,6 +22,7 @@ NODES_MAX: Final = 9  # as many voters as a configuration may list
 CONFIG_FILE: Final = "node.toml"
 LOG_FILE: Final = "node.log"
 DATA_FOLDER: Final = "data"
+SECRET_FILE: Final = "cluster.secret"  # noqa: S105  # the name of a file
 # Files are written anew at each start, because ports that are taken meanwhile are changed in all of them together.
 FIRST_LINE: Final = "# Written anew whenever `replicator dev` starts this cluster: your changes here are lost."
 
@@ -76,6 +77,7 @@ class ClusterPlan:
 
     Either node of a pair may dial: traffic has no way around only if both have been told another address.
     more_toml: further sections for every node's file, as text.
+    secret: that tells the nodes of this cluster from other processes; written beside each node's file.
     """
 
     cluster_id: ClusterId
@@ -83,6 +85,7 @@ class ClusterPlan:
     nodes: tuple[NodePlan, ...]
     seen_from: Mapping[tuple[NodeId, NodeId], SeenAt] = field(default_factory=dict)
     more_toml: str = ""
+    secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
 
     def with_node(self, region: str) -> tuple["ClusterPlan", NodePlan]:
         """The same with one more node of `region`, on ports of its own; its name is that of no other so far."""
@@ -112,6 +115,7 @@ class ClusterPlan:
             "",
             "[cluster]",
             f"id = {_quoted(self.cluster_id)}",
+            f"secret_file = {_quoted(SECRET_FILE)}",
         ]
         lines += self._routes_of(viewer)
         others = [node for node in self.nodes if node.id != viewer.id][: NODES_MAX - 1]
@@ -144,6 +148,9 @@ class ClusterPlan:
         """Writes one node's file. Raises ConfigError if its folder cannot be written."""
         try:
             node.folder.mkdir(parents=True, exist_ok=True)
+            secret_file = node.folder / SECRET_FILE
+            secret_file.touch(mode=0o600)
+            secret_file.write_text(f"{self.secret}\n", encoding="utf-8")
             node.config_file.write_text(self.toml_of(node), encoding="utf-8")
         except OSError as error:
             raise ConfigError("--data", f"{node.folder} cannot be written: {error.strerror}") from None
@@ -169,6 +176,7 @@ def plan_cluster(
     return ClusterPlan(
         cluster_id=ClusterId(earlier[0].cluster.id if earlier else f"dev-{secrets.token_hex(4)}"),
         profile=profile,
+        secret=_secret_in(earlier) or secrets.token_urlsafe(),
         nodes=tuple(
             NodePlan(
                 id=name,
@@ -201,6 +209,12 @@ def _configs_in(directory: Path) -> list[NodeConfig]:
     """The nodes that a folder already holds, by id."""
     files = sorted(directory.glob(f"*/{CONFIG_FILE}"))
     return sorted((load_config(file) for file in files), key=lambda config: config.node.id)
+
+
+def _secret_in(earlier: list[NodeConfig]) -> str:
+    """What the cluster's nodes share already; nothing if there is no cluster."""
+    files = [Path(config.cluster.secret_file) for config in earlier if config.cluster.secret_file is not None]
+    return files[0].read_text(encoding="utf-8").strip() if files else ""
 
 
 def _check_same_nodes(directory: Path, earlier: list[NodeConfig], wanted: Mapping[NodeId, str]) -> None:

@@ -4,6 +4,7 @@ Decides nothing about Raft. Holds the loop, the deadlines and the callers' futur
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,16 +27,21 @@ from replicator.model.errors import (
     ReplicaBehind,
     ReplicatorError,
     ShuttingDown,
+    StorageFailed,
     StorageFull,
+    Superseded,
 )
 from replicator.model.ids import EntryCount, LogIndex, NodeId, Region
 from replicator.model.log import SnapshotManifest
 from replicator.model.members import MemberChange, Membership
 from replicator.model.observe import Observer, Signal
 from replicator.model.status import EngineStatus, PeerProgress
+from replicator.storage.failures import DiskFull
 from replicator.storage.storage import Storage
 from replicator.storage.writer import StorageWriter
 from replicator.v1 import store_pb2
+
+_LOG = logging.getLogger(__name__)
 
 
 class EngineTransport(FrameSender, SnapshotFetcher, Protocol):
@@ -78,6 +84,7 @@ class RaftEngine:
         self._transport: EngineTransport | None = None
         self._announced = replica.group.membership
         self._task: asyncio.Task[None] | None = None
+        self._superseding: asyncio.Task[None] | None = None
 
     @property
     def _replica(self) -> Replica:
@@ -137,6 +144,21 @@ class RaftEngine:
     def kept_out(self, peer: NodeId, founder: bytes) -> None:
         """A peer does not let this node into its group."""
         self._turns.post(KeptOut(peer, founder))
+
+    def superseded(self, peer: NodeId, why: str) -> None:
+        """A copy of this node's data directory has run: that is made durable, and ends the node."""
+        if self._superseding is None:
+            _LOG.error("peer=%s says that this node must not act: %s", peer, why)
+            self._superseding = asyncio.create_task(self._give_up(f"as {peer} says: {why}"), name="engine-superseded")
+
+    async def _give_up(self, why: str) -> None:
+        try:
+            failure: StorageFailed = await self._writer.mark_superseded(why)
+        except StorageFailed as error:
+            failure = error
+        except DiskFull as error:
+            failure = Superseded(f"a copy of this node's data directory has run, {why} (no room to note it: {error})")
+        self._turns.fail(failure)
 
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
         """One message; waits while the inbox is full, which is the back-pressure."""

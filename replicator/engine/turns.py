@@ -4,6 +4,7 @@ Promise: nothing that a turn decided leaves the node, as a frame or as an answer
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
@@ -11,6 +12,7 @@ from typing import Final, Protocol
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
+from replicator.model.errors import HistoryReplaced, StorageFailed, Superseded
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import Observer, Signal
@@ -44,6 +46,10 @@ class Committer(Protocol):
 
     async def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]: ...
 
+    async def mark_superseded(self, why: str) -> Superseded:
+        """The data directory must never act again. Raises DiskFull, StorageFailed."""
+        ...
+
 
 class Turns:
     """Inbox, turn loop, outbox of one node."""
@@ -68,6 +74,7 @@ class Turns:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._transport: FrameSender | None = None
+        self._failure: StorageFailed | None = None
         self.read_only_reason = ""
 
     def connect(self, transport: FrameSender) -> None:
@@ -104,6 +111,11 @@ class Turns:
         """There is something to do."""
         self._wake.set()
 
+    def fail(self, failure: StorageFailed) -> None:
+        """The loop ends after the turn in hand, by raising `failure`."""
+        self._failure = failure
+        self.stop()
+
     def stop(self) -> None:
         """The loop ends after the turn in hand."""
         self._stopping.set()
@@ -111,18 +123,29 @@ class Turns:
         self._room.set()
 
     async def run(self) -> None:
-        """Takes turns until stopped. Raises StorageFailed, or whatever a bug raises: the node must then stop."""
+        """Takes turns until stopped. Raises StorageFailed, HistoryReplaced, or what a bug raises: the node must then end."""
         while not self._stopping.is_set():
             await self._wait_for_work()
-            turn = self.replica.turn(self._take_inbox())
+            turn = await self._turn()
             outcomes = await self._make_durable(turn.write)
             if outcomes is None:
-                return  # stopped while the disk was full: the turn never happened
+                break  # stopped while the disk was full: the turn never happened
             late_frames = self.replica.complete(outcomes)
             self._after_turn(turn, outcomes)
             self._send((*turn.frames, *late_frames))
             await self._run_between()
             self._drop_links(turn)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _turn(self) -> Turn:
+        """Raises HistoryReplaced, once the directory is marked: started again, the node must vote for nobody."""
+        try:
+            return self.replica.turn(self._take_inbox())
+        except HistoryReplaced as replaced:
+            with contextlib.suppress(DiskFull, StorageFailed):  # the node ends in any case
+                await self._committer.mark_superseded(str(replaced))
+            raise
 
     def _drop_links(self, turn: Turn) -> None:
         for peer, epoch, why in turn.bad_links:

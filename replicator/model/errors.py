@@ -183,11 +183,15 @@ class ConfigError(StartupError):
 
 
 class DataDirectoryError(StartupError):
-    """The data directory is in use, belongs to another cluster or node, or has a newer format."""
+    """The data directory must not be used: in use, another cluster's or node's, open to others, superseded, damaged."""
 
 
 class StorageFailed(Exception):
     """A write or sync failed in a way that cannot be retried (EIO): the node must stop, loudly."""
+
+
+class Superseded(StorageFailed):
+    """Another copy of the data directory has run: nothing may be written to this one any more. Says the remedy."""
 
 
 class CorruptData(StorageFailed):

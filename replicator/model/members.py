@@ -41,8 +41,8 @@ class Membership:
 
     founder: data directory of the leader that brought the group's first membership: tells groups of one name apart that
     were founded twice. Empty before that.
-    secret: GROUP_SECRET_BYTES made with the founder, which only members hold; empty before that, and where a membership
-    is shown to callers.
+    secret: GROUP_SECRET_BYTES made with the founder, which only members hold; empty before that, and in answers to
+    callers.
     One without members is that of a node which joins and has not heard from its group yet.
     """
 

@@ -85,6 +85,8 @@ class Joiner:
         async with connect(addresses, tls=self._tls(), timeout_s=ASK_TIMEOUT_S) as client:
             accepted_index = known.index
             if plan.ask is not None:
+                if not plan.watch:
+                    await self._until_linked()
                 accepted_index = await self._ask(client, plan.ask)
             if not plan.watch:
                 return
@@ -94,6 +96,11 @@ class Joiner:
             elif is_member:
                 for note in left_over(self._place.membership(), self._options):
                     _log.warning("%s", note)
+
+    async def _until_linked(self) -> None:
+        """A full member tells its new place only once the others link it: a copy of it must not move its address."""
+        while not self._place.is_caught_up():  # noqa: ASYNC110  # what is waited for has no event of its own
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _ask(self, client: Client, wanted: Member) -> LogIndex:
         """The log index of the membership that has this node in it."""

@@ -14,7 +14,14 @@ from typing import Final
 from replicator.config.schema import NodeConfig
 from replicator.console import Console
 from replicator.console.pages import admin_app
-from replicator.model.errors import CorruptData, HistoryReplaced, ReplicatorError, StorageFailed
+from replicator.model.errors import (
+    CorruptData,
+    HistoryReplaced,
+    ReplicatorError,
+    StartupError,
+    StorageFailed,
+    Superseded,
+)
 from replicator.model.ids import NodeId
 from replicator.node import settings
 from replicator.node.health import NodeHealth, Phase
@@ -208,7 +215,9 @@ class Node:
 def report_failure(config: NodeConfig, failure: BaseException) -> None:
     """The one line that says why a node gave up, and what to do."""
     reason = " ".join(str(failure).split()) or type(failure).__name__
-    if isinstance(failure, StorageFailed):
+    if isinstance(failure, Superseded | StartupError):  # which say all themselves
+        _log.critical("node %s stops: %s", config.node.id, reason)
+    elif isinstance(failure, StorageFailed):
         _log.critical(
             "node %s stops: storage failed: %s. %s",
             config.node.id, reason, _storage_remedy(failure, config.node.data_dir),

@@ -6,11 +6,13 @@ from pathlib import Path
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
+from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.incarnation import Incarnation
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import PeerAddress, TlsFiles, TransportSettings
+from replicator.transport.settings import PeerAddress, SecretFile, TlsFiles, TransportSettings
 
 _MIB = 1 << 20
 
@@ -55,8 +57,12 @@ def unknown_preferences(config: NodeConfig) -> list[str]:
     return [region for region in config.raft.leader_preference if region not in regions]
 
 
-def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -> TransportSettings:
-    """Own address, certificates and queue bounds of the links. directory_id, joining: of the open storage.
+def transport_settings(
+    config: NodeConfig, directory_id: bytes, incarnation: Incarnation, *, joining: bool
+) -> TransportSettings:
+    """Own address, certificates, secret and queue bounds of the links. Raises StartupError, for the secret's file.
+
+    directory_id, incarnation, joining: of the open storage.
 
     A node that joins knows its group by the other rows of its file, until a membership has reached it.
     """
@@ -66,6 +72,8 @@ def transport_settings(config: NodeConfig, directory_id: bytes, *, joining: bool
         region=Region(config.node.region),
         listen=config.peer_listen,
         directory_id=directory_id,
+        incarnation=incarnation,
+        cluster_secret=_cluster_secret(config),
         contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
         routes={NodeId(route.id): route.peer for route in config.routes},
         tls=_tls_files(config),
@@ -84,6 +92,13 @@ def telemetry_settings(config: NodeConfig) -> TelemetrySettings:
     )
 
 
+def data_dir(config: NodeConfig) -> Path:
+    """Where the node's data are. Raises StartupError if that can be no path."""
+    if "\0" in config.node.data_dir:
+        raise StartupError("node.data_dir: holds a NUL character; name a folder")
+    return Path(config.node.data_dir)
+
+
 def storage_bytes_max(config: NodeConfig) -> int:
     """The size beyond which the store refuses writes."""
     return config.storage.size_max_mib * _MIB
@@ -91,6 +106,11 @@ def storage_bytes_max(config: NodeConfig) -> int:
 
 def _others(config: NodeConfig) -> list[MemberSection]:
     return [member for member in config.cluster.members if member.id != config.node.id]
+
+
+def _cluster_secret(config: NodeConfig) -> bytes:
+    file = config.cluster.secret_file
+    return b"" if file is None else SecretFile(Path(file)).read()
 
 
 def _tls_files(config: NodeConfig) -> TlsFiles | None:

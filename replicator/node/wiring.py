@@ -5,15 +5,15 @@ storage -> writer -> engine <-> transport; engine and storage -> services -> api
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 from replicator.api.server import ApiServer, ApiSettings, Services
 from replicator.config.schema import NodeConfig
 from replicator.engine.driver import RaftEngine
-from replicator.model.errors import DataDirectoryError, StartupError
+from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
 from replicator.node.clock import SystemClock
+from replicator.node.known_runs import KnownRuns
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
 from replicator.service.read import ReadService
@@ -38,12 +38,10 @@ class Rooms:
 
 def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
     """Takes the data directory. joining: see Storage.open. Raises DataDirectoryError, or CorruptData."""
-    directory = config.node.data_dir
-    if "\0" in directory:
-        raise StartupError("node.data_dir: holds a NUL character; name a folder")
+    directory = settings.data_dir(config)
     try:
         return Storage.open(
-            Path(directory),
+            directory,
             cluster_id=ClusterId(config.cluster.id),
             node_id=NodeId(config.node.id),
             size_max_bytes=settings.storage_bytes_max(config),
@@ -66,10 +64,11 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
         observer=telemetry,
     )
     transport = PeerTransport(
-        settings.transport_settings(config, storage.directory_id, joining=storage.joining),
+        settings.transport_settings(config, storage.directory_id, storage.incarnation, joining=storage.joining),
         engine,
         dice,
         engine.membership(),
+        KnownRuns(storage, writer),
     )
     engine.connect(transport)
     transport.serve_snapshots(engine)

@@ -5,9 +5,12 @@ Knows: files, lmdb, threads, the state machine. Must not know: Raft's rules beyo
 `writer` and `snapshot`), gRPC.
 """
 
+from replicator.storage.directory import DirectoryInUse
 from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotFailed, SnapshotRefused
+from replicator.storage.offline import OfflineFacts, OfflineStore, opened_offline
 from replicator.storage.raft_log import LogBounds
 from replicator.storage.reads import ScanPage
+from replicator.storage.recovering import Recovery, foresee, recover
 from replicator.storage.snapshot import (
     INCOMING_DIR,
     SNAPSHOTS_DIR,
@@ -21,7 +24,8 @@ from replicator.storage.turn import COMPACT_ENTRIES_MAX
 from replicator.storage.writer import StorageWriter
 
 __all__ = [
-    "COMPACT_ENTRIES_MAX", "INCOMING_DIR", "SNAPSHOTS_DIR", "DiskFull", "InvariantViolated", "LogBounds", "Position",
-    "ScanPage", "SnapshotFailed", "SnapshotRefused", "Storage", "StorageWriter", "make_snapshot", "prepare_snapshot",
-    "remove_snapshots", "snapshot_file",
+    "COMPACT_ENTRIES_MAX", "INCOMING_DIR", "SNAPSHOTS_DIR", "DirectoryInUse", "DiskFull", "InvariantViolated",
+    "LogBounds", "OfflineFacts", "OfflineStore", "Position", "Recovery", "ScanPage", "SnapshotFailed",
+    "SnapshotRefused", "Storage", "StorageWriter", "foresee", "make_snapshot", "opened_offline", "prepare_snapshot",
+    "recover", "remove_snapshots", "snapshot_file",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import lmdb
 
 from replicator.model.errors import DataDirectoryError, StorageFailed
+from replicator.model.incarnation import Incarnation
 from replicator.storage import directory
 from replicator.storage.failures import FULL_ERRNOS, DiskFull, failure_of
 from replicator.storage.gate import ReaderGate
@@ -78,9 +79,13 @@ class ReadTransaction:
 
 @dataclass(slots=True)
 class Environment:
-    """One open environment. Reads from any thread; `write` and `install` from one thread at a time."""
+    """One open environment. Reads from any thread; `write` and `install` from one thread at a time.
+
+    incarnation: of this run, durable already.
+    """
 
     path: Path
+    incarnation: Incarnation
     gate: ReaderGate
     _data: OpenData | None
     _open_anew: Callable[[], OpenData]
@@ -117,9 +122,12 @@ class Environment:
     def install(self, prepared_file: Path) -> None:
         """Puts `prepared_file` (durable already, same file system) in the data file's place and opens it.
 
-        Killed at any point, the directory holds the old data or the new. Raises StorageFailed: then all is closed.
+        Killed at any point, the directory holds the old data or the new. Raises StorageFailed: then all is closed, but
+        for a directory that is no longer where it was.
         """
         with self.gate.exclusive():
+            if not self._lock.is_in_place():
+                raise StorageFailed(f"{self.path}: another directory is there than the one that this node has open")
             self.opened().close()
             self._data = None
             try:

@@ -13,9 +13,10 @@ import lmdb
 
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import HardState
+from replicator.storage import incarnations
 from replicator.storage.env import DATA_FILE, used_bytes
 from replicator.storage.failures import DiskFull, SnapshotRefused, failure_of
-from replicator.storage.layout import DIRECTORY_ID_KEY, JOINING_KEY, Databases
+from replicator.storage.layout import DIRECTORY_ID_KEY, JOINING_KEY, SUPERSEDED_KEY, Databases
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import opened_file, read_content, sync_file
 
@@ -24,7 +25,8 @@ from replicator.storage.snapshot_files import opened_file, read_content, sync_fi
 class Held:
     """What the node holds now. term_at: of an entry of its log, None if it is not held.
 
-    directory_id, joining: stay those of the directory, whichever node the data came from.
+    The rest stays that of the directory, whichever node the data came from. run_number: of its incarnation. superseded:
+    the mark, None without one.
     """
 
     hard_state: HardState
@@ -32,6 +34,9 @@ class Held:
     term_at: Callable[[LogIndex], Term | None]
     directory_id: bytes
     joining: bool
+    run_number: int
+    known: incarnations.Table
+    superseded: bytes | None
 
 
 def seal(prepared_dir: Path, held: Held) -> Path:
@@ -58,6 +63,10 @@ def _seal(file: Path, held: Held) -> None:
         txn.put(DIRECTORY_ID_KEY, held.directory_id, db=databases.meta)
         if held.joining:
             txn.put(JOINING_KEY, b"1", db=databases.meta)
+        incarnations.store_number(txn, databases, held.run_number)
+        held.known.store(txn, databases)
+        if held.superseded is not None:
+            txn.put(SUPERSEDED_KEY, held.superseded, db=databases.meta)
         log = RaftLog(txn, databases)
         if log.hard_state() != state:
             log.save_hard_state(state)

@@ -14,7 +14,7 @@ from replicator.machine.digest import GENESIS_HASH
 from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, Revision
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 _NUMBER: Final = Struct(">Q")
 _IDLE_KEY: Final = Struct(">Q16s")  # last used ms, client id
@@ -24,8 +24,12 @@ _HEADER: Final = Struct(">QQQQQ16s")
 HEADER_KEY: Final = b"header"
 MEMBERSHIP_KEY: Final = b"membership"  # store_pb2.Membership; absent as long as the configuration's is in force
 TIMING_KEY: Final = b"timing"  # store_pb2.Timing; absent as long as the configuration's is in force
+NODE_ID_KEY: Final = b"node_id"
 DIRECTORY_ID_KEY: Final = b"directory_id"
 JOINING_KEY: Final = b"joining"  # there if the directory began empty, in a group that was there before it
+INCARNATION_KEY: Final = b"incarnation"  # how often the directory was opened
+SUPERSEDED_KEY: Final = b"superseded"  # why; there if another copy of the directory has run
+OWN_KEYS: Final = (NODE_ID_KEY, DIRECTORY_ID_KEY, JOINING_KEY, INCARNATION_KEY, SUPERSEDED_KEY)  # in no snapshot
 
 pack_number: Final = _NUMBER.pack
 pack_idle_key: Final = _IDLE_KEY.pack
@@ -66,8 +70,9 @@ class Databases:
     by_key: Database  # key -> its revisions, ascending (duplicates)
     events: Database  # revision -> StoredEvent
     sessions: Database  # client id -> SessionRecord
-    results: Database  # client id, sequence -> Outcome
+    results: Database  # client id, sequence -> StoredResult
     idle: Database  # last used ms, client id -> nothing much
+    incarnations: Database  # node id -> StoredIncarnation: the newest run of that node that was linked
 
     @classmethod
     def open(cls, env: lmdb.Environment, txn: Transaction, *, create: bool) -> "Databases":
@@ -86,6 +91,7 @@ class Databases:
             sessions=plain("sessions"),
             results=plain("results"),
             idle=plain("idle"),
+            incarnations=plain("incarnations"),
         )
 
 

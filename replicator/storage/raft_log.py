@@ -83,6 +83,16 @@ class RaftLog:
                     found = cursor.delete() and bool(cursor.key())
         return LogIndex(first_kept)
 
+    def keep_only(self, index: LogIndex) -> None:
+        """Deletes all but the entry at `index`, which must be held, and all digests but its own."""
+        head = self._txn.get(pack_number(index), db=self._databases.log)
+        digest = self._txn.get(pack_number(index), db=self._databases.digests)
+        assert head is not None, f"no entry at {index}"
+        assert digest is not None, f"no digest at {index}"
+        for database, kept in ((self._databases.log, head), (self._databases.digests, digest)):
+            self._txn.drop(database, delete=False)
+            self._txn.put(pack_number(index), kept, db=database)
+
     def read(self, first: LogIndex, *, count_max: int, bytes_max: int) -> list[Entry]:
         """Entries from `first` on: at most count_max, ending with the one that reaches bytes_max of payload.
 

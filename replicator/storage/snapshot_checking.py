@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import lmdb
-from lmdb.verify import VerifyError, verify
 
 from replicator.model.errors import CorruptData
 from replicator.model.ids import ClusterId, NodeId
@@ -19,11 +18,18 @@ from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage import directory
 from replicator.storage.env import DATA_FILE, used_bytes
 from replicator.storage.failures import SnapshotRefused
-from replicator.storage.layout import FORMAT_VERSION, Database, Databases, Transaction, unpack_number
+from replicator.storage.layout import (
+    FORMAT_VERSION,
+    NODE_ID_KEY,
+    OWN_KEYS,
+    Database,
+    Databases,
+    Transaction,
+    unpack_number,
+)
 from replicator.storage.opening import ENGINE
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import (
-    NODE_ID_KEY,
     PART_SUFFIX,
     Content,
     digest_held,
@@ -33,9 +39,9 @@ from replicator.storage.snapshot_files import (
     remove_parts,
     snapshot_id_of,
 )
+from replicator.storage.soundness import page_problems
 
 _SPARE_BYTES: Final = 1 << 20  # for writing the node's own records
-_PROBLEMS_NAMED_MAX: Final = 3
 _FLAGS: Final[Mapping[str, frozenset[str]]] = {"by_key": frozenset({"dupsort", "dupfixed"})}  # all others: none
 
 
@@ -95,12 +101,9 @@ def _copy_checked(asked: Preparation, copy: Path) -> None:
 
 
 def _verify_pages(copy: Path) -> None:
-    try:
-        problems = verify(str(copy), subdir=False)  # type: ignore[no-untyped-call]
-    except VerifyError as error:
-        problems = [str(error)]
+    problems = page_problems(copy)
     if problems:
-        raise SnapshotRefused(f"not a sound data file: {'; '.join(problems[:_PROBLEMS_NAMED_MAX])}")
+        raise SnapshotRefused(f"not a sound data file: {problems}")
 
 
 def _check_and_own(asked: Preparation, copy: Path) -> None:
@@ -141,6 +144,8 @@ def _check_content(txn: Transaction, databases: Databases, asked: Preparation) -
         (b"cluster_id", asked.cluster_id),
     ):
         _same(name.decode(), (txn.get(name, db=databases.meta) or b"").decode("utf-8", "replace"), expected)
+    for own in OWN_KEYS:
+        _same(f"{own.decode()} of a node", txn.get(own, db=databases.meta), None)
     content, manifest = read_content(txn, databases), asked.manifest
     _same("applied index", content.header.applied_index, manifest.index)
     _same("term of the applied entry", content.term, manifest.term)
@@ -157,6 +162,7 @@ def _check_amounts(txn: Transaction, databases: Databases, content: Content) -> 
     _same("number of log entries", amount(databases.log), 1)
     _same("number of digests", amount(databases.digests), 1)
     _same("number of hard states", amount(databases.hard_state), 0)
+    _same("number of incarnations", amount(databases.incarnations), 0)
     _same("number of sessions", amount(databases.sessions), content.header.session_count)
     _same("number of idle marks", amount(databases.idle), content.header.session_count)
     with txn.cursor(db=databases.events) as cursor:

@@ -26,7 +26,6 @@ INCOMING_DIR: Final = "incoming"  # under the data directory: received, being ch
 SNAPSHOT_SUFFIX: Final = ".snapshot"
 PART_SUFFIX: Final = ".part"
 DIGEST_BYTES: Final = 32
-NODE_ID_KEY: Final = b"node_id"
 _SNAPSHOT_ID: Final = re.compile(r"[1-9][0-9]{0,19}-[0-9a-f]{16}")
 _CHUNK_BYTES: Final = 1 << 20
 

@@ -13,18 +13,15 @@ from typing import Final
 
 import lmdb
 
-from replicator.model.ids import LogIndex
 from replicator.model.log import SnapshotManifest
 from replicator.storage import directory
 from replicator.storage.env import DATA_FILE, MAP_STEP_BYTES_MAX, READER_TABLE_FILE, READERS_MAX
 from replicator.storage.failures import SnapshotFailed
-from replicator.storage.layout import DIRECTORY_ID_KEY, JOINING_KEY, Databases, Header, Transaction, pack_number
+from replicator.storage.layout import OWN_KEYS, Databases, Header
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import (
-    NODE_ID_KEY,
     PART_SUFFIX,
     Content,
-    digest_held,
     file_digest,
     opened_file,
     read_content,
@@ -111,21 +108,12 @@ def _strip(copy: Path) -> Content:
         if Header.load(txn, databases).applied_index == 0:
             raise SnapshotFailed("nothing is applied yet, so there is no log entry that a snapshot could stand for")
         content = read_content(txn, databases)
-        _keep_head(txn, databases, content.header.applied_index)
+        RaftLog(txn, databases).keep_only(content.header.applied_index)
         txn.drop(databases.hard_state, delete=False)
-        for own in (NODE_ID_KEY, DIRECTORY_ID_KEY, JOINING_KEY):
+        txn.drop(databases.incarnations, delete=False)
+        for own in OWN_KEYS:
             txn.delete(own, db=databases.meta)
         return content
-
-
-def _keep_head(txn: Transaction, databases: Databases, index: LogIndex) -> None:
-    head, digest = RaftLog(txn, databases).entry_at(index), digest_held(txn, databases, index)
-    assert head is not None
-    assert digest is not None, f"no digest at {index}"
-    txn.drop(databases.log, delete=False)
-    RaftLog(txn, databases).append((head,))
-    txn.drop(databases.digests, delete=False)
-    txn.put(pack_number(index), digest, db=databases.digests)
 
 
 def _inodes(data_dir: Path) -> list[int]:

@@ -6,6 +6,7 @@ Invariant: `position` is that of the last durable commit, never ahead of it.
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -14,12 +15,13 @@ from google.protobuf.message import DecodeError, Message
 
 from replicator.machine.digest import Pair, state_hash
 from replicator.machine.group import membership_of
-from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed, Unavailable
+from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed, Superseded, Unavailable
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
+from replicator.model.incarnation import Incarnation, KnownIncarnation
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import DIRECTORY_ID_BYTES, Membership
 from replicator.model.values import KeyValue
-from replicator.storage import reads
+from replicator.storage import incarnations, reads
 from replicator.storage.env import Environment
 from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotRefused
 from replicator.storage.installing import Held, seal
@@ -27,15 +29,17 @@ from replicator.storage.layout import (
     DIRECTORY_ID_KEY,
     JOINING_KEY,
     MEMBERSHIP_KEY,
+    SUPERSEDED_KEY,
     TIMING_KEY,
     Databases,
     Header,
     Transaction,
     pack_number,
 )
-from replicator.storage.opening import Identity, damaged, open_environment
+from replicator.storage.opening import Identity, damaged, open_environment, random_run_id, superseded
 from replicator.storage.raft_log import LogBounds, RaftLog
 from replicator.storage.reads import ScanPage, ScanRange
+from replicator.storage.soundness import assert_ordered, refuse_out_of_range
 from replicator.storage.turn import TurnResult, perform_turn
 from replicator.v1 import store_pb2
 
@@ -75,7 +79,10 @@ class Storage:
             self._directory_id = _directory_id_of(txn, self._databases)
             self._joining = txn.get(JOINING_KEY, db=self._databases.meta) is not None
             self._position = _position_of(Header.load(txn, self._databases))
-            _assert_ordered(self._position, RaftLog(txn, self._databases))
+            self._superseded = txn.get(SUPERSEDED_KEY, db=self._databases.meta)
+            log = RaftLog(txn, self._databases)
+            refuse_out_of_range(environment.path, log)
+            assert_ordered(self._position.applied_index, log)
 
     @classmethod
     def open(
@@ -87,13 +94,15 @@ class Storage:
         size_max_bytes: int,
         new_directory_id: Callable[[], bytes] = _random_directory_id,
         joining: bool = False,
+        new_run_id: Callable[[], bytes] = random_run_id,
     ) -> "Storage":
-        """Opens or creates the data directory. Raises DataDirectoryError, also if its content is damaged.
+        """Opens or creates the data directory, and counts the run. Raises DataDirectoryError, also if it is damaged.
 
         new_directory_id: DIRECTORY_ID_BYTES that no other directory has; asked for when this one has none yet.
         joining: the node joins a group that is there already; noted in a directory that is new or has heard of nobody.
+        new_run_id: RUN_ID_BYTES that no other run has.
         """
-        identity = Identity(cluster_id, node_id, new_directory_id, joining)
+        identity = Identity(cluster_id, node_id, new_directory_id, joining, new_run_id)
         environment = open_environment(path, size_max_bytes, identity)
         try:
             return cls(environment)
@@ -136,6 +145,47 @@ class Storage:
             self._failure = StorageFailed(f"a turn met an impossible state: {type(error).__name__}: {error}")
             raise self._failure from error
 
+    def note_incarnation(self, node_id: NodeId, newest: KnownIncarnation) -> None:
+        """Remembers, durably, which run of which directory was linked under that name. An earlier one changes nothing.
+
+        For the thread that commits. Raises DiskFull or StorageFailed, as `commit` does.
+        """
+        if self.known_incarnation(node_id) == newest:
+            return
+        with self._writing("a note of an incarnation"):
+            self._environment.write(lambda txn: incarnations.note(txn, self._databases, node_id, newest))
+
+    def mark_superseded(self, why: str) -> Superseded:
+        """Another copy of this directory has run: from now on this one refuses commits, and never opens for serving.
+
+        For the thread that commits. why: one line. Returns what commits raise from now on. Raises DiskFull or
+        StorageFailed; even then it refuses commits.
+        """
+        failure = Superseded(superseded(self.path, why))
+        try:
+            with self._writing("a mark"):
+                mark = why.encode()
+                self._environment.write(lambda txn: txn.put(SUPERSEDED_KEY, mark, db=self._databases.meta))
+                self._superseded = mark
+        finally:
+            self._failure = self._failure or failure
+        return failure
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Alone. Raises what an earlier failure was; one within is remembered."""
+        if not self._committing.acquire(blocking=False):
+            raise InvariantViolated(f"{what} during a commit")
+        try:
+            if self._failure is not None:
+                raise self._failure
+            yield
+        except StorageFailed as failure:
+            self._failure = failure
+            raise
+        finally:
+            self._committing.release()
+
     def install(self, prepared_dir: Path) -> None:
         """Goes on with the data that `prepare_snapshot` left in `prepared_dir`, under the term and vote held here.
 
@@ -148,15 +198,12 @@ class Storage:
         try:
             if self._failure is not None:
                 raise self._failure
-            held = Held(
-                self.hard_state(), self._position.applied_index, self.term_at, self._directory_id, self._joining
-            )
-            self._environment.install(seal(prepared_dir, held))
+            self._environment.install(seal(prepared_dir, self._held()))
             with self._environment.read() as txn:
                 if _directory_id_of(txn, self._databases) != self._directory_id:
                     raise InvariantViolated("the data directory has another id than before")
                 position = _position_of(Header.load(txn, self._databases))
-                _assert_ordered(position, RaftLog(txn, self._databases))
+                assert_ordered(position.applied_index, RaftLog(txn, self._databases))
             self._position = position
         except StorageFailed as failure:
             self._failure = failure
@@ -168,6 +215,20 @@ class Storage:
             raise self._failure from error
         finally:
             self._committing.release()
+
+    def _held(self) -> Held:
+        with self._environment.read() as txn:
+            known = incarnations.Table.load(txn, self._databases)
+        return Held(
+            hard_state=self.hard_state(),
+            applied_index=self._position.applied_index,
+            term_at=self.term_at,
+            directory_id=self._directory_id,
+            joining=self._joining,
+            run_number=self.incarnation.number,
+            known=known,
+            superseded=self._superseded,
+        )
 
     @property
     def _databases(self) -> Databases:
@@ -186,13 +247,23 @@ class Storage:
 
     @property
     def directory_id(self) -> bytes:
-        """DIRECTORY_ID_BYTES, made when the directory was new, never changed: tells a node from its wiped successor."""
+        """DIRECTORY_ID_BYTES, made when the directory was new or recovered: tells a node from its wiped successor."""
         return self._directory_id
 
     @property
     def joining(self) -> bool:
         """Whether the directory began empty, in a group that was there before it. For life."""
         return self._joining
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Of this run: one more than that of the run before, durable since before `open` returned."""
+        return self._environment.incarnation
+
+    def known_incarnation(self, node_id: NodeId) -> KnownIncarnation | None:
+        """The newest run of another node that was noted; None if none was. Raises CorruptData."""
+        with self._environment.read() as txn:
+            return incarnations.known(txn, self._databases, node_id)
 
     # Log
 
@@ -316,13 +387,3 @@ def _parsed(message: M, data: bytes) -> M:
     except DecodeError as error:
         raise CorruptData(f"{type(message).__name__}: {error}") from None
     return message
-
-
-def _assert_ordered(position: Position, log: RaftLog) -> None:
-    """Applied and committed may trail the log, never pass it; and nothing that is still to be applied is gone."""
-    bounds, hard_state = log.bounds(), log.hard_state()
-    marks = f"applied {position.applied_index}, committed {hard_state.commit_index}"
-    if position.applied_index > bounds.last_index or hard_state.commit_index > bounds.last_index:
-        raise InvariantViolated(f"{marks}: beyond the last entry {bounds.last_index}")
-    if bounds.first_index > max(1, min(position.applied_index, hard_state.commit_index)):
-        raise InvariantViolated(f"{marks}: before the first entry {bounds.first_index}")

@@ -5,6 +5,7 @@ from typing import Final
 
 from replicator.machine.apply import apply_entry
 from replicator.model.ids import LogIndex
+from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.model.log import HardState, TurnWrite
 from replicator.storage.failures import InvariantViolated
 from replicator.storage.layout import Databases, Header, Transaction
@@ -27,6 +28,7 @@ def perform_turn(txn: Transaction, databases: Databases, write: TurnWrite) -> Tu
     """Does all that `write` says, uncommitted. Raises InvariantViolated if it contradicts what is stored."""
     log = RaftLog(txn, databases)
     store = LmdbStore(txn, databases)
+    _check_range(write)
     hard_state = log.hard_state()
     if write.truncate_from is not None:
         _check_truncation(write.truncate_from, hard_state, store.applied_index)
@@ -53,6 +55,17 @@ def _compact(log: RaftLog, compact_to: LogIndex, applied_index: LogIndex) -> Non
     if compact_to > kept:
         raise InvariantViolated(f"compaction to {compact_to} beyond {kept}, up to where all is committed and applied")
     log.compact_to(compact_to, count_max=COMPACT_ENTRIES_MAX)
+
+
+def _check_range(write: TurnWrite) -> None:
+    """No such number is kept: no node could act on it, or start with it."""
+    terms = [entry.term for entry in write.append]
+    indexes = [entry.index for entry in write.append]
+    if write.hard_state is not None:
+        terms.append(write.hard_state.term)
+        indexes.append(write.hard_state.commit_index)
+    if max(terms, default=0) > TERM_MAX or max(indexes, default=0) > INDEX_MAX:
+        raise InvariantViolated(f"term {max(terms)} or index {max(indexes)} is out of range")
 
 
 def _check_truncation(truncate_from: LogIndex, hard_state: HardState, applied_index: LogIndex) -> None:

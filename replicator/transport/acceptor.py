@@ -13,12 +13,13 @@ import grpc
 from replicator.model.errors import StartupError
 from replicator.transport.circle import Introduction
 from replicator.transport.door import Door, end, origin
-from replicator.transport.handshake import hello_to, region_contradiction, shown
+from replicator.transport.handshake import shown
+from replicator.transport.introductions import HandshakeRefused, Introductions, Objected
 from replicator.transport.options import server_options
 from replicator.transport.ports import SnapshotSource
 from replicator.transport.roster import Objection, Roster
 from replicator.transport.snapshot_server import SnapshotServer
-from replicator.transport.streams import FETCH_METHOD, METHOD, SERVICE, AcceptedStream, LinkLost, parse
+from replicator.transport.streams import FETCH_METHOD, METHOD, SERVICE, AcceptedStream
 
 _GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
 
@@ -27,6 +28,7 @@ OBJECTION_CODE: Final[Mapping[Objection, grpc.StatusCode]] = {
     Objection.LAPSED: grpc.StatusCode.UNAVAILABLE,
     Objection.LINKED: grpc.StatusCode.ALREADY_EXISTS,
     Objection.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Objection.FORMER: grpc.StatusCode.UNAVAILABLE,
 }
 assert OBJECTION_CODE.keys() == set(Objection), "every objection needs a status"
 
@@ -39,17 +41,19 @@ class Acceptor:
     def __init__(
         self,
         roster: Roster,
+        introductions: Introductions,
         credentials: grpc.ServerCredentials | None,
         source: SnapshotSource | None,
     ) -> None:
         settings = roster.circle.settings
+        self._introductions = introductions
         self._listen = settings.listen
         self._roster = roster
         self._credentials = credentials
         self._server = grpc.aio.server(options=server_options(settings))
         self._handlers: set[asyncio.Task[Any]] = set()
         self._door = Door(roster, certificates=credentials is not None)
-        self._snapshots = SnapshotServer(settings, self._door, source) if source is not None else None
+        self._snapshots = SnapshotServer(settings, self._door, introductions, source) if source is not None else None
 
     async def start(self) -> int:
         """Binds and listens; returns the port. Raises StartupError."""
@@ -108,44 +112,40 @@ class Acceptor:
     async def _serve(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         stream = AcceptedStream(context)
         said = await self._door.welcome(context, lambda: self._shake_hands(stream, context))
-        if said is None or self._object(said, context):  # once more: much may have changed while we answered
+        if said is None:
+            return
+        objection = self._roster.objection_to(said, dialled=False)  # once more: much may have changed meanwhile
+        if objection is not None:
+            self._object(objection, said.peer, context)
             return
         await self._roster.carry(self._roster.install(said, stream))
 
-    def _object(self, said: Introduction, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bool:
-        """True, and the status is set, if there is no place for the stream."""
-        objection = self._roster.objection_to(said, dialled=False)
-        if objection is None:
-            return False
-        code = OBJECTION_CODE[objection]
-        if objection is Objection.FULL:
-            self._door.say("strangers", f"turned away peer={shown(said.peer)} from={origin(context)}: {objection}")
-        end(context, code, objection.value)  # gRPC takes plain text only
-        return True
+    def _object(self, objection: Objection, peer: str, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        """Sets the status for a stream that there is no place for."""
+        if objection in (Objection.FULL, Objection.FORMER):
+            self._door.say(
+                f"{objection.name}:{peer}", f"turned away peer={shown(peer)} from={origin(context)}: {objection}"
+            )
+        end(context, OBJECTION_CODE[objection], objection.value)  # gRPC takes plain text only
 
     async def _shake_hands(
         self, stream: AcceptedStream, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> Introduction | None:
-        first = await stream.read()
-        if first is None:
-            raise LinkLost("the stream ended before a Hello")
-        message = parse(first)
-        if message.WhichOneof("body") != "hello":
-            raise LinkLost(f"the first message must be Hello, got {message.WhichOneof('body')}")
-        hello = message.hello
-        verdict = self._door.judge(hello, context)
-        said = Introduction.of(hello)
-        if verdict is not None:
-            self._roster.refused(said.peer, f"refusing peer={shown(said.peer)} from={origin(context)}", verdict)
-            await stream.write(verdict.to_message().SerializeToString())
+        try:
+            return await self._introductions.accept(stream, lambda hello: self._door.judge_certificate(hello, context))
+        except HandshakeRefused as error:
+            self._refused(error, context)
             return None
-        if self._object(said, context):
+        except Objected as error:
+            self._object(error.objection, error.peer, context)
             return None
-        contradiction = region_contradiction(self._roster.circle, hello)
-        if contradiction is not None:
-            self._roster.notices.say(f"region:{said.peer}", contradiction)
-        await stream.write(hello_to(self._roster.circle, said.peer).SerializeToString())
-        return said
+
+    def _refused(self, error: HandshakeRefused, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        who = f"peer={shown(error.peer)} from={origin(context)}"
+        if error.is_by_peer:
+            self._roster.refused_by(error.peer, f"refused by {who}", error.refused)
+        else:
+            self._roster.refused(error.peer, f"refusing {who}", error.refused)
 
 
 class _GoneBeforeStatus(logging.Filter):

@@ -5,7 +5,9 @@ from typing import Final
 
 from replicator.core.admission import Admission, refusal_of
 from replicator.model.ids import LogIndex, NodeId, is_valid_name
+from replicator.model.incarnation import Incarnation
 from replicator.model.members import Membership
+from replicator.transport.proof import Secrets
 from replicator.transport.settings import PeerAddress, TransportSettings
 from replicator.v1 import peer_pb2
 
@@ -14,21 +16,30 @@ NO_GUIDE: Final = Membership(LogIndex(0), ())
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What a peer said of itself in its Hello."""
+    """What a peer said of itself in its Hello. is_proven: it has shown that it holds our group's secret."""
 
     peer: NodeId
     directory_id: bytes
     membership_index: LogIndex
     founder: bytes
+    incarnation: Incarnation
+    is_proven: bool
 
     @classmethod
-    def of(cls, hello: peer_pb2.Hello) -> "Introduction":
-        return cls(NodeId(hello.node_id), hello.directory_id, LogIndex(hello.membership_index), hello.founder)
+    def of(cls, hello: peer_pb2.Hello, *, is_proven: bool) -> "Introduction":
+        return cls(
+            NodeId(hello.node_id),
+            hello.directory_id,
+            LogIndex(hello.membership_index),
+            hello.founder,
+            Incarnation(hello.incarnation, hello.run_id),
+            is_proven,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Circle:
-    """The node as its settings say, and the membership that it has applied. Who is not in here is a stranger.
+    """The node as its settings say, and the membership that it has applied.
 
     guide: a newer membership, as a node that joins was told: where to find those that its contacts do not include.
     """
@@ -50,12 +61,17 @@ class Circle:
         return tuple(replace(peer, address=routes.get(peer.node_id, peer.address)) for peer in (*members, *contacts))
 
     def address_of(self, node_id: NodeId) -> PeerAddress | None:
-        """Where it is dialled; None for strangers, and for the node itself."""
+        """Where it is dialled; None for a node that is not in here, and for the node itself."""
         return next((peer for peer in self.others() if peer.node_id == node_id), None)
 
     def is_member(self, node_id: str) -> bool:
         """By the membership."""
         return self.membership.get(node_id) is not None
+
+    @property
+    def secrets(self) -> Secrets:
+        """What this node proves itself by, and others to it."""
+        return Secrets(self.settings.cluster_secret, self.membership.secret)
 
     def refusal_of(self, said: Introduction) -> Admission | None:
         """None if the node may be linked. Without a membership, those are believed that the node was told of."""
@@ -63,4 +79,11 @@ class Circle:
             return Admission.NOT_A_MEMBER
         if not self.membership.members and self.address_of(said.peer) is not None:
             return None
-        return refusal_of(self.membership, said.peer, said.directory_id, said.membership_index, said.founder)
+        return refusal_of(
+            self.membership,
+            said.peer,
+            said.directory_id,
+            said.membership_index,
+            said.founder,
+            is_proven=said.is_proven,
+        )

@@ -13,13 +13,12 @@ import grpc
 
 from replicator.core.backoff import Backoff
 from replicator.transport.circle import Introduction
-from replicator.transport.handshake import Refused, hello_to, judge_acceptor, region_contradiction
+from replicator.transport.introductions import HandshakeRefused, Introductions, Objected
 from replicator.transport.link import Link
 from replicator.transport.options import open_channel
 from replicator.transport.roster import Roster
 from replicator.transport.settings import PeerAddress
-from replicator.transport.streams import METHOD, SERVICE, DialledStream, LinkLost, parse
-from replicator.v1 import peer_pb2
+from replicator.transport.streams import METHOD, SERVICE, DialledStream, LinkLost
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,11 +27,17 @@ class Dialler:
     """One task an address; attempts are serial, so there is never more than one stream of ours to it."""
 
     def __init__(
-        self, peer: PeerAddress, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random
+        self,
+        peer: PeerAddress,
+        roster: Roster,
+        introductions: Introductions,
+        credentials: grpc.ChannelCredentials | None,
+        dice: random.Random,
     ) -> None:
         timers = roster.circle.settings.timers
         self._peer = peer
         self._roster = roster
+        self._introductions = introductions
         self._timers = timers
         self._credentials = credentials
         self._failures = Backoff(dice, min_s=timers.backoff_min_s, max_s=timers.backoff_max_s)
@@ -115,10 +120,12 @@ class Dialler:
             if said is None or self._roster.objection_to(said, dialled=True) is not None:
                 return self._after_link_s()
             return await self._carry(said, stream)
-        except _HandshakeRefused as error:
+        except HandshakeRefused as error:
             self._is_refused = True
-            note = self._roster.refused_by if error.is_by_peer else self._roster.refused
-            note(self._peer.node_id, error.where, error.refused)
+            if error.is_by_peer:
+                self._roster.refused_by(self._peer.node_id, f"refused by {self._where()}", error.refused)
+            else:
+                self._roster.refused(self._peer.node_id, f"refusing {self._where()}", error.refused)
             return self._refusals.next_s()
         except LinkLost as error:
             if not self._is_linked() and error.code is not grpc.StatusCode.ALREADY_EXISTS:  # else the peer was quicker
@@ -144,7 +151,7 @@ class Dialler:
         return self._after_link_s()
 
     async def _shake_hands(self, stream: DialledStream) -> Introduction | None:
-        """None if the peer was quicker, and is linked. Raises _HandshakeRefused or LinkLost."""
+        """None if there is no place for our stream: the peer was quicker. Raises HandshakeRefused or LinkLost."""
         timers = self._timers
         try:
             async with asyncio.timeout(timers.connect_s):
@@ -155,37 +162,20 @@ class Dialler:
             return None
         try:
             async with asyncio.timeout(timers.hello_s):
-                await stream.write(hello_to(self._roster.circle, self._peer.node_id).SerializeToString())
-                answer = await stream.read()
+                return await self._introductions.dial(stream, self._peer.node_id)
         except TimeoutError:
             raise LinkLost(f"no answer to Hello within {timers.hello_s:g} s") from None
-        if answer is None:
-            raise LinkLost("the stream ended before an answer to Hello")
-        return Introduction.of(await self._judge(stream, answer))
+        except Objected:
+            return None
+        except HandshakeRefused as error:
+            if not error.is_by_peer:
+                await self._hang_up(stream)
+            raise
 
-    async def _judge(self, stream: DialledStream, answer: bytes) -> peer_pb2.Hello:
-        message = parse(answer)
-        body = message.WhichOneof("body")
-        if body == "refusal":
-            refused = Refused.from_message(message.refusal)
-            raise _HandshakeRefused(f"refused by {self._where()}", refused, is_by_peer=True)
-        if body != "hello":
-            raise LinkLost(f"unexpected {body} in place of an answer to Hello")
-        circle, hello = self._roster.circle, message.hello
-        verdict = judge_acceptor(circle, hello, self._peer.node_id)
-        if verdict is not None:
-            await self._tell(stream, verdict)
-            raise _HandshakeRefused(f"refusing {self._where()}", verdict, is_by_peer=False)
-        contradiction = region_contradiction(circle, hello)
-        if contradiction is not None:
-            self._roster.notices.say(f"region:{self._peer.node_id}", contradiction)
-        return hello
-
-    async def _tell(self, stream: DialledStream, verdict: Refused) -> None:
-        """Lets the other side log the refusal too; waits until it has hung up, but not for ever."""
+    async def _hang_up(self, stream: DialledStream) -> None:
+        """Waits until the other side has read our refusal and hung up, but not for ever."""
         try:
             async with asyncio.timeout(self._timers.hello_s):
-                await stream.write(verdict.to_message().SerializeToString())
                 await stream.end()
                 while await stream.read() is not None:
                     pass
@@ -224,13 +214,3 @@ class Dialler:
         else:
             remedy = "trying again"
         return f"cannot link {self._where()}: {why}; {remedy}"
-
-
-class _HandshakeRefused(Exception):
-    """One side refused the other. where: the beginning of the line for the log."""
-
-    def __init__(self, where: str, refused: Refused, *, is_by_peer: bool) -> None:
-        super().__init__(f"{where}: {refused.reason}: {refused.message}")
-        self.where = where
-        self.refused = refused
-        self.is_by_peer = is_by_peer

@@ -7,6 +7,7 @@ import grpc
 
 from replicator.model.ids import NodeId
 from replicator.transport.dialler import Dialler
+from replicator.transport.introductions import Introductions
 from replicator.transport.roster import Roster
 from replicator.transport.settings import PeerAddress
 
@@ -14,8 +15,15 @@ from replicator.transport.settings import PeerAddress
 class Dialling:
     """Keeps dialling everyone in the roster's circle, from `begin` to `cancel`."""
 
-    def __init__(self, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        introductions: Introductions,
+        credentials: grpc.ChannelCredentials | None,
+        dice: random.Random,
+    ) -> None:
         self._roster = roster
+        self._introductions = introductions
         self._credentials = credentials
         self._dice = dice
         self._diallers: dict[NodeId, Dialler] = {}
@@ -44,7 +52,7 @@ class Dialling:
         return set(self._tasks)
 
     def _begin(self, peer: PeerAddress) -> None:
-        dialler = Dialler(peer, self._roster, self._credentials, self._dice)
+        dialler = Dialler(peer, self._roster, self._introductions, self._credentials, self._dice)
         self._diallers[peer.node_id] = dialler
         task = dialler.start()
         self._tasks.add(task)

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 import grpc
 
-from replicator.transport.handshake import Refused, judge_caller, judge_identity
+from replicator.transport.handshake import Refused, judge_identity
 from replicator.transport.roster import Roster
 from replicator.transport.streams import LinkLost
 from replicator.v1 import peer_pb2
@@ -46,12 +46,11 @@ class Door:
             self._unshaken -= 1
         return None
 
-    def judge(self, hello: peer_pb2.Hello, context: "grpc.aio.ServicerContext[bytes, bytes]") -> Refused | None:
-        """None if both what it says and, with TLS, its certificate are in order."""
-        verdict = judge_caller(self._roster.circle, hello)
-        if verdict is None and self._certificates:
-            verdict = judge_identity(hello, certified_names(context))
-        return verdict
+    def judge_certificate(
+        self, hello: peer_pb2.Hello, context: "grpc.aio.ServicerContext[bytes, bytes]"
+    ) -> Refused | None:
+        """None if there is no TLS, or the certificate is that of the node."""
+        return judge_identity(hello, certified_names(context)) if self._certificates else None
 
     def say(self, key: str, text: str) -> None:
         """One warning about `key`, once."""

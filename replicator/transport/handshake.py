@@ -1,4 +1,4 @@
-"""Judge a Hello. Pure: messages in, a verdict out; both sides use the same rules, so both can name the fault.
+"""Judge what a peer says in a handshake. Pure: messages in, a verdict out; both sides use the same rules.
 
 Text that came from the wire is shown quoted and cut, so that a peer can neither forge nor flood log lines.
 """
@@ -9,35 +9,40 @@ from typing import Final
 
 from replicator.core.admission import Admission
 from replicator.model.ids import NodeId
+from replicator.model.incarnation import RUN_ID_BYTES, Incarnation, KnownIncarnation
+from replicator.model.limits import INDEX_MAX
 from replicator.model.members import DIRECTORY_ID_BYTES
 from replicator.transport.circle import Circle, Introduction
 from replicator.transport.ports import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN
+from replicator.transport.proof import NONCE_BYTES
 from replicator.v1 import peer_pb2
 
 SHOWN_CHARS_MAX: Final = 80
-MESSAGE_CHARS_MAX: Final = 400
+MESSAGE_CHARS_MAX: Final = 480
+# A node that meets one of these must never act again.
+SUPERSEDING: Final = frozenset({"OLD_INCARNATION", "COPIED_DIRECTORY", "LOST_DATA"})
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """reason: for machines, as listed in peer.proto. message: both values, and the remedy.
 
-    founder: of the group that does not let the other side in; empty if that is not the reason, or there is none yet.
+    founder: of the group that refuses the other side; empty if that is not the reason, or if there is no group.
+    is_proven: of what was received: it comes from a node of this cluster, so it may be acted upon.
     """
 
     reason: str
     message: str
     founder: bytes = b""
+    is_proven: bool = True
 
-    def to_message(self) -> peer_pb2.LinkMessage:
-        return peer_pb2.LinkMessage(
-            refusal=peer_pb2.Refusal(reason=self.reason, message=self.message, founder=self.founder)
-        )
+    def to_message(self) -> peer_pb2.Refusal:
+        return peer_pb2.Refusal(reason=self.reason, message=self.message, founder=self.founder)
 
     @classmethod
-    def from_message(cls, refusal: peer_pb2.Refusal) -> "Refused":
+    def from_message(cls, refusal: peer_pb2.Refusal, *, is_proven: bool) -> "Refused":
         """What the other side sent, made safe to log."""
-        return cls(shown(refusal.reason).strip("'\""), printable(refusal.message), refusal.founder)
+        return cls(shown(refusal.reason).strip("'\""), printable(refusal.message), refusal.founder, is_proven)
 
 
 def shown(text: str) -> str:
@@ -51,32 +56,80 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:MESSAGE_CHARS_MAX])
 
 
-def hello_to(circle: Circle, peer: NodeId) -> peer_pb2.LinkMessage:
-    """What this node says first."""
+def hello_to(circle: Circle, peer: NodeId, nonce: bytes) -> peer_pb2.Hello:
+    """What this node says first. nonce: random, of this handshake."""
     settings = circle.settings
-    return peer_pb2.LinkMessage(
-        hello=peer_pb2.Hello(
-            cluster_id=settings.cluster_id,
-            node_id=settings.node_id,
-            peer_id=peer,
-            protocol_version=PROTOCOL_VERSION,
-            protocol_version_min=PROTOCOL_VERSION_MIN,
-            region=settings.region,
-            directory_id=settings.directory_id,
-            membership_index=circle.membership.index,
-            founder=circle.membership.founder,
-        )
+    return peer_pb2.Hello(
+        cluster_id=settings.cluster_id,
+        node_id=settings.node_id,
+        peer_id=peer,
+        protocol_version=PROTOCOL_VERSION,
+        protocol_version_min=PROTOCOL_VERSION_MIN,
+        region=settings.region,
+        directory_id=settings.directory_id,
+        membership_index=circle.membership.index,
+        founder=circle.membership.founder,
+        incarnation=settings.incarnation.number,
+        run_id=settings.incarnation.run_id,
+        nonce=nonce,
     )
 
 
 def judge_caller(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
-    """None if the node that came to us may stay. The order matters: the most general contradiction first."""
-    return _judge_group(circle, hello) or _judge_namesake(circle, hello) or _judge_admission(circle, hello)
+    """None if the node that came to us may prove what it says. The most general contradiction comes first."""
+    return _judge_group(circle, hello) or _judge_namesake(circle, hello) or _judge_claim(circle, hello)
 
 
 def judge_acceptor(circle: Circle, hello: peer_pb2.Hello, dialled: NodeId) -> Refused | None:
-    """None if the node that answered is the one we dialled, and may be linked."""
-    return _judge_group(circle, hello) or _judge_acceptor_id(circle, hello, dialled) or _judge_admission(circle, hello)
+    """None if the node that answered says it is the one we dialled, and may be linked if that is proven."""
+    return _judge_group(circle, hello) or _judge_acceptor_id(circle, hello, dialled) or _judge_claim(circle, hello)
+
+
+def judge_admission(circle: Circle, said: Introduction) -> Refused | None:
+    """None if the node may be linked, by what it has proven."""
+    refusal = circle.refusal_of(said)
+    if refusal is None:
+        return None
+    return Refused(refusal.value, admission_message(circle, said, refusal), circle.membership.founder)
+
+
+def not_proven(circle: Circle, hello: peer_pb2.Hello) -> Refused:
+    """The other side does not hold the secret of the cluster."""
+    return Refused(
+        "NOT_PROVEN",
+        f"node {shown(hello.node_id)} does not hold the secret that node {shown(circle.settings.node_id)} has in "
+        "cluster.secret_file: give all nodes of the cluster the same file",
+    )
+
+
+def older_run(said: Introduction, known: KnownIncarnation) -> Refused:
+    """Its data directory was counted no further than a run that was met already."""
+    return Refused(
+        "OLD_INCARNATION",
+        f"node {shown(said.peer)} comes with run {said.incarnation} of its data directory, and run {known.incarnation} "
+        "was met: an older copy of the directory was put back, or a copy of it has run elsewhere. It has forgotten "
+        "votes and acknowledgements and must not act: see docs/operating.md, a copied data directory",
+    )
+
+
+def lost_data(said: Introduction, why: str) -> Refused:
+    """Its data directory holds less than it acknowledged. why: what is missing."""
+    return Refused(
+        "LOST_DATA",
+        f"node {shown(said.peer)} no longer holds what it acknowledged: {printable(why)}. An older copy of its data "
+        "directory was put back, or its disk has lost writes; it has forgotten votes, too, and must not act: see "
+        "docs/operating.md, a lost or damaged disk",
+    )
+
+
+def copied_directory(said: Introduction, running: Incarnation) -> Refused:
+    """Another process runs with the same directory."""
+    return Refused(
+        "COPIED_DIRECTORY",
+        f"node {shown(said.peer)} comes with run {said.incarnation} of its data directory, while run {running} is "
+        "connected and answers: this is a copy of that node's directory, and must not act beside it: see "
+        "docs/operating.md, a copied data directory",
+    )
 
 
 def judge_identity(hello: peer_pb2.Hello, certified_names: Collection[str]) -> Refused | None:
@@ -105,6 +158,8 @@ def region_contradiction(circle: Circle, hello: peer_pb2.Hello) -> str | None:
 def admission_message(circle: Circle, said: Introduction, refusal: Admission) -> str:
     """Why not, and what the operator is to do."""
     who = f"node {shown(said.peer)}"
+    if said.membership_index > circle.membership.index and not said.is_proven and refusal is not Admission.OTHER_GROUP:
+        who += f", which claims to know membership {said.membership_index} and does not prove that it is of this group,"
     match refusal:
         case Admission.OTHER_GROUP:
             return (
@@ -193,15 +248,19 @@ def _judge_acceptor_id(circle: Circle, hello: peer_pb2.Hello, dialled: NodeId) -
     )
 
 
-def _judge_admission(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
-    if len(hello.directory_id) != DIRECTORY_ID_BYTES:
+def _judge_claim(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    """Whether it may be linked if it proves all that it says."""
+    for field, size_bytes in (("directory_id", DIRECTORY_ID_BYTES), ("run_id", RUN_ID_BYTES), ("nonce", NONCE_BYTES)):
+        if len(getattr(hello, field)) != size_bytes:
+            return Refused(
+                "PROTOCOL_VERSION",
+                f"node {shown(hello.node_id)} sends a {field} of {len(getattr(hello, field))} bytes, it must have "
+                f"{size_bytes}: upgrade it",
+            )
+    if hello.incarnation < 1 or hello.membership_index > INDEX_MAX or hello.incarnation > INDEX_MAX:
         return Refused(
             "PROTOCOL_VERSION",
-            f"node {shown(hello.node_id)} says nothing of its data directory that could be compared "
-            f"({len(hello.directory_id)} bytes, must be {DIRECTORY_ID_BYTES}): upgrade it",
+            f"node {shown(hello.node_id)} sends membership_index {hello.membership_index} and incarnation "
+            f"{hello.incarnation}, out of range (1 to {INDEX_MAX}): it runs a broken release",
         )
-    said = Introduction.of(hello)
-    refusal = circle.refusal_of(said)
-    if refusal is None:
-        return None
-    return Refused(refusal.value, admission_message(circle, said, refusal), circle.membership.founder)
+    return judge_admission(circle, Introduction.of(hello, is_proven=True))

@@ -101,7 +101,7 @@ class Link:
             parsed = parse(message)
             body = parsed.WhichOneof("body")
             if body == "refusal":
-                raise LinkRefused(Refused.from_message(parsed.refusal))
+                raise LinkRefused(Refused.from_message(parsed.refusal, is_proven=True))  # the link itself is
             if body != "frame":
                 raise LinkLost(f"unexpected {body} on an established link")
             if not self.live:  # superseded or stopping: drop what is still under way

@@ -17,7 +17,8 @@ from replicator.model.members import Membership
 from replicator.transport.acceptor import Acceptor
 from replicator.transport.circle import Circle
 from replicator.transport.dialling import Dialling
-from replicator.transport.ports import FRAME_BYTES_MAX, LinkSink, LinkStatus, SnapshotSource
+from replicator.transport.introductions import Introductions
+from replicator.transport.ports import FRAME_BYTES_MAX, IncarnationMemory, LinkSink, LinkStatus, SnapshotSource
 from replicator.transport.roster import Roster
 from replicator.transport.settings import TlsPems, TransportSettings
 from replicator.transport.snapshot_client import SnapshotFetches, Wanted
@@ -31,11 +32,17 @@ class PeerTransport:
     """All links of one node. Start, stop and send on one running loop."""
 
     def __init__(
-        self, settings: TransportSettings, sink: LinkSink, dice: random.Random, membership: Membership
+        self,
+        settings: TransportSettings,
+        sink: LinkSink,
+        dice: random.Random,
+        membership: Membership,
+        memory: IncarnationMemory,
     ) -> None:
         self._settings = settings
         self._dice = dice
         self._roster = Roster(Circle(settings, membership), sink)
+        self._introductions = Introductions(self._roster, memory)
         self._acceptor: Acceptor | None = None
         self._dialling: Dialling | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -64,16 +71,16 @@ class PeerTransport:
                 "configure [tls], or bind 127.0.0.1"
             )
         pems = settings.tls.read() if settings.tls is not None else None
-        self._acceptor = Acceptor(self._roster, _server_credentials(pems), self._source)
+        self._acceptor = Acceptor(self._roster, self._introductions, _server_credentials(pems), self._source)
         try:
             self._bound_port = await self._acceptor.start()
         except BaseException:
             await self._acceptor.stop()
             raise
         credentials = _channel_credentials(pems)
-        self._fetches = SnapshotFetches(self._roster, credentials, self._dice)
+        self._fetches = SnapshotFetches(self._roster, self._introductions, credentials, self._dice)
         if not self._roster.is_closed:  # stopped while it bound
-            self._dialling = Dialling(self._roster, credentials, self._dice)
+            self._dialling = Dialling(self._roster, self._introductions, credentials, self._dice)
             self._dialling.follow()
 
     def set_membership(self, membership: Membership) -> None:
@@ -112,8 +119,14 @@ class PeerTransport:
             link.cut(why)
 
     def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
-        """Ends the link of that epoch: the peer no longer holds what it acknowledged."""
-        self.drop(peer, epoch, why)
+        """Ends the link of that epoch and never links that run of the peer's directory again; the peer is told so.
+
+        why: what it no longer holds, although it acknowledged it.
+        """
+        link = self._roster.current(peer)
+        if link is not None and link.epoch == epoch:
+            self._introductions.condemn(link.said, why)
+            self.drop(peer, epoch, f"its data are lost: {why}")
 
     async def fetch_snapshot(
         self, peer: NodeId, snapshot_id: str, *, target: Path, size_bytes: int, timeout_s: float
@@ -128,7 +141,7 @@ class PeerTransport:
         await self._fetches.fetch(peer, Wanted(snapshot_id, target, size_bytes), timeout_s)
 
     def links(self) -> Mapping[NodeId, LinkStatus]:
-        """Every member and contact, linked or not, and the strangers that are linked."""
+        """Every member and contact, linked or not, and the other nodes that are linked."""
         return self._roster.status()
 
     async def stop(self, grace_s: float) -> None:

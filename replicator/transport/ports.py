@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from replicator.model.ids import NodeId
+from replicator.model.incarnation import KnownIncarnation
 
-PROTOCOL_VERSION = 1
-PROTOCOL_VERSION_MIN = 1
+PROTOCOL_VERSION = 2
+PROTOCOL_VERSION_MIN = 2
 FRAME_BYTES_MAX = 8 << 20
 SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
 SNAPSHOT_STREAMS_MAX: Final = 2  # snapshots that one node sends at once
@@ -23,7 +24,8 @@ class LinkSink(Protocol):
     def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:
         """A stream is established; `send` works from inside this call. directory_id: of the peer's data, as it says.
 
-        The peer may be a stranger, which no membership of this node names: it has shown that it knows a newer one.
+        The peer may be a node that no membership of this node names: it has proven that it belongs to the group, and
+        says that it knows a newer one.
         """
         ...
 
@@ -35,12 +37,32 @@ class LinkSink(Protocol):
         """The peer does not let this node into its group, which has that founder. Said at each try."""
         ...
 
+    def superseded(self, peer: NodeId, why: str) -> None:
+        """The peer has met a later run of this node's data directory, or a run beside this one: ours must not act."""
+        ...
+
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
         """One frame, in order. The link reads no further frame meanwhile: awaiting is the back-pressure.
 
         Cancelled if the link goes down meanwhile, after link_down was called.
         """
         ...
+
+
+class IncarnationMemory(Protocol):
+    """Which run of which data directory was linked last under each node's name; kept durably, above the transport."""
+
+    def known(self, node_id: NodeId) -> KnownIncarnation | None:
+        """None if that node was never linked. Called on the loop, so it must not block."""
+        ...
+
+    async def note(self, node_id: NodeId, run: KnownIncarnation) -> None:
+        """Returns once it is durable, and `known` says so. Raises IncarnationNotKept."""
+        ...
+
+
+class IncarnationNotKept(Exception):
+    """The run of a peer could not be made durable, so it is not linked; the text says why."""
 
 
 class SnapshotSource(Protocol):

@@ -10,8 +10,9 @@ from typing import Final
 
 from replicator.core.admission import Admission
 from replicator.model.ids import NodeId
+from replicator.model.incarnation import Incarnation
 from replicator.transport.circle import Circle, Introduction
-from replicator.transport.handshake import Refused, admission_message, shown
+from replicator.transport.handshake import SUPERSEDING, Refused, admission_message, shown
 from replicator.transport.link import Link, LinkCounters, LinkRefused
 from replicator.transport.notices import Notices
 from replicator.transport.ports import LinkSink, LinkStatus
@@ -19,7 +20,8 @@ from replicator.transport.streams import ByteStream, LinkLost
 
 _LOG = logging.getLogger(__name__)
 
-STRANGERS_MAX: Final = 16  # linked at once because they say that they know a newer membership
+UNKNOWN_NODES_MAX: Final = 16  # linked at once because they know a newer membership
+BESIDE_MARGIN_S: Final = 2.0
 FAREWELL_S: Final = 1.0  # for what is queued to leave when a peer is no longer one
 
 
@@ -29,7 +31,8 @@ class Objection(StrEnum):
     STOPPING = "this node stops"
     LAPSED = "the membership has changed meanwhile; try again"
     LINKED = "linked already, by a stream that the greater id of the two has dialled"
-    FULL = f"{STRANGERS_MAX} nodes are linked already that no membership known here names; try again"
+    FULL = f"{UNKNOWN_NODES_MAX} nodes are linked already that no membership known here names; try again"
+    FORMER = "an earlier run of this node is linked; try again once that link is down"
 
 
 @dataclass(slots=True)
@@ -39,12 +42,13 @@ class _Seat:
     link: Link | None = None
     last_refusal: str | None = None
     counters: LinkCounters = field(default_factory=LinkCounters)
+    beside: tuple[Incarnation, int, float] | None = None  # a later run that came, during which link, since when
 
 
 class Roster:
     """Invariants: at most one live link a peer; epochs only grow; each link_up has exactly one link_down.
 
-    Everyone in the circle has a seat; a stranger has one as long as it is linked.
+    Everyone in the circle has a seat; any other node has one as long as it is linked.
     Of two streams of a pair, the one that the greater id dialled stays, of two from one side the newer. Both ends see
     the same two streams and decide alike, so a pair that dials from both sides ends with one link.
     """
@@ -83,11 +87,36 @@ class Roster:
             return Objection.LAPSED
         current = self.current(said.peer)
         if current is None:
-            return Objection.FULL if self._is_stranger(said.peer) and self._strangers() >= STRANGERS_MAX else None
+            return Objection.FULL if self._is_unknown(said.peer) and self._unknown() >= UNKNOWN_NODES_MAX else None
+        if self.is_linked_earlier_run(said):
+            return Objection.FORMER
         own_is_greater = self._circle.settings.node_id > said.peer
         if current.is_dialled == own_is_greater and dialled != own_is_greater:
             return Objection.LINKED
         return None
+
+    def is_linked_earlier_run(self, said: Introduction) -> bool:
+        """Whether another run of the same directory is linked: it may live, and two must not act in turn.
+
+        The link of a process that has died is down within moments, or after the keepalive if its machine has died.
+        """
+        current = self.current(said.peer)
+        return (
+            current is not None
+            and current.said.directory_id == said.directory_id
+            and current.said.incarnation != said.incarnation
+        )
+
+    def run_beside(self, said: Introduction) -> Incarnation | None:
+        """The run that is linked, if it has been for longer, since `said` first came, than the link of a dead one."""
+        seat, now_s = self._seats.get(said.peer), asyncio.get_running_loop().time()
+        if seat is None or seat.link is None or not self.is_linked_earlier_run(said):
+            return None
+        if seat.beside is None or seat.beside[:2] != (said.incarnation, seat.link.epoch):
+            seat.beside = said.incarnation, seat.link.epoch, now_s
+        timers = self._circle.settings.timers
+        dead_after_s = timers.keepalive_time_s + timers.keepalive_timeout_s + BESIDE_MARGIN_S
+        return seat.link.said.incarnation if now_s - seat.beside[2] > dead_after_s else None
 
     def install(self, said: Introduction, stream: ByteStream) -> Link:
         """Makes a link over `stream` the current one of the peer; an older one goes down first."""
@@ -175,21 +204,25 @@ class Roster:
         """As `refused`, by the other side. A node that joins is refused until its group has been asked: no news."""
         if self._circle.membership.members or refused.reason != Admission.NOT_A_MEMBER:
             self.refused(peer, where, refused)
-        if refused.founder and not self._closed:
+        if self._closed or not refused.is_proven:
+            return
+        if refused.founder:
             self._sink.kept_out(peer, refused.founder)
+        if refused.reason in SUPERSEDING:
+            self._sink.superseded(peer, refused.message)
 
     def status(self) -> Mapping[NodeId, LinkStatus]:
-        """All of the circle, linked or not, and the strangers that are linked."""
+        """All of the circle, linked or not, and the other nodes that are linked."""
         return {peer: _status_of(seat) for peer, seat in self._seats.items()}
 
     def _live(self) -> Iterable[Link]:
         return (seat.link for seat in self._seats.values() if seat.link is not None)
 
-    def _is_stranger(self, peer: NodeId) -> bool:
+    def _is_unknown(self, peer: NodeId) -> bool:
         return self._circle.address_of(peer) is None
 
-    def _strangers(self) -> int:
-        return sum(self._is_stranger(link.peer) for link in self._live())
+    def _unknown(self) -> int:
+        return sum(self._is_unknown(link.peer) for link in self._live())
 
     def _dismiss(self, link: Link, why: str) -> None:
         """Takes the link of one down that is no longer to be linked; what is queued may still leave."""
@@ -207,7 +240,7 @@ class Roster:
 
     def _tidy(self, peer: NodeId) -> None:
         seat = self._seats.get(peer)
-        if seat is not None and seat.link is None and self._is_stranger(peer):
+        if seat is not None and seat.link is None and self._is_unknown(peer):
             del self._seats[peer]
 
 

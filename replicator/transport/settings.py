@@ -1,14 +1,20 @@
 """What a transport is told once, at start."""
 
 import ssl
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
+from typing import Final
 
 from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
+from replicator.model.incarnation import RUN_ID_BYTES, Incarnation
 from replicator.model.members import DIRECTORY_ID_BYTES
 from replicator.transport.ports import FRAME_BYTES_MAX
+
+SECRET_CHARS_MIN: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,10 @@ class LinkTimers:
 
 @dataclass(frozen=True, slots=True)
 class TransportSettings:
-    """listen: HOST:PORT to bind, port 0 for any. directory_id: of this node's data, see storage.
+    """listen: HOST:PORT to bind, port 0 for any. directory_id, incarnation: of this node's data, see storage.
+
+    cluster_secret: shared by all nodes of the cluster; without TLS it alone tells them from other processes, so only
+    with `tls` may it be empty.
 
     contacts: dialled even if no membership names them; a node that joins knows its group only by these. A row with
     the own id is left out.
@@ -103,6 +112,8 @@ class TransportSettings:
     region: Region
     listen: str
     directory_id: bytes
+    incarnation: Incarnation
+    cluster_secret: bytes = field(default=b"", repr=False)
     contacts: tuple[PeerAddress, ...] = ()
     routes: Mapping[NodeId, str] = field(default_factory=dict)
     tls: TlsFiles | None = None
@@ -116,11 +127,33 @@ class TransportSettings:
         object.__setattr__(self, "contacts", others)
         assert len({contact.node_id for contact in others}) == len(others), "ids of contacts are unique"
         assert len(self.directory_id) == DIRECTORY_ID_BYTES, "the id that storage keeps"
+        assert len(self.incarnation.run_id) == RUN_ID_BYTES, "one for each process"
+        assert self.cluster_secret or self.tls is not None, "a plaintext port needs a secret, even on loopback"
         assert self.queue_bytes_max > 0, "a queue needs room"
         assert 1 << 16 <= self.window_bytes < 1 << 31, "HTTP/2 windows are 64 KiB to 2 GiB (RFC 9113, 6.9.2)"
         rate = self.snapshot_bytes_per_s
         assert rate is None or rate >= 1 << 20, "below 1 MiB/s, chunks are so rare that a stream seems broken"
         assert FRAME_BYTES_MAX < 1 << 31, "gRPC counts message bytes in an int32"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A file with a secret that all nodes of the cluster share, of SECRET_CHARS_MIN characters at least."""
+
+    path: Path
+
+    def read(self) -> bytes:
+        """The key that it makes. Raises StartupError."""
+        field = "cluster.secret_file"
+        secret = _read(field, self.path).strip()
+        if len(secret) < SECRET_CHARS_MIN:
+            raise StartupError(
+                f"{field}: {self.path} holds {len(secret)} characters, and a secret has {SECRET_CHARS_MIN} at least: "
+                f"make one by `head -c 32 /dev/urandom | base64 > {self.path}`, the same for all nodes"
+            )
+        if self.path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            raise StartupError(f"{field}: {self.path} can be read or written by everybody: `chmod 600 {self.path}`")
+        return blake2b(secret, digest_size=32, person=b"replicator peer").digest()
 
 
 def _read(field: str, file: Path) -> bytes:

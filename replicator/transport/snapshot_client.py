@@ -15,14 +15,15 @@ import grpc
 
 from replicator.core.backoff import Backoff
 from replicator.model.ids import NodeId
-from replicator.transport.handshake import hello_to, printable
+from replicator.transport.handshake import printable
+from replicator.transport.introductions import HandshakeRefused, Introductions
 from replicator.transport.options import open_channel
 from replicator.transport.patience import Patience
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 from replicator.transport.roster import Roster
 from replicator.transport.settings import PeerAddress
 from replicator.transport.snapshot_files import BadChunk, FileThread, SnapshotWriter
-from replicator.transport.streams import FETCH_METHOD, SERVICE, FetchedStream, LinkLost
+from replicator.transport.streams import FETCH_METHOD, SERVICE, DialledStream, LinkLost
 from replicator.v1 import peer_pb2
 
 _LOG = logging.getLogger(__name__)
@@ -49,8 +50,15 @@ class Wanted:
 class SnapshotFetches:
     """All that this node fetches. Each runs in its caller's task."""
 
-    def __init__(self, roster: Roster, credentials: grpc.ChannelCredentials | None, dice: random.Random) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        introductions: Introductions,
+        credentials: grpc.ChannelCredentials | None,
+        dice: random.Random,
+    ) -> None:
         self._roster = roster
+        self._introductions = introductions
         self._credentials = credentials
         self._dice = dice
         self._running: dict[Path, tuple[Patience, asyncio.Future[None]]] = {}
@@ -65,7 +73,7 @@ class SnapshotFetches:
         patience = Patience(timers.snapshot_silence_s, timeout_s)
         over = asyncio.get_running_loop().create_future()
         self._running[wanted.target] = patience, over
-        fetch = _Fetch(self._roster, peer, self._credentials, wanted, patience)
+        fetch = _Fetch(self._roster, self._introductions, peer, self._credentials, wanted=wanted, patience=patience)
         try:
             await fetch.run(Backoff(self._dice, min_s=timers.backoff_min_s, max_s=timers.backoff_max_s))
             _LOG.info("fetched snapshot=%s from peer=%s bytes=%d", wanted.snapshot_id, peer, wanted.size_bytes)
@@ -94,12 +102,15 @@ class _Fetch:
     def __init__(
         self,
         roster: Roster,
+        introductions: Introductions,
         peer: NodeId,
         credentials: grpc.ChannelCredentials | None,
+        *,
         wanted: Wanted,
         patience: Patience,
     ) -> None:
         self._roster = roster
+        self._introductions = introductions
         self._peer = peer
         self._credentials = credentials
         self._wanted = wanted
@@ -140,10 +151,11 @@ class _Fetch:
     async def _attempt(self, thread: FileThread) -> None:
         """One stream from the first byte not held. Raises LinkLost, BadChunk, SnapshotUnavailable."""
         channel = open_channel(self._roster.circle.settings, self._address(), self._credentials)
-        fetch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{SERVICE}/{FETCH_METHOD}")
-        stream = FetchedStream(fetch(self._request()))
+        stream = DialledStream(channel.stream_stream(f"/{SERVICE}/{FETCH_METHOD}")())
         try:
             await self._receive(stream, thread)
+        except HandshakeRefused as error:
+            raise SnapshotUnavailable(FetchFailure.REFUSED, printable(str(error))) from error
         except LinkLost as error:
             reason = FINAL.get(error.code) if error.code is not None else None
             if reason is None:
@@ -155,12 +167,15 @@ class _Fetch:
             finally:
                 await channel.close()
 
-    async def _receive(self, stream: FetchedStream, thread: FileThread) -> None:
+    async def _receive(self, stream: DialledStream, thread: FileThread) -> None:
         timers = self._roster.circle.settings.timers
         answer_s = timers.connect_s + timers.hello_s
         try:
             async with asyncio.timeout(answer_s):
                 await stream.connected()
+                await self._introductions.dial(stream, self._peer, for_link=False)
+                await stream.write(self._request())
+                await stream.end()
         except TimeoutError:
             raise LinkLost(f"no answer within {answer_s:g} s") from None
         while (message := await stream.read()) is not None:
@@ -179,11 +194,8 @@ class _Fetch:
         return address
 
     def _request(self) -> bytes:
-        return peer_pb2.FetchSnapshotRequest(
-            hello=hello_to(self._roster.circle, self._peer).hello,
-            snapshot_id=self._wanted.snapshot_id,
-            offset=self._writer.held_bytes,
-        ).SerializeToString()
+        request = peer_pb2.FetchSnapshotRequest(snapshot_id=self._wanted.snapshot_id, offset=self._writer.held_bytes)
+        return peer_pb2.LinkMessage(fetch=request).SerializeToString()
 
     def _out_of_patience(self) -> SnapshotUnavailable:
         if self._patience.is_ended:

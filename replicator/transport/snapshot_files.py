@@ -58,7 +58,7 @@ class FileThread:
 
 
 class SnapshotReader:
-    """A file as SnapshotChunk messages, from `offset` to its end."""
+    """A file as messages that carry a chunk each, from `offset` to its end."""
 
     def __init__(self, path: Path, offset: int) -> None:
         self._path = path
@@ -71,14 +71,14 @@ class SnapshotReader:
         return os.fstat(self._fd).st_size
 
     def next(self) -> bytes | None:
-        """A serialized chunk; None at the end. Raises OSError."""
+        """A serialized LinkMessage; None at the end. Raises OSError."""
         assert self._fd is not None, "open first"
         data = os.pread(self._fd, SNAPSHOT_CHUNK_BYTES, self._offset)
         if not data:
             return None
         chunk = peer_pb2.SnapshotChunk(offset=self._offset, data=data, checksum=zlib.crc32(data))
         self._offset += len(data)
-        return chunk.SerializeToString()
+        return peer_pb2.LinkMessage(chunk=chunk).SerializeToString()
 
     def close(self) -> None:
         """Idempotent."""
@@ -115,7 +115,7 @@ class SnapshotWriter:
     def take(self, message: bytes) -> None:
         """Writes the next chunk. Raises BadChunk, and SnapshotUnavailable(WRONG_SIZE) beyond size_bytes."""
         try:
-            chunk = peer_pb2.SnapshotChunk.FromString(message)
+            chunk = peer_pb2.LinkMessage.FromString(message).chunk
         except DecodeError:
             raise BadChunk(f"malformed chunk of {len(message)} bytes") from None
         data = chunk.data

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 
+from replicator.model.ids import NodeId
 from replicator.transport.door import Door, end, origin
 from replicator.transport.handshake import shown
+from replicator.transport.introductions import HandshakeRefused, Introductions
 from replicator.transport.pacer import Pacer
 from replicator.transport.patience import Patience
 from replicator.transport.ports import SNAPSHOT_STREAMS_MAX, SnapshotSource
 from replicator.transport.settings import TransportSettings
 from replicator.transport.snapshot_files import FileThread, SnapshotReader
-from replicator.transport.streams import AcceptedStream, LinkLost
+from replicator.transport.streams import AcceptedStream, LinkLost, parse
 from replicator.v1 import peer_pb2
 
 _LOG = logging.getLogger(__name__)
@@ -34,8 +35,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 class SnapshotServer:
     """Invariant: at most SNAPSHOT_STREAMS_MAX streams hold a file open."""
 
-    def __init__(self, settings: TransportSettings, door: Door, source: SnapshotSource) -> None:
+    def __init__(
+        self, settings: TransportSettings, door: Door, introductions: Introductions, source: SnapshotSource
+    ) -> None:
         self._settings = settings
+        self._introductions = introductions
         self._door = door
         self._source = source
         self._pacer = Pacer(settings.snapshot_bytes_per_s)
@@ -51,9 +55,10 @@ class SnapshotServer:
     async def serve(self, context: Context) -> None:
         """One fetch, from its request to its status."""
         stream = AcceptedStream(context)
-        request = await self._door.welcome(context, lambda: self._admit(stream, context))
-        if request is None:
+        admitted = await self._door.welcome(context, lambda: self._admit(stream, context))
+        if admitted is None:
             return
+        peer, request = admitted
         path = self._find(request.snapshot_id)
         if self._closed:
             end(context, grpc.StatusCode.UNAVAILABLE, "this node stops")
@@ -63,25 +68,28 @@ class SnapshotServer:
             why = f"{SNAPSHOT_STREAMS_MAX} snapshots are being sent already; try again"
             end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
         else:
-            await self._send_within_bounds(stream, context, path, request)
+            await self._send_within_bounds(stream, context, path, peer, request)
 
-    async def _admit(self, stream: AcceptedStream, context: Context) -> peer_pb2.FetchSnapshotRequest | None:
+    async def _admit(
+        self, stream: AcceptedStream, context: Context
+    ) -> "tuple[NodeId, peer_pb2.FetchSnapshotRequest] | None":
         """The request of a peer that may ask; None if it was refused. Raises LinkLost."""
+        try:
+            said = await self._introductions.accept(
+                stream, lambda hello: self._door.judge_certificate(hello, context), for_link=False
+            )
+        except HandshakeRefused as error:
+            who = shown(error.peer)
+            by = "by" if error.is_by_peer else "to"
+            self._door.say(f"fetch:{who}", f"a snapshot is refused {by} peer={who} from={origin(context)}: {error}")
+            return None
         message = await stream.read()
         if message is None:
             raise LinkLost("the stream ended before a request")
-        try:
-            request = peer_pb2.FetchSnapshotRequest.FromString(message)
-        except DecodeError:
-            raise LinkLost(f"malformed request of {len(message)} bytes") from None
-        verdict = self._door.judge(request.hello, context)
-        if verdict is None:
-            return request
-        why = f"{verdict.reason}: {verdict.message}"
-        who = shown(request.hello.node_id)
-        self._door.say(f"fetch:{who}", f"refusing a snapshot to peer={who} from={origin(context)}: {why}")
-        end(context, grpc.StatusCode.PERMISSION_DENIED, why)
-        return None
+        request = parse(message)
+        if request.WhichOneof("body") != "fetch":
+            raise LinkLost(f"unexpected {request.WhichOneof('body')} in place of a request")
+        return said.peer, request.fetch
 
     def _find(self, snapshot_id: str) -> Path | None:
         if _ID.fullmatch(snapshot_id) is None:
@@ -93,9 +101,10 @@ class SnapshotServer:
         stream: AcceptedStream,
         context: Context,
         path: Path,
+        peer: NodeId,
         request: peer_pb2.FetchSnapshotRequest,
     ) -> None:
-        what = f"snapshot={request.snapshot_id} peer={request.hello.node_id}"
+        what = f"snapshot={request.snapshot_id} peer={peer}"
         silence_s = self._settings.timers.snapshot_silence_s
         patience = Patience(silence_s)
         self._sendings.add(patience)
@@ -142,7 +151,6 @@ class _Sending:
                 why = f"offset {offset} is beyond the snapshot's {size_bytes} bytes"
                 end(self._context, grpc.StatusCode.OUT_OF_RANGE, why)
                 return
-            await self._stream.accept()
             await self._send(reader, thread)
 
     async def _send(self, reader: SnapshotReader, thread: FileThread) -> None:

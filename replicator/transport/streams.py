@@ -6,7 +6,7 @@ Serializers are None on purpose: gRPC hands over raw bytes, and only `LinkMessag
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -17,8 +17,6 @@ SERVICE: Final = "replicator.v1.PeerService"
 METHOD: Final = "Link"
 FETCH_METHOD: Final = "FetchSnapshot"
 ABANDON_S: Final = 1.0
-
-StreamingCall: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes] | grpc.aio.UnaryStreamCall[bytes, bytes]"
 
 
 class LinkLost(Exception):
@@ -68,11 +66,13 @@ def breaking_is_loss() -> Iterator[None]:
         raise LinkLost("CANCELLED: the call was given up") from None
 
 
-class FetchedStream:
-    """The client's end of a stream that only the server writes."""
+class DialledStream:
+    """The client's end."""
 
-    def __init__(self, call: "StreamingCall") -> None:
-        self._call: StreamingCall = call
+    is_dialled = True
+
+    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
+        self._call = call
 
     async def connected(self) -> None:
         """Returns once the connection is up. Raises LinkLost."""
@@ -83,6 +83,14 @@ class FetchedStream:
         with breaking_is_loss():
             message: Any = await self._call.read()
         return None if message is grpc.aio.EOF else message
+
+    async def write(self, message: bytes) -> None:
+        with breaking_is_loss():
+            await self._call.write(message)
+
+    async def end(self) -> None:
+        with breaking_is_loss():
+            await self._call.done_writing()
 
     async def abandon(self) -> None:
         """Cancels, and discards what has arrived but was never read; returns within ABANDON_S.
@@ -99,28 +107,10 @@ class FetchedStream:
             discarding.cancel()
 
     async def _discard(self) -> None:
-        core: Any = self._call._cython_call  # type: ignore[union-attr]
+        core: Any = self._call._cython_call  # type: ignore[attr-defined]
         with contextlib.suppress(LinkLost), breaking_is_loss():
             while await core.receive_serialized_message() is not grpc.aio.EOF:
                 pass
-
-
-class DialledStream(FetchedStream):
-    """The client's end of a stream in both directions."""
-
-    is_dialled = True
-
-    def __init__(self, call: "grpc.aio.StreamStreamCall[bytes, bytes]") -> None:
-        super().__init__(call)
-        self._out = call
-
-    async def write(self, message: bytes) -> None:
-        with breaking_is_loss():
-            await self._out.write(message)
-
-    async def end(self) -> None:
-        with breaking_is_loss():
-            await self._out.done_writing()
 
 
 class AcceptedStream:
@@ -130,11 +120,6 @@ class AcceptedStream:
 
     def __init__(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         self._context = context
-
-    async def accept(self) -> None:
-        """Tells the client that the call is taken, before there is anything to send. Raises LinkLost."""
-        with breaking_is_loss():
-            await self._context.send_initial_metadata(())
 
     async def read(self) -> bytes | None:
         with breaking_is_loss():

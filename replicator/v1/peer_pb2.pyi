@@ -79,10 +79,10 @@ class LinkMessage(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     WELCOME_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    FETCH_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
-    """One message of the engine, opaque to the transport. On a stream of FetchSnapshot: a serialized
-    FetchSnapshotRequest, then SnapshotChunks.
-    """
+    """One message of the engine, opaque to the transport."""
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -91,6 +91,10 @@ class LinkMessage(_message.Message):
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
     def proof(self) -> Global___Proof: ...
+    @_builtins.property
+    def fetch(self) -> Global___FetchSnapshotRequest: ...
+    @_builtins.property
+    def chunk(self) -> Global___SnapshotChunk: ...
     def __init__(
         self,
         *,
@@ -99,12 +103,14 @@ class LinkMessage(_message.Message):
         frame: _builtins.bytes = ...,
         welcome: Global___Welcome | None = ...,
         proof: Global___Proof | None = ...,
+        fetch: Global___FetchSnapshotRequest | None = ...,
+        chunk: Global___SnapshotChunk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chunk", b"chunk", "fetch", b"fetch", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chunk", b"chunk", "fetch", b"fetch", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "refusal", "frame", "welcome", "proof"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "refusal", "frame", "welcome", "proof", "fetch", "chunk"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -235,7 +241,7 @@ class Refusal(_message.Message):
     PROOF_BY_CLUSTER_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_PROVEN, NOT_A_MEMBER, OTHER_DIRECTORY,
-    OTHER_GROUP, OLD_INCARNATION, COPIED_DIRECTORY.
+    OTHER_GROUP, OLD_INCARNATION, COPIED_DIRECTORY, LOST_DATA.
     """
     message: _builtins.str
     """For the log of the refused side."""

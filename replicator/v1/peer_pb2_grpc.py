@@ -57,7 +57,7 @@ class PeerServiceServicer:
 
     def FetchSnapshot(self, request_iterator, context):
         """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
-        dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
+        dialler sends one `fetch`, and the acceptor `chunk`s.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class PeerServiceStub:
     Link: _grpc.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]
     FetchSnapshot: _grpc.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]
     """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
-    dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
+    dialler sends one `fetch`, and the acceptor `chunk`s.
     """
 
 @_typing.type_check_only
@@ -48,7 +48,7 @@ class PeerServiceAsyncStub(PeerServiceStub):
     Link: _aio.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]  # type: ignore[assignment]
     FetchSnapshot: _aio.StreamStreamMultiCallable[_peer_pb2.LinkMessage, _peer_pb2.LinkMessage]  # type: ignore[assignment]
     """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
-    dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
+    dialler sends one `fetch`, and the acceptor `chunk`s.
     """
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -66,7 +66,7 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_peer_pb2.LinkMessage], _abc.AsyncIterator[_peer_pb2.LinkMessage]]:
         """A snapshot's bytes travel beside the log, from the node that offered it. The handshake is that of a link; then the
-        dialler sends one FetchSnapshotRequest, and the acceptor SnapshotChunks.
+        dialler sends one `fetch`, and the acceptor `chunk`s.
         """
 
 def add_PeerServiceServicer_to_server(servicer: PeerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,7 +17,7 @@ from replicator.model.members import Membership
 from replicator.transport.circle import Circle
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
-from replicator.transport.roster import STRANGERS_MAX
+from replicator.transport.roster import UNKNOWN_NODES_MAX
 from replicator.transport.settings import PeerAddress
 from tests.integration.test_peer_refusals import certificate, warnings
 from tests.support.links import (
@@ -26,6 +26,7 @@ from tests.support.links import (
     HandDriven,
     Links,
     RecordingSink,
+    RunsInMemory,
     a_circle,
     a_hello,
     a_membership,
@@ -246,7 +247,7 @@ async def test_a_stranger_that_knows_a_newer_membership_is_let_in(links: Links) 
 
 async def test_strangers_beyond_the_bound_are_turned_away(links: Links, caplog: pytest.LogCaptureFixture) -> None:
     one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
-    strangers = [HandDriven(one.bound_port) for _ in range(STRANGERS_MAX)]
+    strangers = [HandDriven(one.bound_port) for _ in range(UNKNOWN_NODES_MAX)]
     try:
         for number, stranger in enumerate(strangers):
             await stranger.shake_hands(node_id=f"s{number}", membership_index=1)
@@ -282,7 +283,7 @@ async def test_a_membership_may_come_at_any_time_of_a_transports_life(links: Lin
     peer = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
     full, alone = a_membership({"n1": peer.bound_port, "n2": 1}, index=1), a_membership({"n2": 1}, index=2)
     circle, sink = a_circle("n2", {}), RecordingSink()
-    two = PeerTransport(circle.settings, sink, links.dice, circle.membership)
+    two = PeerTransport(circle.settings, sink, links.dice, circle.membership, RunsInMemory())
 
     two.set_membership(alone)
     two.set_membership(full)

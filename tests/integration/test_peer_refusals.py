@@ -15,10 +15,22 @@ import trustme
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
 from replicator.transport.door import UNSHAKEN_STREAMS_MAX
+from replicator.transport.proof import Role, prove
 from replicator.transport.settings import LinkTimers, TlsFiles
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
-from tests.support.links import QUICK, HandDriven, Links, RecordingSink, a_circle, a_hello, is_linked, until
+from tests.support.links import (
+    ALL_SECRETS,
+    QUICK,
+    HandDriven,
+    Links,
+    RecordingSink,
+    a_circle,
+    a_hello,
+    directory_of,
+    is_linked,
+    until,
+)
 
 Handler = Callable[[object, "grpc.aio.ServicerContext[bytes, bytes]"], Awaitable[None]]
 N1, N2 = NodeId("n1"), NodeId("n2")
@@ -86,7 +98,7 @@ async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
     assert sink_1.calls == sink_2.calls == []
 
 
-@pytest.mark.parametrize(("version", "version_min"), [(3, 2), (0, 0)])
+@pytest.mark.parametrize(("version", "version_min"), [(4, 3), (0, 0)])
 async def test_a_peer_of_another_protocol_version_is_refused(
     links: Links, caplog: pytest.LogCaptureFixture, version: int, version_min: int
 ) -> None:
@@ -99,6 +111,13 @@ async def test_a_peer_of_another_protocol_version_is_refused(
         assert await peer.call.read() is grpc.aio.EOF
     assert len(warnings(caplog, "refusing peer='n2'")) == 1
     assert one.links()[N2].last_refusal is not None
+
+
+def a_welcome(hello: peer_pb2.LinkMessage, first: bytes = b"") -> peer_pb2.LinkMessage:
+    """What an acceptor answers to the message `first`."""
+    own = hello.hello.SerializeToString()
+    proof = prove(ALL_SECRETS, Role.ACCEPTOR, first, own)
+    return peer_pb2.LinkMessage(welcome=peer_pb2.Welcome(hello=own, proof=proof))
 
 
 @asynccontextmanager
@@ -123,7 +142,7 @@ async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
     async def newer(_: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         await context.read()
         answer = a_hello(node_id="n1", peer_id="n2", region="eu", protocol_version=9, protocol_version_min=9)
-        await context.write(answer.SerializeToString())
+        await context.write(a_welcome(answer).SerializeToString())
         heard.put_nowait(peer_pb2.LinkMessage.FromString(await context.read()))
 
     async with a_peer_port(newer) as port:
@@ -144,9 +163,11 @@ async def test_a_dialler_outlives_streams_that_the_other_side_cancels(links: Lin
     async def cancelling(_: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         nonlocal tries
         tries += 1
-        await context.read()
+        first = await context.read()
         if after_hello:
-            await context.write(a_hello(node_id="n1", peer_id="n2", region="eu").SerializeToString())
+            answer = a_hello(node_id="n1", peer_id="n2", region="eu", directory_id=directory_of("n1"))
+            await context.write(a_welcome(answer, first).SerializeToString())
+            await context.read()
         context.set_code(grpc.StatusCode.CANCELLED)
 
     async with a_peer_port(cancelling) as port:
@@ -177,7 +198,8 @@ async def test_another_region_than_configured_is_a_warning_and_no_more(
     one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
     async with HandDriven(one.bound_port) as peer:
         await peer.say(a_hello(region="mars"))
-        assert (await peer.hear()).WhichOneof("body") == "hello"
+        welcome = (await peer.hear()).welcome
+        await peer.prove(a_hello(region="mars"), welcome)
         await until(lambda: is_linked(one, "n2"))
     assert "'mars'" in warnings(caplog, "node 'n2'")[0]
 

@@ -18,8 +18,21 @@ from benchmarks.delay_proxy import DelayProxy
 from replicator.model.ids import NodeId
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.ports import SNAPSHOT_STREAMS_MAX, FetchFailure, SnapshotUnavailable
+from replicator.transport.proof import Secrets
+from replicator.transport.streams import FETCH_METHOD
+from replicator.v1 import peer_pb2
 from tests.integration.test_peer_refusals import certificate
-from tests.support.links import QUICK, Links, RecordingSink, a_circle, is_linked, until
+from tests.support.links import (
+    QUICK,
+    HandDriven,
+    Links,
+    RecordingSink,
+    RunsInMemory,
+    a_circle,
+    a_hello,
+    is_linked,
+    until,
+)
 from tests.support.snapshots import (
     ID,
     MIB,
@@ -64,29 +77,44 @@ async def test_an_id_that_is_none_never_reaches_the_source(links: Links, name: s
         ({"protocol_version": 9, "protocol_version_min": 9}, "PROTOCOL_VERSION"),
     ],
 )
-async def test_a_stranger_gets_nothing(
+async def test_a_node_that_is_refused_a_link_gets_nothing(
     links: Links, tmp_path: Path, caplog: pytest.LogCaptureFixture, hello: dict[str, Any], reason: str
 ) -> None:
     shelf = Shelf().put(tmp_path, some_bytes(MIB))
     one = await a_server(links, shelf)
-    async with HandDrivenFetch(one.bound_port, a_request(**hello)) as stranger:
-        refusal = await stranger.refusal()
-    assert refusal.code() is grpc.StatusCode.PERMISSION_DENIED
-    assert reason in str(refusal.details())
+    async with HandDrivenFetch(one.bound_port, a_request(), **hello) as unknown:
+        assert unknown.welcome.refusal.reason == reason
     assert shelf.asked == []
-    assert sum(r.message.startswith("refusing a snapshot to peer=") for r in caplog.records) == 1
+    assert sum(r.message.startswith("a snapshot is refused to peer=") for r in caplog.records) == 1
 
 
-async def test_a_malformed_request_is_turned_away(links: Links) -> None:
+async def test_a_request_without_a_proof_gets_nothing(links: Links, tmp_path: Path) -> None:
+    shelf = Shelf().put(tmp_path, some_bytes(MIB))
+    one = await a_server(links, shelf)
+    async with HandDriven(one.bound_port, method=FETCH_METHOD) as peer:
+        await peer.say(a_hello())
+        welcome = (await peer.hear()).welcome
+        await peer.prove(a_hello(), welcome, Secrets(b"guessed", b"guessed"))
+        await peer.say(a_request())
+        assert (await peer.hear()).refusal.reason == "NOT_PROVEN"
+    assert shelf.asked == []
+
+
+@pytest.mark.parametrize("message", [b"\xff\xff\xff\xff", peer_pb2.LinkMessage(frame=b"x").SerializeToString()])
+async def test_a_malformed_request_is_turned_away(links: Links, message: bytes) -> None:
     one = await a_server(links, Shelf())
-    async with HandDrivenFetch(one.bound_port, b"\xff\xff\xff\xff") as stranger:
-        assert (await stranger.refusal()).code() is grpc.StatusCode.INVALID_ARGUMENT
+    async with HandDriven(one.bound_port, method=FETCH_METHOD) as peer:
+        await peer.shake_hands()
+        await peer.call.write(message)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await peer.call.read()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_node_of_another_cluster_is_refused_for_good(links: Links, tmp_path: Path) -> None:
     one = await a_server(links, Shelf().put(tmp_path, b"x"), a_circle("n1", {"n3": 1}))
     two = await a_client(links, one.bound_port)
-    with pytest.raises(SnapshotUnavailable, match="REFUSED: PERMISSION_DENIED: NOT_A_MEMBER") as error:
+    with pytest.raises(SnapshotUnavailable, match="REFUSED: NOT_A_MEMBER") as error:
         await fetch(two, tmp_path / "got", 1)
     assert error.value.reason is FetchFailure.REFUSED
 
@@ -110,6 +138,7 @@ async def test_no_more_streams_than_the_bound_and_a_place_is_free_again(links: L
     holders = [HandDrivenFetch(one.bound_port, a_request()) for _ in range(SNAPSHOT_STREAMS_MAX)]
     try:
         for holder in holders:
+            await holder.__aenter__()
             assert (await holder.chunk()).offset == 0
         async with HandDrivenFetch(one.bound_port, a_request()) as late:
             assert (await late.refusal()).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -192,7 +221,7 @@ async def test_links_carry_frames_while_snapshots_pass(links: Links, tmp_path: P
     data = some_bytes(24 * MIB)
     shelf, sink_1, sink_2 = Shelf().put(tmp_path, data), RecordingSink(), RecordingSink()
     circle = a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=16 * MIB)
-    one = PeerTransport(circle.settings, sink_1, random.Random(1), circle.membership)
+    one = PeerTransport(circle.settings, sink_1, random.Random(1), circle.membership, RunsInMemory())
     one.serve_snapshots(shelf)
     links.push_async_callback(one.stop, 0.2)
     await one.start()
@@ -225,7 +254,7 @@ async def test_under_mutual_tls_a_snapshot_arrives_and_only_at_the_node_of_the_c
     assert (tmp_path / "got").read_bytes() == data
 
     disguised = await a_client(links, one.bound_port, tls=files["n3"])
-    with pytest.raises(SnapshotUnavailable, match="REFUSED: PERMISSION_DENIED: IDENTITY"):
+    with pytest.raises(SnapshotUnavailable, match="REFUSED: IDENTITY"):
         await fetch(disguised, tmp_path / "stolen", len(data))
     plaintext = await a_client(links, one.bound_port, timers=IMPATIENT)
     with pytest.raises(SnapshotUnavailable, match="TIMED_OUT"):

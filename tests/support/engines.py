@@ -9,7 +9,7 @@ from typing import Any
 
 from replicator.engine.driver import RaftEngine
 from replicator.engine.settings import EngineSettings
-from replicator.model.errors import StorageFailed
+from replicator.model.errors import StorageFailed, Superseded
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.log import TurnWrite
 from replicator.model.members import Membership
@@ -47,6 +47,9 @@ class Disk:
             raise StorageFailed("EIO")
         self.commits += 1
         return await self.writer.commit(write)
+
+    async def mark_superseded(self, why: str) -> Superseded:
+        return await self.writer.mark_superseded(why)
 
     async def install(self, prepared_dir: Path) -> None:
         await self.writer.install(prepared_dir)

@@ -10,15 +10,20 @@ from typing import Any, Final
 import grpc
 
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
-from replicator.model.members import DIRECTORY_ID_BYTES, Member, Membership
+from replicator.model.incarnation import RUN_ID_BYTES, Incarnation, KnownIncarnation
+from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, Member, Membership
 from replicator.transport.circle import Circle
 from replicator.transport.peer_transport import PeerTransport
-from replicator.transport.ports import LinkSink
+from replicator.transport.ports import IncarnationMemory, LinkSink
+from replicator.transport.proof import Role, Secrets, prove
 from replicator.transport.settings import LinkTimers, TransportSettings
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
 
-FOUNDER: Final = b"whoever it was.."
+FOUNDER: Final = b"a founder of all"
+CLUSTER_SECRET: Final = b"what all nodes of a test's cluster share"
+GROUP_SECRET: Final = b"what only members of a group hold"[:GROUP_SECRET_BYTES]
+ALL_SECRETS: Final = Secrets(CLUSTER_SECRET, GROUP_SECRET)
 REGION_OF = {"n1": "eu", "n2": "us", "n3": "ap"}
 QUICK = LinkTimers(backoff_min_s=0.01, backoff_max_s=0.05, refused_backoff_max_s=0.05)
 
@@ -41,6 +46,7 @@ class RecordingSink:
     directories: dict[str, bytes] = field(default_factory=dict)
     last_epoch: int = 0
     kept_out_by: dict[str, bytes] = field(default_factory=dict)
+    superseded_by: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -56,6 +62,9 @@ class RecordingSink:
     def kept_out(self, peer: NodeId, founder: bytes) -> None:
         self.kept_out_by[peer] = founder
 
+    def superseded(self, peer: NodeId, why: str) -> None:
+        self.superseded_by[peer] = why
+
     def link_down(self, peer: NodeId, epoch: int) -> None:
         assert self.up.pop(peer) == epoch, "down pairs with up"
         self.calls.append(("down", peer, epoch))
@@ -66,13 +75,36 @@ class RecordingSink:
         self.frames.setdefault(peer, []).append(payload)
 
 
+class RunsInMemory:
+    """An IncarnationMemory that forgets with the process: what a test is about is not the disk."""
+
+    def __init__(self) -> None:
+        self.runs: dict[NodeId, KnownIncarnation] = {}
+
+    def known(self, node_id: NodeId) -> KnownIncarnation | None:
+        return self.runs.get(node_id)
+
+    async def note(self, node_id: NodeId, run: KnownIncarnation) -> None:
+        self.runs[node_id] = run
+
+
+def run_of(node: str, number: int = 1) -> Incarnation:
+    """The run of a node's data directory that a test's node has unless the test says otherwise."""
+    return Incarnation(number, f"run of {node}".encode().ljust(RUN_ID_BYTES, b"."))
+
+
 def directory_of(node: str) -> bytes:
     """The id of the data directory that a node of this name has unless a test says otherwise."""
     return node.encode().ljust(DIRECTORY_ID_BYTES, b".")
 
 
 def a_membership(
-    ports: dict[str, int], *, index: int = 0, directories: dict[str, bytes] | None = None, founder: bytes = FOUNDER
+    ports: dict[str, int],
+    *,
+    index: int = 0,
+    directories: dict[str, bytes] | None = None,
+    founder: bytes = FOUNDER,
+    secret: bytes = GROUP_SECRET,
 ) -> Membership:
     """ports: node id to the loopback port under which it is reached. directories: of those that the group knows."""
     members = [
@@ -85,7 +117,7 @@ def a_membership(
         )
         for node, port in sorted(ports.items())
     ]
-    return Membership(LogIndex(index), tuple(members), founder)
+    return Membership(LogIndex(index), tuple(members), founder, secret)
 
 
 def a_circle(node: str, peers: dict[str, int], **changes: Any) -> Circle:
@@ -96,6 +128,8 @@ def a_circle(node: str, peers: dict[str, int], **changes: Any) -> Circle:
         region=Region(REGION_OF.get(node, "eu")),
         listen="127.0.0.1:0",
         directory_id=directory_of(node),
+        incarnation=run_of(node),
+        cluster_secret=CLUSTER_SECRET,
         timers=QUICK,
     )
     return Circle(replace(settings, **changes), a_membership({node: 1} | peers))
@@ -106,8 +140,8 @@ class Links(AsyncExitStack):
 
     dice = random.Random(7)
 
-    async def start(self, circle: Circle, sink: LinkSink) -> PeerTransport:
-        transport = PeerTransport(circle.settings, sink, self.dice, circle.membership)
+    async def start(self, circle: Circle, sink: LinkSink, memory: IncarnationMemory | None = None) -> PeerTransport:
+        transport = PeerTransport(circle.settings, sink, self.dice, circle.membership, memory or RunsInMemory())
         self.push_async_callback(transport.stop, 0.5)
         await transport.start()
         return transport
@@ -132,10 +166,14 @@ def a_hello(**changes: Any) -> peer_pb2.LinkMessage:
         "cluster_id": "shop",
         "node_id": "n2",
         "peer_id": "n1",
-        "protocol_version": 1,
-        "protocol_version_min": 1,
+        "protocol_version": 2,
+        "protocol_version_min": 2,
         "region": "us",
         "directory_id": directory_of("n2"),
+        "founder": FOUNDER,
+        "incarnation": 1,
+        "run_id": run_of("n2").run_id,
+        "nonce": b"a nonce of n2...",
     }
     return peer_pb2.LinkMessage(hello=peer_pb2.Hello(**(fields | changes)))
 
@@ -143,7 +181,13 @@ def a_hello(**changes: Any) -> peer_pb2.LinkMessage:
 class HandDriven:
     """A peer whose every message the test writes itself."""
 
-    def __init__(self, port: int, credentials: grpc.ChannelCredentials | None = None, target_name: str = "n1") -> None:
+    def __init__(
+        self,
+        port: int,
+        credentials: grpc.ChannelCredentials | None = None,
+        target_name: str = "n1",
+        method: str = METHOD,
+    ) -> None:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", target_name)]
         address = f"127.0.0.1:{port}"
         self._channel = (
@@ -151,7 +195,7 @@ class HandDriven:
             if credentials is None
             else grpc.aio.secure_channel(address, credentials, options=options)
         )
-        self.call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(f"/{SERVICE}/{METHOD}")()
+        self.call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(f"/{SERVICE}/{method}")()
 
     async def __aenter__(self) -> "HandDriven":
         return self
@@ -169,5 +213,15 @@ class HandDriven:
         return peer_pb2.LinkMessage.FromString(answer)
 
     async def shake_hands(self, **hello: Any) -> None:
-        await self.say(a_hello(**hello))
-        assert (await self.hear()).WhichOneof("body") == "hello"
+        """As a node that holds all secrets."""
+        said = a_hello(**hello)
+        await self.say(said)
+        answer = await self.hear()
+        assert answer.WhichOneof("body") == "welcome", answer
+        await self.prove(said, answer.welcome)
+
+    async def prove(
+        self, hello: peer_pb2.LinkMessage, welcome: peer_pb2.Welcome, secrets: Secrets = ALL_SECRETS
+    ) -> None:
+        proof = prove(secrets, Role.DIALLER, hello.SerializeToString(), welcome.hello)
+        await self.say(peer_pb2.LinkMessage(proof=proof))

@@ -1,6 +1,7 @@
 """Builders for tests of snapshot transfers: files, a source, transports that fetch, a hand-driven sender."""
 
 import asyncio
+import contextlib
 import random
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,10 +14,13 @@ import grpc
 
 from replicator.model.ids import NodeId
 from replicator.transport.circle import Circle
+from replicator.transport.introductions import Introductions
 from replicator.transport.peer_transport import PeerTransport
-from replicator.transport.streams import FETCH_METHOD, SERVICE
+from replicator.transport.proof import Role, prove
+from replicator.transport.roster import Roster
+from replicator.transport.streams import FETCH_METHOD, SERVICE, AcceptedStream
 from replicator.v1 import peer_pb2
-from tests.support.links import Links, RecordingSink, a_circle, a_hello
+from tests.support.links import ALL_SECRETS, Links, RecordingSink, RunsInMemory, a_circle, a_hello
 
 MIB = 1 << 20
 ID = "7-00000000000000aa"
@@ -28,14 +32,13 @@ def some_bytes(size_bytes: int, seed: int = 7) -> bytes:
 
 
 def a_chunk(data: bytes, offset: int) -> bytes:
-    return peer_pb2.SnapshotChunk(offset=offset, data=data, checksum=zlib.crc32(data)).SerializeToString()
+    chunk = peer_pb2.SnapshotChunk(offset=offset, data=data, checksum=zlib.crc32(data))
+    return peer_pb2.LinkMessage(chunk=chunk).SerializeToString()
 
 
-def a_request(snapshot_id: str = ID, offset: int = 0, **hello: Any) -> bytes:
+def a_request(snapshot_id: str = ID, offset: int = 0) -> peer_pb2.LinkMessage:
     """What n2 asks of n1."""
-    return peer_pb2.FetchSnapshotRequest(
-        hello=a_hello(**hello).hello, snapshot_id=snapshot_id, offset=offset
-    ).SerializeToString()
+    return peer_pb2.LinkMessage(fetch=peer_pb2.FetchSnapshotRequest(snapshot_id=snapshot_id, offset=offset))
 
 
 @dataclass
@@ -58,7 +61,7 @@ class Shelf:
 async def a_server(links: Links, shelf: Shelf, circle: Circle | None = None) -> PeerTransport:
     """n1, whose snapshots are on `shelf`."""
     circle = circle or a_circle("n1", {"n2": 1})
-    transport = PeerTransport(circle.settings, RecordingSink(), random.Random(1), circle.membership)
+    transport = PeerTransport(circle.settings, RecordingSink(), random.Random(1), circle.membership, RunsInMemory())
     transport.serve_snapshots(shelf)
     links.push_async_callback(transport.stop, 0.2)
     await transport.start()
@@ -78,11 +81,17 @@ async def fetch(client: PeerTransport, target: Path, size_bytes: int, timeout_s:
 async def a_hand_driven_source(answer: Answer) -> AsyncIterator[int]:
     """A peer port that links to nobody, and whose every chunk the test writes itself; yields its port."""
 
-    async def handle(request: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
-        await answer(peer_pb2.FetchSnapshotRequest.FromString(request), context)
+    async def handle(_: object, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        stream = AcceptedStream(context)
+        await introductions.accept(stream, lambda _hello: None, for_link=False)
+        request = await stream.read()
+        assert request is not None, "the stream ended before a request"
+        await answer(peer_pb2.LinkMessage.FromString(request).fetch, context)
+
+    introductions = Introductions(Roster(a_circle("n1", {"n2": 1}), RecordingSink()), RunsInMemory())
 
     server = grpc.aio.server()
-    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(handle)
+    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handle)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {FETCH_METHOD: method}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -104,9 +113,9 @@ def open_files(path: Path) -> int:
 
 
 class HandDrivenFetch:
-    """A receiver that reads when the test says so."""
+    """A receiver that reads when the test says so. hello: what it says of itself, see a_hello."""
 
-    def __init__(self, port: int, request: bytes) -> None:
+    def __init__(self, port: int, request: peer_pb2.LinkMessage, **hello: Any) -> None:
         # The smallest window: what a receiver does not read soon holds the sender up.
         options = [
             ("grpc.use_local_subchannel_pool", 1),
@@ -114,12 +123,23 @@ class HandDrivenFetch:
             ("grpc.http2.bdp_probe", 0),
         ]
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options)
-        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(
-            f"/{SERVICE}/{FETCH_METHOD}"
-        )
-        self.call = method(request)
+        self.call: grpc.aio.StreamStreamCall[bytes, bytes] = self._channel.stream_stream(f"/{SERVICE}/{FETCH_METHOD}")()
+        self._request, self._hello = request, a_hello(**hello)
+
+    async def ask(self) -> peer_pb2.LinkMessage:
+        """The handshake, then the request; the answer to Hello."""
+        await self.call.write(self._hello.SerializeToString())
+        answer = await self._hear()
+        if answer.WhichOneof("body") == "welcome":
+            proof = prove(ALL_SECRETS, Role.DIALLER, self._hello.SerializeToString(), answer.welcome.hello)
+            await self.call.write(peer_pb2.LinkMessage(proof=proof).SerializeToString())
+            await self.call.write(self._request.SerializeToString())
+        return answer
 
     async def __aenter__(self) -> "HandDrivenFetch":
+        """Asks, and goes on whatever the answer is."""
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            self.welcome = await self.ask()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -127,9 +147,12 @@ class HandDrivenFetch:
         await self._channel.close()
 
     async def chunk(self) -> peer_pb2.SnapshotChunk:
+        return (await self._hear()).chunk
+
+    async def _hear(self) -> peer_pb2.LinkMessage:
         answer: Any = await self.call.read()
-        assert answer is not grpc.aio.EOF, "expected a chunk, the stream ended"
-        return peer_pb2.SnapshotChunk.FromString(answer)
+        assert answer is not grpc.aio.EOF, "expected a message, the stream ended"
+        return peer_pb2.LinkMessage.FromString(answer)
 
     async def refusal(self) -> grpc.aio.AioRpcError:
         """Reads what was sent, up to the status, which must be an error."""

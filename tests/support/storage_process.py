@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,29 @@ def fill_the_disk(directory: Path) -> None:
     )
 
 
+def restart_on_a_full_disk(directory: Path) -> None:
+    """Fills the store until not even the smallest write fits, then opens it again and again; no file may grow."""
+    storage = opened(directory)
+    storage.commit(next_turn(storage, BIG_VALUE))
+    _, hard_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (41 << 20, hard_bytes))
+    for value in (BIG_VALUE, BIG_VALUE[: 1 << 14], BIG_VALUE[: 1 << 10], b"v"):
+        with suppress(DiskFull):
+            while True:
+                storage.commit(next_turn(storage, value))
+    file_bytes = (directory / "data.mdb").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, hard_bytes))
+    position, numbers = storage.position, []
+    storage.close()
+    for _ in range(5):
+        again = opened(directory)
+        assert again.position == position
+        numbers.append(again.incarnation.number)
+        again.close()
+    assert (directory / "data.mdb").stat().st_size == file_bytes
+    say({"numbers": numbers})
+
+
 def meet_a_failing_sync(directory: Path) -> None:
     """Under the shim: FSYNC_SHIM_FAILS or PWRITE_SHIM_FAILS names the file that makes the disk fail."""
     storage = opened(directory)
@@ -113,5 +137,6 @@ if __name__ == "__main__":
         "hold": hold,
         "commit": commit_until_killed,
         "fill": fill_the_disk,
+        "full": restart_on_a_full_disk,
         "sync": meet_a_failing_sync,
     }[sys.argv[1]](Path(sys.argv[2]))

@@ -1,5 +1,7 @@
 """Who may be linked, as each end judges by its own membership."""
 
+from functools import partial
+
 import pytest
 
 from replicator.core.admission import Admission, refusal_of
@@ -18,8 +20,10 @@ def a_member(node_id: str, directory_id: bytes = b"") -> Member:
 MEMBERSHIP = Membership(OURS, (a_member("a", HERS), a_member("b")), OURS_FOUNDER)
 
 
-def verdict(node_id: str, directory_id: bytes, index: int, founder: bytes = b"") -> Admission | None:
-    return refusal_of(MEMBERSHIP, NodeId(node_id), directory_id, LogIndex(index), founder)
+def verdict(
+    node_id: str, directory_id: bytes, index: int, founder: bytes = b"", *, is_proven: bool = True
+) -> Admission | None:
+    return refusal_of(MEMBERSHIP, NodeId(node_id), directory_id, LogIndex(index), founder, is_proven=is_proven)
 
 
 @pytest.mark.parametrize("index", [0, 16, 17, 18])
@@ -47,10 +51,20 @@ def test_a_stranger_needs_a_newer_membership_since_we_may_be_the_one_that_lags(
     assert verdict("c", HERS, index) == expected
 
 
-def test_who_knows_nobody_yet_refuses_those_who_know_no_more() -> None:
+@pytest.mark.parametrize("index", [18, 1 << 55, (1 << 64) - 1])
+def test_a_claim_to_know_a_newer_membership_counts_for_nothing_without_the_groups_proof(index: int) -> None:
+    assert verdict("c", HERS, index, is_proven=False) is Admission.NOT_A_MEMBER
+    assert verdict("a", OTHER, index, is_proven=False) is Admission.OTHER_DIRECTORY
+    assert verdict("a", HERS, index, is_proven=False) is None, "a member under its own name claims nothing"
+
+
+def test_a_node_that_knows_no_group_refuses_those_that_know_no_more() -> None:
+    """It has no secret to compare with, so it takes the word of a node of its cluster."""
     nobody = Membership(LogIndex(0), ())
-    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(0), b"") is Admission.NOT_A_MEMBER
-    assert refusal_of(nobody, NodeId("a"), HERS, LogIndex(1), OTHER_FOUNDER) is None
+    for is_proven in (False, True):
+        asked = partial(refusal_of, nobody, NodeId("a"), HERS, is_proven=is_proven)
+        assert asked(LogIndex(0), b"") is Admission.NOT_A_MEMBER
+        assert asked(LogIndex(1), OTHER_FOUNDER) is None
 
 
 @pytest.mark.parametrize("index", [0, 17, 18, 1000])

@@ -9,6 +9,7 @@ import pytest
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.messages import decode
 from replicator.engine.turns import Turns
+from replicator.model.errors import Superseded
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import SilentObserver
@@ -39,6 +40,9 @@ class Gate:
         outcomes = self.node.disk.commit(write)
         self.done += 1
         return outcomes
+
+    async def mark_superseded(self, why: str) -> Superseded:
+        raise AssertionError(why)
 
 
 @dataclass

@@ -211,7 +211,7 @@ def add_entry(name: bytes, key: bytes, value: bytes) -> Callable[[Any, Any], Non
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (put_meta(b"format_version", b"2"), "format_version: '2', expected '1'"),
+        (put_meta(b"format_version", b"3"), "format_version: '3', expected '2'"),
         (put_meta(b"engine", b"lmdb-1.0"), "engine: 'lmdb-1.0'"),
         (put_meta(b"cluster_id", b"\xff"), "cluster_id: "),
         (put_meta(b"header", b"short"), "header: 5 bytes"),

@@ -8,6 +8,7 @@ from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import Membership
 from replicator.transport.circle import Circle
 from replicator.transport.handshake import (
+    MESSAGE_CHARS_MAX,
     Refused,
     hello_to,
     judge_acceptor,
@@ -19,13 +20,14 @@ from replicator.transport.settings import PeerAddress
 from replicator.v1 import peer_pb2
 from tests.support.links import FOUNDER, a_circle, a_hello, a_membership, directory_of
 
+NONCE = b"an honest nonce."
 N1 = a_circle("n1", {"n2": 1, "n3": 1})
 N2 = a_circle("n2", {"n1": 1, "n3": 1})
 
 
 def test_two_nodes_of_one_cluster_accept_each_other() -> None:
-    assert judge_caller(N1, hello_to(N2, NodeId("n1")).hello) is None
-    assert judge_acceptor(N2, hello_to(N1, NodeId("n2")).hello, NodeId("n1")) is None
+    assert judge_caller(N1, hello_to(N2, NodeId("n1"), NONCE)) is None
+    assert judge_acceptor(N2, hello_to(N1, NodeId("n2"), NONCE), NodeId("n1")) is None
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,8 @@ def test_two_nodes_of_one_cluster_accept_each_other() -> None:
         ({"node_id": "n9"}, "NOT_A_MEMBER", ["'n9'", "'n1'", "'n2', 'n3'", "cluster.members"]),
         ({"peer_id": "n3"}, "WRONG_NODE", ["'n3'", "'n1'", "peer address"]),
         ({"node_id": "n1"}, "DUPLICATE", ["'n1'", "node.id"]),
-        ({"protocol_version": 9, "protocol_version_min": 2}, "PROTOCOL_VERSION", ["2 to 9", "1 to 1", "upgrade"]),
-        ({"protocol_version": 0, "protocol_version_min": 0}, "PROTOCOL_VERSION", ["0 to 0", "1 to 1", "upgrade"]),
+        ({"protocol_version": 9, "protocol_version_min": 3}, "PROTOCOL_VERSION", ["3 to 9", "2 to 2", "upgrade"]),
+        ({"protocol_version": 0, "protocol_version_min": 0}, "PROTOCOL_VERSION", ["0 to 0", "2 to 2", "upgrade"]),
     ],
 )
 def test_a_refusal_names_both_values_and_the_remedy(changes: dict[str, object], reason: str, named: list[str]) -> None:
@@ -49,7 +51,7 @@ def test_a_refusal_names_both_values_and_the_remedy(changes: dict[str, object], 
 
 
 def test_a_newer_node_that_still_speaks_our_version_is_accepted() -> None:
-    assert judge_caller(N1, a_hello(protocol_version=7, protocol_version_min=1).hello) is None
+    assert judge_caller(N1, a_hello(protocol_version=7, protocol_version_min=2).hello) is None
 
 
 def test_the_dialler_refuses_an_answer_from_another_node() -> None:
@@ -85,24 +87,27 @@ def test_text_from_the_wire_can_neither_forge_nor_flood_log_lines() -> None:
     assert "\n" not in verdict.message
     assert len(verdict.message) < 500
 
-    echoed = Refused.from_message(peer_pb2.Refusal(reason="A\nB" * 1000, message="c\x1b[31m\n" * 1000))
+    echoed = Refused.from_message(peer_pb2.Refusal(reason="A\nB" * 1000, message="c\x1b[31m\n" * 1000), is_proven=True)
     assert "\n" not in echoed.reason + echoed.message
     assert "\x1b" not in echoed.message
     assert len(echoed.reason) < 100
-    assert len(echoed.message) <= 400
+    assert len(echoed.message) <= MESSAGE_CHARS_MAX
 
 
 def test_either_id_of_a_pair_may_dial() -> None:
     """The roster decides which stream stays, see test_roster."""
     assert judge_caller(N1, a_hello().hello) is None
-    assert judge_caller(N2, hello_to(N1, NodeId("n2")).hello) is None
+    assert judge_caller(N2, hello_to(N1, NodeId("n2"), NONCE)) is None
 
 
 @pytest.mark.parametrize("directory_id", [b"", b"short", b"x" * 17])
 def test_a_hello_says_which_data_directory_it_comes_from(directory_id: bytes) -> None:
     verdict = judge_caller(N1, a_hello(directory_id=directory_id).hello)
     assert verdict is not None
-    assert (verdict.reason, f"{len(directory_id)} bytes, must be 16" in verdict.message) == ("PROTOCOL_VERSION", True)
+    assert (verdict.reason, f"directory_id of {len(directory_id)} bytes, it must have 16" in verdict.message) == (
+        "PROTOCOL_VERSION",
+        True,
+    )
 
 
 def at_17(**directories: bytes) -> Circle:
@@ -121,12 +126,12 @@ def test_a_node_that_is_no_member_is_told_to_join_or_to_stop() -> None:
 
 
 def test_a_refusal_tells_that_there_is_a_group() -> None:
-    """Whoever belongs to none yet must not found another one then."""
+    """A node that belongs to none must not found another one then."""
     founder = directory_of("n1")
     ours = replace(a_membership({"n1": 1, "n2": 1}, index=17), founder=founder)
     verdict = judge_caller(Circle(N1.settings, ours), a_hello(node_id="n9").hello)
     assert verdict is not None
-    assert Refused.from_message(verdict.to_message().refusal).founder == founder
+    assert Refused.from_message(verdict.to_message(), is_proven=True).founder == founder
 
 
 def test_a_node_of_a_group_that_was_founded_apart_is_refused_whatever_it_knows() -> None:
@@ -146,7 +151,7 @@ def test_a_node_that_lost_its_disk_is_told_to_be_replaced() -> None:
     assert verdict.reason == "OTHER_DIRECTORY"
     for part in ("lost its disk", "the votes", "docs/operating.md", "`replicator serve --join`"):
         assert part in verdict.message
-    assert Refused.from_message(verdict.to_message().refusal) == verdict, "the other side can log all of it"
+    assert Refused.from_message(verdict.to_message(), is_proven=True) == verdict, "the other side can log all of it"
 
 
 def test_both_sides_refuse_a_directory_that_is_not_the_known_one() -> None:
@@ -159,7 +164,7 @@ def test_both_sides_refuse_a_directory_that_is_not_the_known_one() -> None:
         assert verdict.reason == "OTHER_DIRECTORY"
 
 
-def test_a_stranger_with_a_newer_membership_is_let_in_if_it_has_a_name() -> None:
+def test_an_unknown_node_may_prove_that_it_knows_a_newer_membership_if_it_has_a_name() -> None:
     """This node may be the one that lags; but nothing that no membership could hold is remembered."""
     assert judge_caller(at_17(), a_hello(node_id="n9", membership_index=18).hello) is None
     for name in ("", "N9", "n" * 64, "n9\n"):

@@ -9,8 +9,8 @@ import pytest
 from replicator.model.ids import LogIndex, NodeId
 from replicator.transport.circle import Circle, Introduction
 from replicator.transport.link import Link
-from replicator.transport.roster import STRANGERS_MAX, Objection, Roster
-from tests.support.links import RecordingSink, a_circle, a_membership, directory_of
+from replicator.transport.roster import UNKNOWN_NODES_MAX, Objection, Roster
+from tests.support.links import FOUNDER, QUICK, RecordingSink, a_circle, a_membership, directory_of, run_of, until
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 
@@ -32,8 +32,8 @@ class Quiet:
         return
 
 
-def said_by(node: str, index: int = 0) -> Introduction:
-    return Introduction(NodeId(node), directory_of(node), LogIndex(index), b"")
+def said_by(node: str, index: int = 0, run: int = 1) -> Introduction:
+    return Introduction(NodeId(node), directory_of(node), LogIndex(index), FOUNDER, run_of(node, run), is_proven=True)
 
 
 def arrives(roster: Roster, peer: str, *, dialled: bool) -> Link | None:
@@ -79,7 +79,7 @@ async def test_of_two_streams_from_one_side_the_newer_stays(own: str, peer: str,
 
 async def test_strangers_are_limited_in_number_and_members_are_not() -> None:
     roster = Roster(a_circle("n1", {"n2": 1}), RecordingSink())
-    strangers = [f"s{number}" for number in range(STRANGERS_MAX + 1)]
+    strangers = [f"s{number}" for number in range(UNKNOWN_NODES_MAX + 1)]
     for name in strangers[:-1]:
         roster.install(said_by(name, index=1), Quiet(is_dialled=False))
     late = said_by(strangers[-1], index=1)
@@ -139,3 +139,26 @@ async def test_the_sink_is_told_which_directory_the_peer_came_with() -> None:
     roster = Roster(a_circle("n1", {"n2": 1}), sink)
     roster.install(replace(said_by("n2"), directory_id=b"0123456789abcdef"), Quiet(is_dialled=False))
     assert sink.directories == {"n2": b"0123456789abcdef"}
+
+
+async def test_a_later_run_waits_until_the_link_of_the_earlier_one_is_down() -> None:
+    """Two runs of one directory never act in turn."""
+    roster = Roster(a_circle("n1", {"n2": 1}), RecordingSink())
+    first = roster.install(said_by("n2"), Quiet(is_dialled=False))
+    for dialled in (False, True):
+        assert roster.objection_to(said_by("n2", run=2), dialled=dialled) is Objection.FORMER
+    assert roster.objection_to(said_by("n2"), dialled=False) is None, "the same run may come again"
+    roster.retire(first, "its process has died")
+    assert roster.objection_to(said_by("n2", run=2), dialled=False) is None
+
+
+async def test_a_run_that_comes_beside_one_that_goes_on_answering_is_a_copy() -> None:
+    """A dead process's link is down after the keepalive; one that is up for longer is that of a living one."""
+    timers = replace(QUICK, keepalive_time_s=0.01, keepalive_timeout_s=0.01)
+    roster = Roster(a_circle("n1", {"n2": 1}, timers=timers), RecordingSink())
+    assert roster.run_beside(said_by("n2", run=2)) is None, "nothing is linked"
+    roster.install(said_by("n2"), Quiet(is_dialled=False))
+    assert roster.run_beside(said_by("n2")) is None, "it is the very run that is linked"
+    assert roster.run_beside(said_by("n2", run=2)) is None, "the earlier one may just have died"
+    await until(lambda: roster.run_beside(said_by("n2", run=2)) == run_of("n2"))
+    assert roster.run_beside(said_by("n2", run=3)) is None, "each run has its own time"

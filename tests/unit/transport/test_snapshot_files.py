@@ -39,7 +39,7 @@ def test_what_is_read_from_an_offset_completes_what_is_held_up_to_it(tmp_path: P
     writer.open()
     assert writer.held_bytes == offset
     for message in all_chunks(tmp_path / "held", offset):
-        assert len(peer_pb2.SnapshotChunk.FromString(message).data) <= SNAPSHOT_CHUNK_BYTES
+        assert len(peer_pb2.LinkMessage.FromString(message).chunk.data) <= SNAPSHOT_CHUNK_BYTES
         writer.take(message)
     assert writer.is_whole()
     writer.close()

@@ -1,0 +1,33 @@
+"""Which runs of its peers' data directories a node has linked, for the transport: kept by storage."""
+
+from replicator.model.errors import StorageFailed
+from replicator.model.ids import NodeId
+from replicator.model.incarnation import KnownIncarnation
+from replicator.storage import Storage, StorageWriter
+from replicator.storage.failures import DiskFull
+from replicator.transport.ports import IncarnationNotKept
+
+
+class KnownRuns:
+    """Implements transport.IncarnationMemory. Read from disk once for each peer: handshakes must not wait for it."""
+
+    def __init__(self, storage: Storage, writer: StorageWriter) -> None:
+        self._storage, self._writer = storage, writer
+        self._met: dict[NodeId, KnownIncarnation] = {}
+
+    def known(self, node_id: NodeId) -> KnownIncarnation | None:
+        """See IncarnationMemory."""
+        held = self._met.get(node_id)
+        if held is None:
+            held = self._storage.known_incarnation(node_id)
+            if held is not None:  # names that were never linked are anybody's, and are not remembered
+                self._met[node_id] = held
+        return held
+
+    async def note(self, node_id: NodeId, run: KnownIncarnation) -> None:
+        """See IncarnationMemory."""
+        try:
+            await self._writer.note_incarnation(node_id, run)
+        except (DiskFull, StorageFailed) as error:
+            raise IncarnationNotKept(str(error)) from error
+        self._met[node_id] = run

@@ -1,0 +1,40 @@
+"""Writes into a data directory that no node runs on, past all checks: what a liar, a bug or an operator could leave."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from replicator.machine.codec import NO_OP_PAYLOAD
+from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.log import Entry, HardState
+from replicator.storage.layout import Databases, Transaction
+from replicator.storage.raft_log import RaftLog
+from replicator.storage.snapshot_files import opened_file
+
+
+@contextmanager
+def tampering(data: Path) -> Iterator[tuple[Transaction, Databases]]:
+    """One transaction, committed at the end."""
+    file = data / "data.mdb"
+    with opened_file(file, file.stat().st_size) as env, env.begin(write=True) as txn:
+        yield txn, Databases.open(env, txn, create=False)
+
+
+def forge_hard_state(data: Path, *, term: int, commit_index: int | None = None) -> None:
+    """commit_index: None leaves it."""
+    with tampering(data) as (txn, databases):
+        log = RaftLog(txn, databases)
+        committed = log.hard_state().commit_index if commit_index is None else LogIndex(commit_index)
+        log.save_hard_state(HardState(Term(term), NodeId("forger"), committed))
+
+
+def forge_entry(data: Path, index: int, *, term: int = 3, payload: bytes = NO_OP_PAYLOAD) -> None:
+    """At the end of the log."""
+    with tampering(data) as (txn, databases):
+        RaftLog(txn, databases).append((Entry(payload, LogIndex(index), Term(term)),))
+
+
+def mark(data: Path, name: bytes, value: bytes) -> None:
+    """In `meta`."""
+    with tampering(data) as (txn, databases):
+        txn.put(name, value, db=databases.meta)
