@@ -290,6 +290,7 @@ class SimNode:
         self._open_turn = None
         self.watcher.turned(self, turn)
         assert not turn.bad_links, turn.bad_links
+        assert not turn.lost_data, turn.lost_data  # a lost disk comes back under another id
         self.send((*turn.frames, *late))
         if self.membership is not membership:
             self.network.judge(self.node_id)

@@ -185,8 +185,9 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
     def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803
         index = LogIndex(self._first + entryFrom)
         # Leader completeness (Ongaro & Ousterhout 2014, 5.4): what is committed is never taken back.
+        # The guard refuses an append that would (HistoryReplaced), so this is a bug.
         if index <= self._hard_state.commit_index:
-            raise StorageFailed(f"the engine tried to delete committed entry {index} (commit {self._hard_state})")
+            raise AssertionError(f"the engine tried to delete committed entry {index} (commit {self._hard_state})")
         if index > self._last:
             return
         if index < self._tail_first:

@@ -12,18 +12,17 @@ from typing import Final
 from replicator.core.log_clock import LogClock
 from replicator.engine.graft import Graft
 from replicator.engine.journal import TurnJournal
+from replicator.engine.message_bounds import COMMAND_BYTES_MAX
 from replicator.engine.pump import Pump
 from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import encode_batch
 from replicator.model.clock import Clock
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, Term
-from replicator.model.limits import REQUEST_BYTES_MAX
 from replicator.v1 import store_pb2
 
 ENTRY_BYTES_MAX: Final = 1 << 20  # an entry is closed once it holds this much; one command may exceed it
 ENTRY_COMMANDS_MAX: Final = 1024
-COMMAND_BYTES_MAX: Final = 2 * REQUEST_BYTES_MAX  # any request, however encoded; its entry must fit one frame of a link
 
 ProposalSink = Callable[[store_pb2.Outcome | ReplicatorError], None]
 

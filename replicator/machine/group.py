@@ -14,6 +14,8 @@ from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, MEMBERS_MAX, Member, MemberRole, Membership
 from replicator.v1 import store_pb2
 
+ELECTION_TIMEOUT_MS_MAX: Final = 60_000  # agreed on by the group; with longer ones it would seem dead
+
 _NUMBER_OF: Final = {
     MemberRole.VOTER: store_pb2.StoredMember.ROLE_VOTER,
     MemberRole.OBSERVER: store_pb2.StoredMember.ROLE_OBSERVER,
@@ -115,9 +117,10 @@ def is_sound_member(member: store_pb2.StoredMember) -> bool:
 
 def _encode(change: store_pb2.GroupChange) -> bytes:
     payload = GROUP_CHANGE_PREFIX + change.SerializeToString()
-    assert decode_group_change(payload) is not None, change
+    assert decode_group_change(payload) is not None, "an unsound change"  # not shown: it may hold the group's secret
     return payload
 
 
 def _is_in_order(timing: store_pb2.Timing) -> bool:
-    return 0 < 3 * timing.heartbeat_ms < timing.election_timeout_min_ms < timing.election_timeout_max_ms
+    least_ms, greatest_ms = timing.election_timeout_min_ms, timing.election_timeout_max_ms
+    return 0 < 3 * timing.heartbeat_ms < least_ms < greatest_ms <= ELECTION_TIMEOUT_MS_MAX

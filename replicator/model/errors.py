@@ -20,6 +20,8 @@ A class is known on the wire by its `reason`; `error_from_reason` is the way bac
 from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
+from replicator.model.ids import LogIndex, Term
+
 Applied = Literal["no", "unknown"]
 
 
@@ -194,3 +196,19 @@ class Superseded(StorageFailed):
 
 class CorruptData(StorageFailed):
     """What is on disk contradicts its checksum or itself."""
+
+
+class HistoryReplaced(Exception):
+    """A leader sends another entry in place of one that is committed here: the node must stop, and not start again.
+
+    index, term: of the entry that is committed here; other_term: of the one that is sent; by_term: of the leader. With
+    the same term, the entries differ in what they say.
+    """
+
+    def __init__(self, *, index: LogIndex, term: Term, other_term: Term, by_term: Term) -> None:
+        super().__init__(
+            f"entry {index} of term {term} is committed here, and the leader of term {by_term} sends another one, of "
+            f"term {other_term}, in its place: this node's data directory or those of the others are older copies, or "
+            "the group was founded anew. Acknowledged writes are lost on one side"
+        )
+        self.index, self.term, self.other_term, self.by_term = index, term, other_term, by_term

@@ -16,7 +16,14 @@ from typing import Any, Final
 from replicator.config.schema import NodeConfig
 from replicator.console import Console
 from replicator.console.pages import admin_app
-from replicator.model.errors import CorruptData, ReplicatorError, StartupError, StorageFailed, Superseded
+from replicator.model.errors import (
+    CorruptData,
+    HistoryReplaced,
+    ReplicatorError,
+    StartupError,
+    StorageFailed,
+    Superseded,
+)
 from replicator.model.ids import NodeId
 from replicator.node import settings
 from replicator.node.certificates import CertificateKeeper, admin_context, open_certificates
@@ -238,6 +245,12 @@ def report_failure(config: NodeConfig, failure: BaseException) -> None:
             "node %s stops: storage failed: %s. %s",
             config.node.id, reason, _storage_remedy(failure, config.node.data_dir),
             exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
+        )  # fmt: skip
+    elif isinstance(failure, HistoryReplaced):
+        _log.critical(
+            "node %s stops: %s. Remedy: do not start it again; `replicator export --data-dir %s` shows what it holds; "
+            "then let it join with an empty directory: docs/operating.md, committed entries were replaced",
+            config.node.id, reason, config.node.data_dir,
         )  # fmt: skip
     else:
         _log.critical("node %s stops: a bug: %s. Please report this", config.node.id, reason, exc_info=failure)

@@ -89,6 +89,7 @@ class StatusService:
             heartbeat_ms=_milliseconds(timing.heartbeat_s),
             election_timeout_min_ms=_milliseconds(timing.election_timeout_min_s),
             election_timeout_max_ms=_milliseconds(timing.election_timeout_max_s),
+            no_majority=engine.no_majority,
         )
 
     async def _state_hash(self, deadline: Deadline) -> tuple[str, LogIndex]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from replicator.engine.driver import RaftEngine
 from replicator.engine.settings import EngineSettings
-from replicator.model.errors import StorageFailed
+from replicator.model.errors import StorageFailed, Superseded
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.log import TurnWrite
 from replicator.model.members import Membership
@@ -48,6 +48,9 @@ class Disk:
         self.commits += 1
         return await self.writer.commit(write)
 
+    async def mark_superseded(self, why: str) -> Superseded:
+        return await self.writer.mark_superseded(why)
+
     async def install(self, prepared_dir: Path) -> None:
         await self.writer.install(prepared_dir)
 
@@ -72,6 +75,9 @@ class MemoryLinks:
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
         raise AssertionError(f"{self.node_id} drops {peer}: {why}")
+
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        raise AssertionError(f"{self.node_id} condemns {peer}: {why}")
 
 
 @dataclass
