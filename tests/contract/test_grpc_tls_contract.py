@@ -25,7 +25,7 @@ async def a_server(credentials: grpc.ServerCredentials | None) -> AsyncIterator[
             await context.write(message)
 
     server = grpc.aio.server()
-    handlers = {"Echo": grpc.stream_stream_rpc_method_handler(echo)}
+    handlers: dict[str, Any] = {"Echo": grpc.stream_stream_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("S", handlers),))
     address = "127.0.0.1:0"
     port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
@@ -45,9 +45,14 @@ async def said_of(port: int, identity: Identity) -> str:
     """The details of a call that fails for want of a connection."""
     async with a_channel(port, identity) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await channel.unary_unary("/S/Echo")(b"", timeout=20)
+            await _call(channel)
     assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
     return failed.value.details() or ""
+
+
+async def _call(channel: grpc.aio.Channel) -> bytes:
+    echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/S/Echo")
+    return await echo(b"", timeout=20)
 
 
 def shown_by(issued: Issued, *, require_client: bool = False) -> grpc.ServerCredentials:
@@ -75,17 +80,8 @@ async def test_a_certificate_that_does_not_hold_is_told_from_the_others(issued: 
 async def test_a_port_without_tls_is_told() -> None:
     async with a_server(None) as port:
         details = await said_of(port, Identity(ONE.pem))
-    assert "there is no TLS on that port" in str(why_tls_failed(details, name="x", own_flaw=None, has_own=False)), (
-        details
-    )
-
-
-@pytest.mark.parametrize("own", [None, OTHER.client("app"), ONE.client("app", begins=-2 * DAY, ends=-DAY)])
-async def test_a_server_that_does_not_accept_the_clients_certificate_hangs_up(own: Issued | None) -> None:
-    mine = Identity(ONE.pem) if own is None else Identity(ONE.pem, own.certificate, own.key)
-    async with a_server(shown_by(ONE.node("n1"), require_client=True)) as port:
-        details = await said_of(port, mine)
-    assert why_tls_failed(details, name="x", own_flaw="the own one", has_own=True) == "the own one", details
+    why = why_tls_failed(details, name="x", own_flaw=None, has_own=False)
+    assert why == "there is no TLS on that port", details
 
 
 async def test_new_certificates_count_for_new_connections_and_connections_that_are_up_stay() -> None:

@@ -18,7 +18,8 @@ from tests.support.links import Links, RecordingSink, a_circle, is_linked, until
 from tests.support.memory_cluster import MemoryCluster
 
 N1 = NodeId("n1")
-PAST, FUTURE = {"begins": -3 * DAY, "ends": -DAY}, {"begins": DAY, "ends": 3 * DAY}
+PAST: dict[str, Any] = {"begins": -3 * DAY, "ends": -DAY}
+FUTURE: dict[str, Any] = {"begins": DAY, "ends": 3 * DAY}
 AUTHORITY, OTHER = Authority("one"), Authority("another")
 
 
