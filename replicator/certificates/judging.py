@@ -28,8 +28,8 @@ def judge_facts(facts: Facts, node_id: str, cluster_id: str) -> str | None:
     if not lacks:
         return None
     names = ", ".join(shown(name) for name in facts.dns_names[:3]) or "no DNS name"
+    all_of_it = ("it", "both", "all three")[len(lacks) - 1]
     return (
-        f"the certificate lacks {' and '.join(lacks)}: issue one that has "
-        f"{('it', 'both', 'all three')[len(lacks) - 1]}; "
+        f"the certificate lacks {' and '.join(lacks)}: issue one that has {all_of_it}; "
         f"this one is of {shown(facts.subject)}, for {names}"
     )

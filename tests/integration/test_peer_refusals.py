@@ -19,7 +19,7 @@ from replicator.transport.proof import Role, prove
 from replicator.transport.settings import LinkTimers
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
-from tests.support.authority import Authority, opened, tls_files
+from tests.support.authority import Authority, Issued, opened, tls_files
 from tests.support.links import (
     ALL_SECRETS,
     QUICK,
@@ -293,6 +293,36 @@ async def test_a_valid_certificate_of_another_node_is_refused_on_both_sides(
         assert "lacks the DNS name 'n2.node.shop.replicator' (SAN): issue one" in line
         assert "'CN=n3', for 'n3.node.shop.replicator'" in line
     assert len(warnings(caplog, "refus")) == 2
+    assert sink.calls == []
+
+
+@pytest.mark.parametrize(
+    ("issued", "lacks"),
+    [
+        (lambda authority: authority.client("shop"), "(SAN) and server use (serverAuth)"),
+        (lambda authority: authority.issue("n2", "n2"), "(SAN)"),
+        (lambda authority: authority.node("n2", "warehouse"), "(SAN)"),
+        (lambda authority: authority.node("n3"), "(SAN)"),
+    ],
+    ids=["api-client", "bare-node-id", "another-cluster", "another-node"],
+)
+async def test_who_has_a_certificate_of_the_authority_but_not_that_of_the_node_is_refused_at_once(
+    links: Links, authority: Authority, tmp_path: Path, issued: Callable[[Authority], Issued], lacks: str
+) -> None:
+    """Its first message is its last, whatever it claims in it; the answer names the name to put in."""
+    sink = RecordingSink()
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    shown = issued(authority)
+    credentials = grpc.ssl_channel_credentials(authority.pem, shown.key, shown.certificate)
+    for claim in ({}, {"node_id": "n7", "membership_index": 2**63}):
+        async with HandDriven(one.bound_port, credentials) as peer:
+            await peer.say(a_hello(**claim))
+            answer = await peer.hear()
+            assert await peer.call.read() is grpc.aio.EOF
+        assert answer.WhichOneof("body") == "refusal"
+        if not claim:
+            assert answer.refusal.reason == "IDENTITY"
+            assert f"lacks the DNS name 'n2.node.shop.replicator' {lacks}: issue one" in answer.refusal.message
     assert sink.calls == []
 
 
