@@ -143,6 +143,12 @@ class Calls:
                 return leading
         except TimeoutError:
             links, others = len(self._replica().linked), len(self._replica().group.others)
+            if self._replica().graft.leader_in_sight and not self._replica().group.membership.founder:
+                raise NoLeader(
+                    "this node has not heard what its group holds, so it passes nothing on to the leader; retry, or "
+                    "ask another node",
+                    retry_after_s=self._replica().timers.timing.election_timeout_min_s / 2,
+                ) from None
             raise NoLeader(
                 f"no leader can be reached from this node ({links} of {others} peers linked): an "
                 "election is under way, or the node is cut off from the majority; retry, or ask another node",

@@ -225,7 +225,7 @@ class Forwards:
             elif isinstance(result, store_pb2.Outcome):
                 reply.outcome = result.SerializeToString()
             elif isinstance(result, Membership):
-                reply.membership.CopyFrom(stored_membership(result))
+                reply.membership.CopyFrom(stored_membership(result.shown()))
             else:
                 reply.leader_id = result
             if self._link_epoch(peer) == asked_on:

@@ -41,8 +41,8 @@ class Membership:
 
     founder: data directory of the leader that brought the group's first membership: tells groups of one name apart that
     were founded twice. Empty before that.
-    secret: GROUP_SECRET_BYTES made with the founder, which only members hold; empty before that, and where a membership is
-    shown to callers.
+    secret: GROUP_SECRET_BYTES made with the founder, which only members hold; empty before that, and where a membership
+    is shown to callers.
     One without members is that of a node which joins and has not heard from its group yet.
     """
 
@@ -54,6 +54,10 @@ class Membership:
     def __post_init__(self) -> None:
         ids = [member.node_id for member in self.members]
         assert ids == sorted(set(ids)), "members are ordered by id, each there once"
+
+    def shown(self) -> "Membership":
+        """The same without the secret: what may leave the engine as an answer."""
+        return replace(self, secret=b"")
 
     def get(self, node_id: str) -> Member | None:
         """A member by name."""

@@ -55,7 +55,6 @@ def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
 
 def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice: random.Random) -> Rooms:
     """Everything between the store and the API. Within the running loop."""
-    cluster_id = ClusterId(config.cluster.id)
     writer = StorageWriter(storage)
     engine = RaftEngine(
         settings.engine_settings(config, storage.directory_id, joining=storage.joining),
@@ -74,9 +73,9 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     engine.connect(transport)
     transport.serve_snapshots(engine)
     services = Services(
-        write=WriteService(engine, cluster_id),
-        read=ReadService(engine, storage, cluster_id),
-        scan=ScanService(engine, storage, cluster_id),
+        write=WriteService(engine),
+        read=ReadService(engine, storage),
+        scan=ScanService(engine, storage),
         status=StatusService(engine, engine, storage, settings.identity(config), timing=engine.timing),
         members=MemberService(engine, engine, NodeId(config.node.id), dice),
         leadership=LeadershipService(engine, dice),
