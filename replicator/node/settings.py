@@ -1,5 +1,6 @@
 """What each room is told, derived from one checked configuration. Pure: NodeConfig in, settings out."""
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from replicator.engine.settings import EngineSettings
 from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.incarnation import Incarnation
+from replicator.model.members import GROUP_SECRET_BYTES
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
@@ -43,6 +45,7 @@ def engine_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -
         directory_id=directory_id,
         joining=joining,
         timing=resolve_timing(config.raft),
+        new_secret=lambda: os.urandom(GROUP_SECRET_BYTES),
         leader_preference=tuple(Region(region) for region in config.raft.leader_preference),
         auto_timing=config.raft.profile == "auto",
         in_flight_bytes_max=config.limits.in_flight_mib_max * _MIB,

@@ -62,7 +62,6 @@ def build_rooms(
     dice: random.Random,
 ) -> Rooms:
     """Everything between the store and the API. Within the running loop. certificates: None for plaintext."""
-    cluster_id = ClusterId(config.cluster.id)
     writer = StorageWriter(storage)
     engine = RaftEngine(
         settings.engine_settings(config, storage.directory_id, joining=storage.joining),
@@ -84,9 +83,9 @@ def build_rooms(
     engine.connect(transport)
     transport.serve_snapshots(engine)
     services = Services(
-        write=WriteService(engine, cluster_id),
-        read=ReadService(engine, storage, cluster_id),
-        scan=ScanService(engine, storage, cluster_id),
+        write=WriteService(engine),
+        read=ReadService(engine, storage),
+        scan=ScanService(engine, storage),
         status=StatusService(engine, engine, storage, settings.identity(config), timing=engine.timing),
         members=MemberService(engine, engine, NodeId(config.node.id), dice),
         leadership=LeadershipService(engine, dice),

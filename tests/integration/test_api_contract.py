@@ -14,14 +14,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import replicator
 from replicator.client.wire_errors import error_of
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.errors import ERROR_OF_REASON, ReplicatorError, StartupError, error_from_reason
-from replicator.model.ids import ClusterId, LogIndex
+from replicator.model.ids import LogIndex
 from replicator.model.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from replicator.v1 import kv_pb2, kv_pb2_grpc
 from tests.support.api_nodes import ApiNode, an_api_server, serving
 from tests.support.authority import Authority, client_tls, opened, tls_files
-from tests.support.memory_cluster import CLUSTER_ID, MemoryCluster
+from tests.support.memory_cluster import CLUSTER_ID, SCOPE, MemoryCluster
 
 
 @pytest.fixture
@@ -205,14 +205,14 @@ async def test_tokens_that_are_malformed_foreign_or_ahead_get_three_different_an
     with pytest.raises(replicator.InvalidToken, match="malformed"):
         await client.get(b"k", token="garbage")
     with pytest.raises(replicator.InvalidToken, match="another cluster"):
-        await client.get(b"k", token=CausalToken(LogIndex(1)).encode(ClusterId("bank")))
+        await client.get(b"k", token=CausalToken(LogIndex(1)).encode(token_scope(b"bank")))
     with pytest.raises(replicator.TokenAhead):
-        await client.get(b"k", token=CausalToken(LogIndex(99)).encode(CLUSTER_ID))
+        await client.get(b"k", token=CausalToken(LogIndex(99)).encode(SCOPE))
 
 
 async def test_a_token_in_the_metadata_counts_when_the_field_is_empty(stub: Any) -> None:
-    ahead = CausalToken(LogIndex(99)).encode(CLUSTER_ID)
-    fine = CausalToken(LogIndex(1)).encode(CLUSTER_ID)
+    ahead = CausalToken(LogIndex(99)).encode(SCOPE)
+    fine = CausalToken(LogIndex(1)).encode(SCOPE)
     metadata = (("x-causal-token", ahead),)
 
     code, _ = await raw_error(stub.Get(kv_pb2.GetRequest(key=b"k"), metadata=metadata))
@@ -223,7 +223,7 @@ async def test_a_token_in_the_metadata_counts_when_the_field_is_empty(stub: Any)
 
 async def test_a_deadline_ends_a_wait_with_a_typed_error(api: ApiNode, client: replicator.Client) -> None:
     api.node.hold()
-    put = CausalToken(api.node.cluster.commit(b"")).encode(CLUSTER_ID)
+    put = CausalToken(api.node.cluster.commit(b"")).encode(SCOPE)
 
     with pytest.raises(replicator.ReplicaBehind):
         await client.get(b"k", token=put, timeout_s=0.2)
@@ -234,7 +234,7 @@ async def test_a_call_without_a_deadline_ends_all_the_same(
 ) -> None:
     monkeypatch.setattr("replicator.api.interceptors.deadline.CALL_TIMEOUT_S_DEFAULT", 0.1)
     api.node.hold()
-    token = CausalToken(api.node.cluster.commit(b"")).encode(CLUSTER_ID)
+    token = CausalToken(api.node.cluster.commit(b"")).encode(SCOPE)
 
     code, error = await raw_error(stub.Get(kv_pb2.GetRequest(key=b"k", options=kv_pb2.ReadOptions(token=token))))
 
