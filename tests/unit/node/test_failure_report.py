@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from replicator.config.load import parse_config
-from replicator.model.errors import CorruptData, StorageFailed
+from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed, Superseded
 from replicator.node.lifecycle import report_failure
 from tests.unit.config.test_load import a_raw_config
 
@@ -36,6 +36,16 @@ def test_corrupt_data_points_at_the_page_that_says_how_to_replace_them(caplog: p
 
     assert "storage failed: entry 7: checksum" in message
     assert "docs/operating.md, a lost or damaged disk, before /base/data is touched" in message
+
+
+@pytest.mark.parametrize("failure", [Superseded("/d: superseded, so it stops"), DataDirectoryError("/d: so it stops")])
+def test_what_names_its_own_remedy_is_not_blamed_on_the_disk(
+    failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = reported(failure, caplog)
+
+    assert record.getMessage() == f"node eu-1 stops: {failure}"
+    assert not record.exc_info
 
 
 def test_a_bug_is_called_a_bug_and_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
