@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from replicator.model.errors import DataDirectoryError, HistoryReplaced, Superseded
-from replicator.model.ids import ClusterId, NodeId, Term
+from replicator.model.ids import ClusterId, LogIndex, NodeId, Term
 from replicator.model.log import TurnWrite
 from replicator.storage.storage import Storage
 from tests.support.commands import put
@@ -27,7 +27,7 @@ async def write(net: EngineNet, *keys: bytes) -> None:
     for key in keys:
         outcome = await net[leader].propose(put(key), timeout_s=LONG_S)
         for name in net.nodes:
-            await net[name].wait_applied(outcome.index, timeout_s=LONG_S)
+            await net[name].wait_applied(LogIndex(outcome.index), timeout_s=LONG_S)
 
 
 async def until_it_ends(net: EngineNet, name: NodeId) -> HistoryReplaced:
