@@ -143,8 +143,8 @@ class SnapshotDuties:
             self._orders[receiver] = _Order(peer, Term(wanted.term), LogIndex(wanted.index_min), until_s)
 
     def promised(self, peer: NodeId, promised: raft_pb2.SnapshotPromised) -> None:
-        """Leader side of a member's answer. The leader knows who is one; of others it takes none."""
-        if promised.term != self._graft.term or not self._graft.is_leader or not self._are_members(peer):
+        """Leader side of a member's answer."""
+        if promised.term != self._graft.term or not self._graft.is_leader:
             return
         sources, receiver, now_s = self._live_sources(), NodeId(promised.receiver), self._clock.monotonic_s()
         match promised.WhichOneof("answer"):
@@ -159,14 +159,11 @@ class SnapshotDuties:
 
     def not_taken(self, peer: NodeId, message: raft_pb2.SnapshotNotTaken) -> None:
         """Leader side of a receiver's trouble."""
-        if message.term == self._graft.term and self._graft.is_leader and self._are_members(peer, message.source):
+        if message.term == self._graft.term and self._graft.is_leader:
             why = "what it offers could not be taken"
             self._live_sources().failed(NodeId(message.source), peer, why, self._clock.monotonic_s())
 
     # -----------------------------------------------------------------------------------------------------------------
-
-    def _are_members(self, *names: str) -> bool:
-        return all(self._group.membership.get(name) is not None for name in names)
 
     def _order(self) -> None:
         """Every receiver gets a source; sources far from here are told."""

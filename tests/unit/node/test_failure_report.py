@@ -9,6 +9,7 @@ from replicator.config.load import parse_config
 from replicator.model.errors import CorruptData, HistoryReplaced, StorageFailed
 from replicator.model.ids import LogIndex, Term
 from replicator.node.lifecycle import report_failure
+from replicator.storage.failures import InvariantViolated
 from tests.unit.config.test_load import a_raw_config
 
 CONFIG = parse_config(a_raw_config(), Path("/base"))
@@ -52,6 +53,13 @@ def test_entries_that_were_replaced_are_not_blamed_on_the_disk_and_no_restart_is
         "/base/data` shows what it holds; then let it join with an empty directory: docs/operating.md, committed "
         "entries were replaced"
     )
+
+
+def test_a_write_that_contradicts_what_is_stored_is_not_blamed_on_the_disk(caplog: pytest.LogCaptureFixture) -> None:
+    message = reported(InvariantViolated("the engine tried to delete committed entry 7"), caplog).getMessage()
+
+    assert "This is most likely a bug, not the disk: please report it" in message
+    assert "check the disk" not in message
 
 
 def test_a_bug_is_called_a_bug_and_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
