@@ -34,6 +34,7 @@ from replicator.node.preflight import check_environment
 from replicator.node.pulse import Pulse
 from replicator.node.teardown import Teardown
 from replicator.node.wiring import Rooms, build_rooms, look_at, open_storage
+from replicator.storage.failures import InvariantViolated
 from replicator.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
@@ -257,6 +258,8 @@ def report_failure(config: NodeConfig, failure: BaseException) -> None:
 
 
 def _storage_remedy(failure: StorageFailed, data_dir: str) -> str:
+    if isinstance(failure, InvariantViolated):
+        return "Nothing of the failed write was kept. This is most likely a bug, not the disk: please report it"
     if isinstance(failure, CorruptData):
         return f"Remedy: docs/operating.md, a lost or damaged disk, before {data_dir} is touched"
     return (

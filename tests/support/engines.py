@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from replicator.config.timing import RaftTiming
 from replicator.engine.driver import RaftEngine
 from replicator.engine.settings import EngineSettings
 from replicator.model.errors import StorageFailed, Superseded
@@ -77,7 +78,9 @@ class MemoryLinks:
         raise AssertionError(f"{self.node_id} drops {peer}: {why}")
 
     def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
-        raise AssertionError(f"{self.node_id} condemns {peer}: {why}")
+        assert self.net.condemned is not None, f"{self.node_id} condemns {peer}: {why}"
+        self.net.condemned.append((self.node_id, peer, why))
+        self.net.unlink(self.node_id, peer)
 
 
 @dataclass
@@ -106,15 +109,17 @@ class EngineNet:
         names: Sequence[NodeId],
         *,
         regions: Mapping[NodeId, Region] | None = None,
+        timing: RaftTiming = LAN,
         **settings: Any,
     ) -> None:
-        self._regions = regions
+        self._regions, self._timing = regions, timing
         self.directory, self.names, self._settings = directory, list(names), settings
         self.nodes: dict[NodeId, EngineNode] = {}
         self._queues: dict[tuple[NodeId, NodeId], asyncio.Queue[bytes]] = {}
         self._readers: dict[tuple[NodeId, NodeId], asyncio.Task[None]] = {}
         self._epochs: dict[tuple[NodeId, NodeId], int] = {}
         self._epoch = 0
+        self.condemned: list[tuple[NodeId, NodeId, str]] | None = None  # None: nobody may be; by whom, whom, why
 
     async def start(self, *names: NodeId) -> None:
         for name in names or self.names:
@@ -131,7 +136,7 @@ class EngineNet:
             cluster_id="c",
             node_id=name,
             membership=founded(voters(*self.names, regions=self._regions)),  # no entry that founds it, either
-            timing=LAN,
+            timing=self._timing,
             new_secret=lambda: SECRET,
             **self._settings,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from replicator.config.timing import RaftTiming
 from replicator.model.errors import DataDirectoryError, HistoryReplaced, Superseded
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Term
 from replicator.model.log import TurnWrite
@@ -17,6 +18,7 @@ from tests.support.replicas import NAMES
 
 A, B, C = NAMES[:3]
 LONG_S = 20.0
+PATIENT = RaftTiming(heartbeat_s=0.05, election_timeout_min_s=2.0, election_timeout_max_s=4.0)  # one term is enough
 
 
 async def write(net: EngineNet, *keys: bytes) -> None:
@@ -71,6 +73,38 @@ async def test_old_copies_under_a_majority_are_noticed_by_the_node_that_holds_mo
     await net.stop()
     with pytest.raises(DataDirectoryError, match=f"another history .*entry {replaced.index} of term {replaced.term}"):
         Storage.open(tmp_path / A, cluster_id=ClusterId("c"), node_id=A, size_max_bytes=1 << 26)
+
+
+async def test_an_old_copy_under_a_follower_is_noticed_by_its_leader_which_ends_the_link(tmp_path: Path) -> None:
+    """In the term in which it acknowledged more: it has forgotten whom it voted for, too."""
+    net = EngineNet(tmp_path, [A, B, C], timing=PATIENT)
+    await net.start()
+    await write(net, b"before")
+    leader = net.leader()
+    assert leader is not None
+    old, other = (name for name in net.names if name != leader)
+    term = net[leader].status().term
+    await net.nodes[old].stop()
+    shutil.copytree(tmp_path / old, tmp_path / "copy")
+    for peer in (leader, other):
+        net.unlink(old, peer)
+    await net.start(old)
+    await write(net, b"acknowledged")
+    await net.nodes[old].stop()
+    for peer in (leader, other):
+        net.unlink(old, peer)
+    shutil.rmtree(tmp_path / old)
+    (tmp_path / "copy").rename(tmp_path / old)
+
+    net.condemned = []
+    await net.start(old)
+    await until(lambda: bool(net.condemned))
+    assert net.condemned[0][:2] == (leader, old)
+    assert "its data were lost, or replaced by an older copy" in net.condemned[0][2]
+    assert net[leader].status().term == term, "otherwise the test has shown nothing"
+    outcome = await net[leader].propose(put(b"goes-on"), timeout_s=LONG_S)
+    assert net[old].applied_index < outcome.index
+    await net.stop()
 
 
 async def write_without(net: EngineNet, name: NodeId) -> None:

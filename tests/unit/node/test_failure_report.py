@@ -9,6 +9,7 @@ from replicator.config.load import parse_config
 from replicator.model.errors import CorruptData, DataDirectoryError, HistoryReplaced, StorageFailed, Superseded
 from replicator.model.ids import LogIndex, Term
 from replicator.node.lifecycle import report_failure
+from replicator.storage.failures import InvariantViolated
 from tests.unit.config.test_load import a_raw_config
 
 CONFIG = parse_config(a_raw_config(), Path("/base"))
@@ -62,6 +63,13 @@ def test_what_names_its_own_remedy_is_not_blamed_on_the_disk(
 
     assert record.getMessage() == f"node eu-1 stops: {failure}"
     assert not record.exc_info
+
+
+def test_a_write_that_contradicts_what_is_stored_is_not_blamed_on_the_disk(caplog: pytest.LogCaptureFixture) -> None:
+    message = reported(InvariantViolated("the engine tried to delete committed entry 7"), caplog).getMessage()
+
+    assert "This is most likely a bug, not the disk: please report it" in message
+    assert "check the disk" not in message
 
 
 def test_a_bug_is_called_a_bug_and_keeps_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
