@@ -13,6 +13,7 @@ from replicator.api.cluster_servicer import ClusterServicer
 from replicator.api.credentials import server_credentials
 from replicator.api.health import HEALTH_SERVICE_NAME, Health
 from replicator.api.interceptors.deadline import DeadlineInterceptor
+from replicator.api.interceptors.decode import DecodeInterceptor
 from replicator.api.interceptors.errors import ErrorsInterceptor
 from replicator.api.interceptors.limits import LimitsInterceptor
 from replicator.api.interceptors.trace import TraceInterceptor
@@ -103,6 +104,7 @@ class ApiServer:
                 ErrorsInterceptor(),
                 self._limits,
                 DeadlineInterceptor(),
+                DecodeInterceptor(),
                 *interceptors_inside,
             ),
             options=_OPTIONS,
