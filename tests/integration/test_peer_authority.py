@@ -1,5 +1,6 @@
 """Real processes: an attacker at the peer port fails at the first message, and nothing that follows has an effect."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,7 +67,7 @@ class Attacker:
         return answer.refusal.reason
 
     async def _harm(self, peer: HandDriven) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError):  # the stream may have ended
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the stream may have ended
             await peer.prove(a_hello(), peer_pb2.Welcome(), self.secrets)
             for message in harmful():
                 await peer.say(peer_pb2.LinkMessage(frame=message.SerializeToString()))

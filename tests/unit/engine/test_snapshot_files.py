@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshot_files import SnapshotFiles
 from replicator.model.ids import NodeId
 from replicator.storage import SnapshotFailed
 from tests.support.members import voters
-from tests.support.replicas import LAN
+from tests.support.replicas import hand_settings
 from tests.support.storage_process import next_turn, opened
 
 
@@ -17,7 +16,7 @@ async def test_no_snapshot_is_made_of_a_directory_that_took_the_place_of_the_nod
     node, data = NodeId("n"), tmp_path / "data"
     storage = opened(data)
     storage.commit(next_turn(storage))
-    files = SnapshotFiles(storage, EngineSettings(cluster_id="c", node_id=node, membership=voters(node), timing=LAN))
+    files = SnapshotFiles(storage, hand_settings(node, voters(node)))
     assert (await files.make()).index == 1
     data.rename(tmp_path / "moved")
     with pytest.raises(SnapshotFailed, match="another directory is there"):
