@@ -57,7 +57,15 @@ def test_it_prints_what_scan_prints_and_says_how_far_that_goes(node: NodePlan, t
         shown = export(node, "-o", form)
         assert (shown.code, shown.stdout) == (0, (tmp_path / form).read_text())
         (line,) = shown.stderr.splitlines()
-        for part in ("node=eu-1", "cluster=dev-", "applied_index=", "revision=5", "term=1", "not shown: 0"):
+        for part in (
+            "node=eu-1",
+            "cluster=dev-",
+            "applied_index=",
+            "revision=5",
+            "term=1",
+            "last_term=1",
+            "not shown: 0",
+        ):
             assert part in line
     assert content(node) == before
 

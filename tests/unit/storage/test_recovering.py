@@ -119,6 +119,16 @@ def test_foreseeing_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
     assert done(data) == foreseen
 
 
+def test_what_an_operator_should_know_of_the_directory_is_told(tmp_path: Path) -> None:
+    data = a_survivor(tmp_path / "data")
+    storage = opened(data)
+    storage.mark_superseded("us-1 has met run 7")
+    storage.close()
+    assert foresee(data, CLUSTER, NodeId("n")).superseded == "us-1 has met run 7"
+    done(data)
+    assert foresee(data, CLUSTER, NodeId("n")).superseded is None
+
+
 def test_recovering_twice_founds_another_group_each_time_and_loses_nothing(tmp_path: Path) -> None:
     data = a_survivor(tmp_path / "data", an_entry(5, put(b"k", b"v"), term=3))
     founders, hashes = set(), set()
