@@ -92,7 +92,7 @@ def test_it_says_how_many_entries_of_the_log_it_does_not_show(node: NodePlan) ->
     assert "beyond the applied index, not shown: 3" in export(node).stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_it_needs_no_right_to_write(node: NodePlan, tmp_path: Path) -> None:
     """As on a file system that is mounted to be read only."""
     for file in (node.data_dir, *node.data_dir.iterdir()):

@@ -123,7 +123,7 @@ async def a_run(plan: NodePlan) -> None:
 
 
 async def test_a_forged_term_is_told_in_one_line_and_recovered_from(tmp_path: Path) -> None:
-    """What one message of a liar once did to all three nodes of a cluster for good."""
+    """What one forged message once did to all three nodes of a cluster, for good."""
     plan = one_node(tmp_path)
     await a_run(plan)
     forge_hard_state(plan.data_dir, term=2**64 - 2)
