@@ -15,6 +15,7 @@ from chaos.simulation.disk import DiskRecord
 from chaos.simulation.network import Network
 from chaos.simulation.snapshots import SnapshotExchange
 from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
+from replicator.core.causal_token import token_scope
 from replicator.engine.events import Event, Frame, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
@@ -27,6 +28,7 @@ from replicator.v1 import store_pb2
 
 STORE_BYTES_MAX = 1 << 30
 CLUSTER = ClusterId("simulated")
+TOKEN_SCOPE = token_scope(CLUSTER.encode())  # all tokens are of one group: the world has no other
 FULL_DISK_RETRY_S = 0.5
 REGIONS = Region("east"), Region("west")
 
@@ -290,6 +292,7 @@ class SimNode:
         self._open_turn = None
         self.watcher.turned(self, turn)
         assert not turn.bad_links, turn.bad_links
+        assert not turn.lost_data, turn.lost_data  # a lost disk comes back under another id
         self.send((*turn.frames, *late))
         if self.membership is not membership:
             self.network.judge(self.node_id)
@@ -322,4 +325,4 @@ def voters(names: Sequence[NodeId]) -> Membership:
 def member_at(name: NodeId, role: MemberRole = MemberRole.VOTER, directory_id: bytes = b"") -> Member:
     """As the others know it. Regions take turns, by the number in the name."""
     region = REGIONS[int(name[1:]) % len(REGIONS)]
-    return Member(name, region, f"{name}.peer", f"{name}.api", role, directory_id)
+    return Member(name, region, f"{name}.peer:1", f"{name}.api:1", role, directory_id)

@@ -108,6 +108,7 @@ def status_response(status: NodeStatus) -> cluster_pb2.StatusResponse:
         heartbeat_ms=status.heartbeat_ms,
         election_timeout_min_ms=status.election_timeout_min_ms,
         election_timeout_max_ms=status.election_timeout_max_ms,
+        no_majority=status.no_majority,
     )
 
 

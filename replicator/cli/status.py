@@ -111,6 +111,8 @@ def notes_of(node: NodeStatus, nodes: Sequence[NodeStatus]) -> str:
         notes.append(f"not a member (membership of index {newest.membership_index})")
     if node.read_only_reason:
         notes.append(f"read-only: {node.read_only_reason}")
+    if node.no_majority:
+        notes.append(f"no majority: {node.no_majority}")
     return "; ".join(notes)
 
 

@@ -16,6 +16,7 @@ from replicator.client.failover import Call, Failover
 from replicator.client.tls import ClientTls
 from replicator.client.wire_errors import error_of
 from replicator.client.write_window import WriteWindow
+from replicator.model.addresses import ADDRESS_FORM, is_valid_address
 from replicator.model.deadline import Deadline
 from replicator.model.errors import InvalidArgument, SessionExpired
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT
@@ -74,7 +75,6 @@ class Client:
 
     def __init__(self, endpoints: Sequence[str], region: str | None, tls: ClientTls | None, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._tls = tls
         self._channels = Channels(tls)
         self._directory = Directory(endpoints, region)
         self._discovery = Discovery(self._directory, self._channels)
@@ -295,7 +295,7 @@ class Client:
         self, address: str, request: cluster_pb2.StatusRequest, deadline: Deadline
     ) -> cluster_pb2.StatusResponse:
         is_known = address in self._directory.addresses
-        connection = self._channels.to(address) if is_known else Connection(address, self._tls)
+        connection = self._channels.to(address) if is_known else self._channels.apart(address)
         try:
             await connection.ready(deadline.left_s())
             return await connection.cluster.Status(request, timeout=deadline.left_s())
@@ -329,8 +329,5 @@ def _check_timeout(timeout_s: float) -> None:
 
 
 def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InvalidArgument(
-            f"endpoint {address!r} must be HOST:PORT with a port from 1 to 65535", metadata={"field": "endpoints"}
-        )
+    if not is_valid_address(address):
+        raise InvalidArgument(f"endpoint {address!r} must be {ADDRESS_FORM}", metadata={"field": "endpoints"})

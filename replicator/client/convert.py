@@ -145,6 +145,7 @@ def node_status(answer: cluster_pb2.StatusResponse) -> NodeStatus:
         heartbeat_ms=answer.heartbeat_ms,
         election_timeout_min_ms=answer.election_timeout_min_ms,
         election_timeout_max_ms=answer.election_timeout_max_ms,
+        no_majority=answer.no_majority,
     )
 
 

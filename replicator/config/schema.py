@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from replicator.model.addresses import ADDRESS_FORM, is_valid_address
 from replicator.model.ids import is_valid_name
 
 
@@ -17,10 +18,8 @@ def _name(value: object) -> object:
 
 
 def _address(value: object) -> object:
-    if isinstance(value, str):
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ValueError("must be HOST:PORT with a port from 1 to 65535")
+    if isinstance(value, str) and not is_valid_address(value):
+        raise ValueError(f"must be {ADDRESS_FORM}")
     return value
 
 
@@ -93,12 +92,19 @@ class RaftSection(Section):
 
 
 class TlsSection(Section):
-    """Mutual TLS for both ports. PEM files. A node's certificate carries the node id as a DNS name (SAN)."""
+    """Mutual TLS for the API and peer ports. PEM files, followed while the node runs.
+
+    cert_file: of this node, with its marked DNS name (`model.ids.node_certificate_name`), for server and client use.
+    ca_file, peer_ca_file: one certificate or several; the latter for the peer port, if it trusts others than the API.
+    admin: TLS on the admin port, too, which asks nobody for a certificate.
+    """
 
     ca_file: str
     cert_file: str
     key_file: str
+    peer_ca_file: str | None = Field(default=None, min_length=1)
     require_client_certificate: bool = True
+    admin: bool = False
 
 
 class StorageSection(Section):

@@ -14,6 +14,7 @@ from replicator.engine.messages import Send, pre_vote, pre_vote_reply
 from replicator.engine.timers import Timers
 from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.limits import TERM_MAX
 from replicator.v1 import raft_pb2
 
 NEVER_S: Final = float("-inf")
@@ -58,7 +59,7 @@ class Ballots:
 
     def may_campaign(self, linked: frozenset[NodeId]) -> bool:
         """SyncObj asks once its election deadline has passed. True at most once a won ballot."""
-        if not self._group.is_voter:
+        if not self._group.is_voter or self._graft.term >= TERM_MAX:  # no campaign leads beyond what may be kept
             return False
         if not self._group.other_voters or self._graft.transfer_in_progress:
             return True

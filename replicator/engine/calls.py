@@ -41,8 +41,8 @@ class Calls:
             raise DeadlineExceeded("the time for the write was over before it was proposed; nothing happened") from None
         except TimeoutError:
             raise OutcomeUnknown(
-                "no majority confirmed the write in time: it may or may not have happened; retry under the same "
-                "write id",
+                f"no majority confirmed the write in time{self._why()}: it may or may not have happened; retry under "
+                "the same write id",
                 retry_after_s=0.05,
             ) from None
 
@@ -51,7 +51,7 @@ class Calls:
         try:
             return await self._ask(asking.read_index, self._clock.monotonic_s() + timeout_s, check)
         except TimeoutError:
-            raise DeadlineExceeded("no majority confirmed the read in time") from None
+            raise DeadlineExceeded(f"no majority confirmed the read in time{self._why()}") from None
 
     async def change_members(self, change: MemberChange, *, timeout_s: float, check: Callable[[], None]) -> Membership:
         """The membership that grants the wish. Raises DeadlineExceeded if nobody was asked, OutcomeUnknown."""
@@ -65,8 +65,8 @@ class Calls:
             raise DeadlineExceeded("the time was over before a leader was asked; nothing happened") from None
         except TimeoutError:
             raise OutcomeUnknown(
-                "the change of the membership was not confirmed in time: it may be made yet; look at the members, or "
-                "ask again, which is safe",
+                f"the change of the membership was not confirmed in time{self._why()}: it may be made yet; look at the "
+                "members, or ask again, which is safe",
                 retry_after_s=0.2,
             ) from None
 
@@ -142,12 +142,30 @@ class Calls:
                         del self._waiting[waiter]
                 return leading
         except TimeoutError:
-            links, others = len(self._replica().linked), len(self._replica().group.others)
-            raise NoLeader(
-                f"no leader can be reached from this node ({links} of {others} peers linked): an "
-                "election is under way, or the node is cut off from the majority; retry, or ask another node",
-                retry_after_s=self._replica().timers.timing.election_timeout_min_s / 2,
-            ) from None
+            raise self._no_leader() from None
+
+    def _no_leader(self) -> NoLeader:
+        replica = self._replica()
+        links, others = len(replica.linked), len(replica.group.others)
+        problem = replica.majority.problem()
+        if problem:
+            why = f"no leader: {problem}"
+        elif replica.graft.leader_in_sight and not replica.group.membership.founder:
+            why = (
+                "this node has not heard what its group holds, so it passes nothing on to the leader; retry, or ask "
+                "another node"
+            )
+        else:
+            why = (
+                f"no leader can be reached from this node ({links} of {others} peers linked): an election is under "
+                "way, or the node is cut off from the majority; retry, or ask another node"
+            )
+        return NoLeader(why, retry_after_s=replica.timers.timing.election_timeout_min_s / 2)
+
+    def _why(self) -> str:
+        """In brackets, if it is a majority that is missing."""
+        problem = self._replica().majority.problem()
+        return f" ({problem})" if problem else ""
 
 
 class _NotTaken(TimeoutError):

@@ -221,6 +221,11 @@ class RaftEngine:
         return self._replica.applied_index
 
     @property
+    def founder(self) -> bytes:
+        """Of the membership that is applied here; empty before the first one."""
+        return self._replica.group.membership.founder
+
+    @property
     def known_commit_index(self) -> LogIndex:
         """Committed, as far as this node knows."""
         return self._replica.graft.commit_index
@@ -241,7 +246,8 @@ class RaftEngine:
         Raises InvalidArgument, NoMajority, ChangeInProgress, NoLeader, Overloaded, ShuttingDown, DeadlineExceeded:
         nothing happened. Raises OutcomeUnknown: it may be granted yet; asking again is safe.
         """
-        return await self._calls.change_members(change, timeout_s=timeout_s, check=self._check_accepting)
+        membership = await self._calls.change_members(change, timeout_s=timeout_s, check=self._check_accepting)
+        return membership.without_secret()
 
     def timing(self) -> RaftTiming:
         """The timers in force at this node."""
@@ -263,8 +269,9 @@ class RaftEngine:
             applied_index=replica.applied_index,
             last_index=replica.journal.last_index,
             read_only_reason=self._turns.read_only_reason,
-            membership=replica.group.membership,
+            membership=replica.group.membership.without_secret(),
             peers=tuple(self._progress_of(peer, connected=peer in connected) for peer in replica.group.others),
+            no_majority=replica.majority.problem(),
             kept_out_by="" if replica.graft.leader_in_sight else min(replica.group.kept_out_by, default=""),
         )
 

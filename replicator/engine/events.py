@@ -48,10 +48,23 @@ class Outgoing(NamedTuple):
     payload: bytes
 
 
+class BadLink(NamedTuple):
+    """A link that this turn has dropped, and why."""
+
+    peer: NodeId
+    epoch: int
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one turn decided. `bad_links`: links that brought something that no correct peer sends."""
+    """What one turn decided.
+
+    bad_links: links that brought something that no correct peer sends. lost_data: links with peers that no longer hold
+    what they acknowledged to this leader; that run of their data must not be linked again.
+    """
 
     write: TurnWrite
     frames: tuple[Outgoing, ...]
-    bad_links: tuple[tuple[NodeId, int, str], ...]
+    bad_links: tuple[BadLink, ...] = ()
+    lost_data: tuple[BadLink, ...] = ()

@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 
 from replicator.engine.graft import Graft
 from replicator.engine.members import MemberChanges, MembershipSink
-from replicator.engine.messages import Malformed, Send, checked_change, checked_membership, member_change
+from replicator.engine.message_bounds import TRANSFER_MS_MAX, Malformed, check_bounds, plain_text
+from replicator.engine.messages import Send, checked_change, checked_membership, member_change
 from replicator.engine.proposals import Proposals, ProposalSink, refuse_oversized
 from replicator.engine.read_index import ReadIndexes, ReadSink
 from replicator.engine.timers import Timers
@@ -31,7 +32,7 @@ from replicator.model.errors import (
     Unavailable,
     error_from_reason,
 )
-from replicator.model.ids import LogIndex, NodeId, Region
+from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.members import MemberChange, Membership
 from replicator.v1 import raft_pb2, store_pb2
 
@@ -49,6 +50,11 @@ class _Question:
     read: ReadSink | None = None
     transfer: TransferSink | None = None
     change: MembershipSink | None = None
+
+    @property
+    def answer(self) -> str:
+        """Which result of a ForwardReply is an answer to it."""
+        return "outcome" if self.write is not None else "membership" if self.change is not None else "leader_id"
 
 
 class Forwards:
@@ -93,20 +99,16 @@ class Forwards:
         return request_id
 
     def transfer(self, leader: NodeId, wish: TransferWish, timeout_s: float, sink: TransferSink) -> int:
-        """Asks the leader to hand leadership over. Returns the request id. Raises Overloaded."""
-        request_id = self._ask(_Question(leader, wish=wish, transfer=sink))
+        """Asks the leader to hand leadership over. Returns the request id. Raises Overloaded, InvalidArgument."""
+        timeout_ms = min(max(0, round(timeout_s * 1000)), TRANSFER_MS_MAX)
         transfer = raft_pb2.LeadershipTransfer(
-            node_id=wish.node_id or "", region=wish.region or "", timeout_ms=max(0, round(timeout_s * 1000))
+            node_id=wish.node_id or "", region=wish.region or "", timeout_ms=timeout_ms
         )
-        self._send(leader, raft_pb2.RaftMessage(forward=raft_pb2.Forward(request_id=request_id, transfer=transfer)))
-        return request_id
+        return self._pass_on(raft_pb2.Forward(transfer=transfer), _Question(leader, wish=wish, transfer=sink))
 
     def change_members(self, leader: NodeId, change: MemberChange, sink: MembershipSink) -> int:
-        """Asks the leader to change the membership. Returns the request id. Raises Overloaded."""
-        request_id = self._ask(_Question(leader, change=sink))
-        forward = raft_pb2.Forward(request_id=request_id, member_change=member_change(change))
-        self._send(leader, raft_pb2.RaftMessage(forward=forward))
-        return request_id
+        """Asks the leader to change the membership. Returns the request id. Raises Overloaded, InvalidArgument."""
+        return self._pass_on(raft_pb2.Forward(member_change=member_change(change)), _Question(leader, change=sink))
 
     def forget(self, request_id: int) -> None:
         """The caller gave up waiting."""
@@ -154,7 +156,11 @@ class Forwards:
         if question is None or question.read is not None:
             return
         refusal: ReplicatorError | None = None
-        if reply.WhichOneof("result") == "refused":
+        result = reply.WhichOneof("result")
+        if result not in (question.answer, "refused"):
+            _fail(question, f"{peer} answered with something else than was asked for")
+            raise Malformed(f"ForwardReply with {result} to a question for {question.answer}")
+        if result == "refused":
             message = reply.message or f"the leader ({peer}) answered {reply.refused}"
             refusal = error_from_reason(reply.refused, message, retry_after_s=0.05)
         if question.transfer is not None:
@@ -204,6 +210,8 @@ class Forwards:
 
     def _serve_transfer(self, peer: NodeId, request: raft_pb2.Forward) -> None:
         asked = request.transfer
+        if not all(is_valid_name(name) for name in (asked.node_id, asked.region) if name):
+            raise Malformed("a transfer to what is no name")
         wish = TransferWish(NodeId(asked.node_id) or None, Region(asked.region) or None)
         answer = self._answer(peer, request)
         try:
@@ -221,11 +229,11 @@ class Forwards:
             reply = raft_pb2.ForwardReply(request_id=request.request_id)
             if isinstance(result, ReplicatorError):
                 reply.refused = result.reason
-                reply.message = result.message
+                reply.message = plain_text(result.message)
             elif isinstance(result, store_pb2.Outcome):
                 reply.outcome = result.SerializeToString()
             elif isinstance(result, Membership):
-                reply.membership.CopyFrom(stored_membership(result))
+                reply.membership.CopyFrom(stored_membership(result.without_secret()))
             else:
                 reply.leader_id = result
             if self._link_epoch(peer) == asked_on:
@@ -247,6 +255,16 @@ class Forwards:
                 self._send(peer, raft_pb2.RaftMessage(read_index_reply=reply))
 
         self._reads.ask(answer)
+
+    def _pass_on(self, forward: raft_pb2.Forward, question: _Question) -> int:
+        """What a caller made up must not cost this node its link. Raises Overloaded, InvalidArgument."""
+        try:
+            check_bounds(raft_pb2.RaftMessage(forward=forward))
+        except Malformed as error:
+            raise InvalidArgument(f"this cannot be asked of the leader: {error}") from None
+        forward.request_id = self._ask(question)
+        self._send(question.leader, raft_pb2.RaftMessage(forward=forward))
+        return forward.request_id
 
     def _ask(self, question: _Question) -> int:
         if len(self._questions) >= PENDING_MAX:

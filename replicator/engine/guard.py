@@ -5,7 +5,6 @@ The numbers are those of the table in design.md, kept in docs/raft.md: 1 appends
 Must not know: sockets, disks, asyncio. Every handler is synchronous and runs inside a turn.
 """
 
-import logging
 from typing import Any
 
 from replicator.core.freshness import Freshness
@@ -13,15 +12,15 @@ from replicator.engine.ballot import Ballots
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
-from replicator.engine.messages import Malformed, Send, checked_entries, stale_term
+from replicator.engine.message_bounds import LostData, Malformed
+from replicator.engine.messages import Send, checked_entries, stale_term
 from replicator.engine.pump import Pump
 from replicator.model.clock import Clock
+from replicator.model.errors import HistoryReplaced
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry
 from replicator.model.observe import Observer, Signal
 from replicator.v1 import raft_pb2
-
-_LOG = logging.getLogger(__name__)
 
 
 class Guard:
@@ -54,8 +53,7 @@ class Guard:
         if append.term < self._graft.term:  # stock drops this in silence: the old leader never learns (fault 4)
             self._send(peer, stale_term(self._graft.term))
             return
-        if append.term == self._graft.term and self._graft.is_leader:
-            raise Malformed(f"append from a second leader of term {append.term}")
+        self._check_sender(peer, append)
         self._ballots.heard_leader()
         message = self._normalised(append, entries)
         self._graft.receive(peer, message)
@@ -64,8 +62,20 @@ class Guard:
             as_of_s = (append.echo_clock_ms - append.quorum_age_ms) / 1000
             self._freshness.covers(LogIndex(append.commit_index), as_of_s)
 
+    def _check_sender(self, peer: NodeId, append: raft_pb2.AppendEntries) -> None:
+        """One node leads a term, and what it echoes of our clock is past. Raises Malformed.
+
+        Who leads is known once an append of the term was taken. Until then it may be anybody that is linked: a node
+        that lags does not know who votes by now.
+        """
+        leader = self._graft.leader
+        if append.term == self._graft.term and (self._graft.is_leader or leader not in (None, peer)):
+            raise Malformed(f"append of {peer}, a second leader of term {append.term} beside {leader}")
+        if append.echo_clock_ms > self._clock.monotonic_s() * 1000:
+            raise Malformed(f"append that echoes {append.echo_clock_ms} ms of our clock, which is not there yet")
+
     def append_reply(self, peer: NodeId, reply: raft_pb2.AppendReply) -> None:
-        """Leader side of replication. Raises Malformed."""
+        """Leader side of replication. Raises Malformed, LostData."""
         if reply.term > self._graft.term:
             self._adopt(peer, Term(reply.term))
         if reply.term != self._graft.term or not self._graft.is_leader:
@@ -81,7 +91,7 @@ class Guard:
         sent_up_to = self._graft.next_index(peer)
         self._graft.receive(peer, _next_node_idx(LogIndex(reply.next_index), success=reply.success))
         if rewind and reply.last_index < self._graft.match_index(peer):
-            self._note_lost_disk(peer, LogIndex(reply.last_index))
+            self._refuse_lost_data(peer, LogIndex(reply.last_index))
         match = self._graft.match_index(peer)
         if rewind:  # one correction; rejections of what was sent before it are void
             self._observer.count(Signal.APPENDS_REJECTED)
@@ -97,17 +107,17 @@ class Guard:
             if sent_up_to <= last and progress.has_room() and not progress.needs_snapshot:
                 self._pump.want_one(peer)
 
-    def _note_lost_disk(self, peer: NodeId, last_index: LogIndex) -> None:
+    def _refuse_lost_data(self, peer: NodeId, last_index: LogIndex) -> None:
         """Within one term a follower never gives back what it acknowledged: its disk was lost, or put back from a copy.
 
-        It is sent everything again. Until it has caught up, the group has one copy less than it believes.
+        With its entries it has forgotten its votes, so it counts for nothing until it has joined anew. Raises LostData.
         """
-        _LOG.error(
-            "peer=%s acknowledged %d entries and now holds %d: its data were lost or replaced; sending them again. "
-            "Acknowledged writes are at risk until it has caught up: see docs/operating.md, a lost or damaged disk",
-            peer, self._graft.match_index(peer), last_index,
-        )  # fmt: skip
-        self._graft.forget_match(peer, last_index)
+        match = self._graft.match_index(peer)
+        self._graft.forget_match(peer, LogIndex(0))
+        raise LostData(
+            f"it acknowledged entry {match} in term {self._graft.term} and now holds the log up to {last_index} only: "
+            "its data were lost, or replaced by an older copy, and its votes with them"
+        )
 
     def request_vote(self, peer: NodeId, request: raft_pb2.RequestVote) -> None:
         """A peer campaigns."""
@@ -129,8 +139,10 @@ class Guard:
         )
 
     def vote_reply(self, peer: NodeId, reply: raft_pb2.VoteReply) -> None:
-        """Counts each voter once a term: stock counts messages."""
+        """Counts each voter once a term: stock counts messages. Raises Malformed."""
         term = self._graft.term
+        if reply.term > term:
+            raise Malformed(f"vote for term {reply.term} in term {term}: nobody has asked for it")
         if self._voters_heard[0] != term:
             self._voters_heard = (term, set())
         if reply.term == term and peer in self._group.other_voters and peer not in self._voters_heard[1]:
@@ -138,7 +150,9 @@ class Guard:
             self._graft.receive(peer, {"type": "response_vote", "term": reply.term})
 
     def pre_vote_reply(self, peer: NodeId, reply: raft_pb2.PreVoteReply) -> None:
-        """An answer to our question whether we could win."""
+        """An answer to our question whether we could win. Raises Malformed."""
+        if reply.asked_term > self._graft.term + 1:
+            raise Malformed(f"answer to a pre-vote for term {reply.asked_term} in term {self._graft.term}")
         if reply.term > self._graft.term:
             self._adopt(peer, Term(reply.term))
         else:
@@ -151,7 +165,7 @@ class Guard:
 
     def timeout_now(self, peer: NodeId, message: raft_pb2.TimeoutNow) -> None:
         """Our leader asks us to campaign at once."""
-        if message.term == self._graft.term and self._group.is_voter:
+        if message.term == self._graft.term and peer == self._graft.leader and self._group.is_voter:
             self._graft.receive(peer, {"type": "timeout_now", "term": message.term})
 
     # Outgoing: what SyncObj sends ----------------------------------------------------------------------------------
@@ -215,10 +229,24 @@ class Guard:
         head = self._journal.entry(self._journal.first_index)
         if prev.index >= head.index:
             return prev, entries
-        for entry in entries:
-            if entry.index == head.index:
-                assert entry.term == head.term, "a committed entry differs from the leader's"
         return head, [entry for entry in entries if entry.index > head.index]
+
+    def _refuse_another_history(self, append: raft_pb2.AppendEntries, entries: list[Entry]) -> None:
+        """What is committed here is in the log of every later leader (Raft 2014, 5.4.3), unless copies were put back.
+
+        Raises HistoryReplaced: nothing of this turn is kept or sent.
+        """
+        journal, commit_index = self._journal, self._graft.commit_index
+        for theirs in (Entry(b"", LogIndex(append.prev_index), Term(append.prev_term)), *entries):
+            if theirs.index > commit_index:
+                return
+            if theirs.index < journal.first_index:
+                continue
+            ours = journal.entry(theirs.index)
+            if ours.term != theirs.term or theirs.payload not in (b"", ours.payload):
+                raise HistoryReplaced(
+                    index=ours.index, term=ours.term, other_term=theirs.term, by_term=Term(append.term)
+                )
 
     def _normalised(self, append: raft_pb2.AppendEntries, entries: list[Entry]) -> dict[str, Any]:
         """What SyncObj may act on: it deletes everything after prevLogIdx, conflict or not (fault 1).
@@ -227,6 +255,7 @@ class Guard:
         what this append proves equal (Raft 2014, figure 2: "index of last new entry").
         """
         journal = self._journal
+        self._refuse_another_history(append, entries)
         prev, entries = self._above_compaction(Entry(b"", LogIndex(append.prev_index), Term(append.prev_term)), entries)
         prev_index, prev_term = prev.index, prev.term
         commit_index = min(append.commit_index, self._graft.commit_index)

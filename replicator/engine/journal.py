@@ -9,10 +9,11 @@ from typing import Final, Protocol, SupportsIndex, overload
 
 from pysyncobj.journal import Journal
 
-from replicator.model.errors import CorruptData, StorageFailed
+from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState
 from replicator.model.members import Membership
+from replicator.storage.failures import InvariantViolated
 from replicator.v1 import store_pb2
 
 CACHE_BYTES_MAX: Final = 32 << 20
@@ -177,16 +178,19 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
         self._last = entry.index
 
     def clear(self) -> None:
-        raise StorageFailed("the engine tried to clear its journal")  # only stock snapshot loading does, which is off
+        raise InvariantViolated(
+            "the engine tried to clear its journal"
+        )  # only stock snapshot loading does, which is off
 
     def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: ARG002, N802, N803
-        raise StorageFailed("the engine tried to compact its journal")  # only stock compaction does, which is off
+        raise InvariantViolated("the engine tried to compact its journal")  # only stock compaction does, which is off
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803
         index = LogIndex(self._first + entryFrom)
         # Leader completeness (Ongaro & Ousterhout 2014, 5.4): what is committed is never taken back.
+        # The guard refuses an append that would (HistoryReplaced), so this is a bug.
         if index <= self._hard_state.commit_index:
-            raise StorageFailed(f"the engine tried to delete committed entry {index} (commit {self._hard_state})")
+            raise InvariantViolated(f"the engine tried to delete committed entry {index} (commit {self._hard_state})")
         if index > self._last:
             return
         if index < self._tail_first:

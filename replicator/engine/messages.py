@@ -1,4 +1,4 @@
-"""The engine's messages as protobuf, and the checks that no handler should have to repeat.
+"""The engine's messages as protobuf, and the checks that no handler should have to repeat (with message_bounds.py).
 
 SyncObj speaks in dictionaries; peers speak `raft.proto`. Nothing is ever unpickled (fault 6). A message that does not
 decode, or that no correct peer could send, raises Malformed; the guard drops the link that brought it.
@@ -10,9 +10,10 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from replicator.engine.message_bounds import Malformed, check_bounds, plain_text
 from replicator.machine.codec import GROUP_CHANGE, NO_OP, REGULAR
 from replicator.machine.group import is_sound, is_sound_member, member_of, membership_of, stored_member
-from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.ids import LogIndex, NodeId, Term, is_valid_name
 from replicator.model.log import Entry, SnapshotManifest
 from replicator.model.members import MemberChange, Membership, RemoveMember, SetMember
 from replicator.v1 import raft_pb2, store_pb2
@@ -23,19 +24,14 @@ SNAPSHOT_ID: Final = re.compile(r"\d{1,20}-[0-9a-f]{16}")  # becomes a file name
 PAYLOAD_KINDS: Final = frozenset({REGULAR, NO_OP, GROUP_CHANGE})
 
 
-class Malformed(Exception):
-    """A frame that no correct peer sends."""
-
-
 def decode(frame: bytes) -> raft_pb2.RaftMessage:
-    """Raises Malformed."""
+    """A message whose numbers, names and lengths are within bounds. Raises Malformed."""
     message = raft_pb2.RaftMessage()
     try:
         message.ParseFromString(frame)
     except DecodeError as error:
         raise Malformed(str(error)) from None
-    if message.WhichOneof("body") is None:
-        raise Malformed("empty message")
+    check_bounds(message)
     return message
 
 
@@ -97,7 +93,7 @@ def checked_change(wish: raft_pb2.MemberChange) -> MemberChange:
     """The wish that was forwarded. Raises Malformed."""
     if wish.WhichOneof("change") == "set" and is_sound_member(wish.set):
         return SetMember(member_of(wish.set))
-    if wish.WhichOneof("change") == "remove":
+    if wish.WhichOneof("change") == "remove" and is_valid_name(wish.remove):
         return RemoveMember(NodeId(wish.remove))
     raise Malformed("a change of the membership that means nothing")
 
@@ -156,7 +152,8 @@ def snapshot_promised(term: Term, receiver: NodeId, index: LogIndex | None) -> r
 
 def snapshot_refused(term: Term, receiver: NodeId, why: str) -> raft_pb2.RaftMessage:
     """Find somebody else to serve `receiver`."""
-    return raft_pb2.RaftMessage(snapshot_promised=raft_pb2.SnapshotPromised(term=term, receiver=receiver, refused=why))
+    refused = raft_pb2.SnapshotPromised(term=term, receiver=receiver, refused=plain_text(why) or "no reason was given")
+    return raft_pb2.RaftMessage(snapshot_promised=refused)
 
 
 def snapshot_not_taken(term: Term, source: NodeId) -> raft_pb2.RaftMessage:

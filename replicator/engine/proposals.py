@@ -11,19 +11,19 @@ from typing import Final
 
 from replicator.core.log_clock import LogClock
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
+from replicator.engine.message_bounds import COMMAND_BYTES_MAX
 from replicator.engine.pump import Pump
 from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import encode_batch
 from replicator.model.clock import Clock
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, Term
-from replicator.model.limits import REQUEST_BYTES_MAX
 from replicator.v1 import store_pb2
 
 ENTRY_BYTES_MAX: Final = 1 << 20  # an entry is closed once it holds this much; one command may exceed it
 ENTRY_COMMANDS_MAX: Final = 1024
-COMMAND_BYTES_MAX: Final = 2 * REQUEST_BYTES_MAX  # any request, however encoded; its entry must fit one frame of a link
 
 ProposalSink = Callable[[store_pb2.Outcome | ReplicatorError], None]
 
@@ -42,9 +42,10 @@ class Proposals:
     """Leader side: queue, admission into the log, waiting table."""
 
     def __init__(
-        self, settings: EngineSettings, *, graft: Graft, journal: TurnJournal, pump: Pump, clock: Clock
+        self, settings: EngineSettings, *, group: Group, graft: Graft, journal: TurnJournal, pump: Pump, clock: Clock
     ) -> None:
-        self._settings, self._graft, self._journal, self._pump, self._clock = settings, graft, journal, pump, clock
+        self._settings, self._group, self._graft, self._journal = settings, group, graft, journal
+        self._pump, self._clock = pump, clock
         self._log_clock = LogClock(wall_ms=clock.wall_ms(), monotonic_s=clock.monotonic_s())
         self._queue: deque[Proposal] = deque()
         self._queued_bytes = 0
@@ -80,10 +81,14 @@ class Proposals:
         return proposal
 
     def admit(self) -> None:
-        """Appends queued commands to the log, within the bound of what may be uncommitted."""
+        """Appends queued commands to the log, within the bound of what may be uncommitted.
+
+        None before the group is founded, here and durably: a token of what is acknowledged names the founder.
+        """
         while (
             self._queue
             and not self.paused
+            and self._group.membership.founder
             and self._graft.is_leader
             and self._waiting_bytes < self._settings.uncommitted_bytes_max
         ):

@@ -20,14 +20,16 @@ from replicator.engine.auto_timing import AutoTiming
 from replicator.engine.ballot import Ballots
 from replicator.engine.chronicle import Chronicle
 from replicator.engine.dispatch import Dispatch
-from replicator.engine.events import Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.events import BadLink, Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.forwards import Forwards
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
+from replicator.engine.majority import Majority
 from replicator.engine.members import MemberChanges
-from replicator.engine.messages import Malformed, decode, refusal
+from replicator.engine.message_bounds import LostData, Malformed
+from replicator.engine.messages import decode, refusal
 from replicator.engine.preference import Preference
 from replicator.engine.proposals import Proposals
 from replicator.engine.pump import Pump
@@ -62,6 +64,7 @@ class Replica:
         observer: Observer,
         request_ids: Iterator[int] | None = None,
         timers: Timers | None = None,
+        majority: Majority | None = None,
     ) -> None:
         self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
         self._request_ids = request_ids if request_ids is not None else itertools.count(1)
@@ -70,6 +73,7 @@ class Replica:
         self._epochs: dict[NodeId, int] = {}
         self._outbox: list[Outgoing] = []
         self._to_apply: list[Entry] = []
+        self._bad_links, self._lost_data = list[BadLink](), list[BadLink]()
         self._turn: Turn | None = None
         self.applied_index = applied_index
         self.freshness = Freshness(applied_index)
@@ -84,6 +88,8 @@ class Replica:
             settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
         )
         self._set_members()
+        self.majority = majority or Majority(clock)
+        self.majority.bind(self.group, self.graft)
         self.timers = timers or Timers(settings.timing)
         self.timers.bind(self.graft)
         agreed = log.timing()
@@ -111,7 +117,9 @@ class Replica:
     def _wire_callers(self) -> None:
         """What stands between callers and the log."""
         settings, clock = self.settings, self._clock
-        self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
+        self.proposals = Proposals(
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock
+        )
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
             settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
@@ -122,8 +130,8 @@ class Replica:
             transfers=self.transfers, clock=clock,
         )  # fmt: skip
         self.members = MemberChanges(
-            settings.node_id, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
-            transfers=self.transfers, applied_index=lambda: self.applied_index,
+            settings.node_id, self.timers, new_secret=settings.new_secret, group=self.group, graft=self.graft,
+            journal=self.journal, pump=self.pump, transfers=self.transfers, applied_index=lambda: self.applied_index,
         )  # fmt: skip
         self.forwards = Forwards(
             self.timers, graft=self.graft, clock=clock, proposals=self.proposals, reads=self.reads,
@@ -140,16 +148,14 @@ class Replica:
     def turn(self, events: Sequence[Event]) -> Turn:
         """Takes what arrived, ticks SyncObj, and says what must be durable and what may be sent after that."""
         assert self._turn is None, "a turn is open: complete it first"
-        bad_links = []
         for event in events:
-            problem = self._take(event)
+            self._take(event)
             self._note_role()  # one event may make us leader and the next one depose us: what waits must hear of both
-            if problem is not None:
-                bad_links.append(problem)
         self.reads.close_rounds()
         self.graft.tick()
         self.graft.look_for_leader()
         self._chronicle.look()
+        self.majority.look(self.timers.timing.election_timeout_max_s)
         self._note_role()
         self.members.step()
         timing = self._auto_timing.step(self._clock.monotonic_s())
@@ -165,7 +171,8 @@ class Replica:
         frames, self._outbox = tuple(self._outbox), []
         write = TurnWrite(truncate_from, append, hard_state, to_apply, self._compact_to())
         assert self.applied_index <= self.graft.commit_index <= self.journal.last_index
-        self._turn = Turn(write, frames, tuple(bad_links))
+        self._turn = Turn(write, frames, tuple(self._bad_links), tuple(self._lost_data))
+        self._bad_links, self._lost_data = [], []
         return self._turn
 
     def complete(self, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> tuple[Outgoing, ...]:
@@ -198,15 +205,9 @@ class Replica:
         self.forwards.fail_all("this node has taken over a snapshot meanwhile")
         self.transfers.abandon(NoLeader("this node has taken over a snapshot meanwhile"))
         successor = Replica(
-            self.settings,
-            log=log,
-            applied_index=applied_index,
-            clock=self._clock,
-            dice=self._dice,
-            observer=self._observer,
-            request_ids=self._request_ids,
-            timers=self.timers,
-        )
+            self.settings, log=log, applied_index=applied_index, clock=self._clock, dice=self._dice,
+            observer=self._observer, request_ids=self._request_ids, timers=self.timers, majority=self.majority,
+        )  # fmt: skip
         successor.on_role = self.on_role
         successor.forwards.refusing = self.forwards.refusing
         if self._role != successor.graft.role:
@@ -338,7 +339,7 @@ class Replica:
         voters = self.group.other_voters
         self.graft.set_members(voters, set(self.group.others) - voters, anew)
 
-    def _take(self, event: Event) -> tuple[NodeId, int, str] | None:
+    def _take(self, event: Event) -> None:
         match event:
             case LinkUp(peer, epoch, directory_id):
                 if peer in self._epochs:
@@ -347,6 +348,7 @@ class Replica:
                 self.members.linked(peer, directory_id)
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)
+                self.majority.link_up(peer)
             case KeptOut(peer, founder):
                 self.group.kept_out(peer, founder)
                 if self.graft.role != "follower" and not self.group.is_voter:
@@ -357,20 +359,23 @@ class Replica:
             case Frame(peer, epoch, payload):
                 if self._epochs.get(peer) != epoch:
                     self._observer.count(Signal.FRAMES_DROPPED, cause="superseded")  # fault 12
-                    return None
+                    return
                 self.group.let_in(peer)
                 try:
                     self._dispatch(peer, decode(payload))
                 except Malformed as problem:
                     self._observer.count(Signal.FRAMES_DROPPED, cause="malformed")
+                    self._bad_links.append(BadLink(peer, epoch, str(problem)))
                     self._drop_link(peer)
-                    return peer, epoch, str(problem)
-        return None
+                except LostData as problem:
+                    self._lost_data.append(BadLink(peer, epoch, str(problem)))
+                    self._drop_link(peer)
 
     def _drop_link(self, peer: NodeId) -> None:
         del self._epochs[peer]
         self.graft.link_down(peer)
         self.pump.link_down(peer)
+        self.majority.link_down(peer)
         self.members.unlinked(peer)
         self.forwards.link_down(peer)
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
+from replicator.engine.message_bounds import Malformed
 from replicator.engine.messages import (
-    Malformed,
     Send,
     offered_manifest,
     snapshot_not_taken,

@@ -4,6 +4,7 @@ Promise: nothing that a turn decided leaves the node, as a frame or as an answer
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
@@ -11,7 +12,7 @@ from typing import Final, Protocol
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
-from replicator.model.errors import StorageFailed
+from replicator.model.errors import HistoryReplaced, StorageFailed, Superseded
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import Observer, Signal
@@ -32,11 +33,22 @@ class FrameSender(Protocol):
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None: ...
 
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        """Ends the link of that epoch, and links that run of the peer's data directory never again; the peer is told.
+
+        why: what it lost.
+        """
+        ...
+
 
 class Committer(Protocol):
     """Durable commits off the loop: storage.StorageWriter."""
 
     async def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]: ...
+
+    async def mark_superseded(self, why: str) -> Superseded:
+        """The data directory must never act again. Raises DiskFull, StorageFailed."""
+        ...
 
 
 class Turns:
@@ -111,10 +123,10 @@ class Turns:
         self._room.set()
 
     async def run(self) -> None:
-        """Takes turns until stopped. Raises StorageFailed, or whatever a bug raises: the node must then stop."""
+        """Takes turns until stopped. Raises StorageFailed, HistoryReplaced, or what a bug raises: the node ends."""
         while not self._stopping.is_set():
             await self._wait_for_work()
-            turn = self.replica.turn(self._take_inbox())
+            turn = await self._turn()
             outcomes = await self._make_durable(turn.write)
             if outcomes is None:
                 break  # stopped while the disk was full: the turn never happened
@@ -122,12 +134,31 @@ class Turns:
             self._after_turn(turn, outcomes)
             self._send((*turn.frames, *late_frames))
             await self._run_between()
-            for peer, epoch, why in turn.bad_links:
-                _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
-                if self._transport is not None:
-                    self._transport.drop(peer, epoch, why)
+            self._drop_links(turn)
         if self._failure is not None:
             raise self._failure
+
+    async def _turn(self) -> Turn:
+        """Raises HistoryReplaced, once the directory is marked: started again, the node must vote for nobody."""
+        try:
+            return self.replica.turn(self._take_inbox())
+        except HistoryReplaced as replaced:
+            with contextlib.suppress(DiskFull, StorageFailed):  # the node ends in any case
+                await self._committer.mark_superseded(str(replaced))
+            raise
+
+    def _drop_links(self, turn: Turn) -> None:
+        for peer, epoch, why in turn.bad_links:
+            _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
+            if self._transport is not None:
+                self._transport.drop(peer, epoch, why)
+        for peer, epoch, why in turn.lost_data:
+            _LOG.error(
+                "peer=%s has lost data: %s. It counts for nothing until it has joined anew: docs/operating.md, a lost "
+                "or damaged disk", peer, why,
+            )  # fmt: skip
+            if self._transport is not None:
+                self._transport.condemn(peer, epoch, why)
 
     async def _run_between(self) -> None:
         if self._between is not None:

@@ -10,9 +10,12 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from replicator.machine.codec import GROUP_CHANGE_PREFIX, is_group_change
+from replicator.model.addresses import is_valid_address
 from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, MEMBERS_MAX, Member, MemberRole, Membership
 from replicator.v1 import store_pb2
+
+ELECTION_TIMEOUT_MS_MAX: Final = 60_000  # agreed on by the group; with longer ones it would seem dead
 
 _NUMBER_OF: Final = {
     MemberRole.VOTER: store_pb2.StoredMember.ROLE_VOTER,
@@ -108,6 +111,8 @@ def is_sound_member(member: store_pb2.StoredMember) -> bool:
     return (
         is_valid_name(member.node_id)
         and is_valid_name(member.region)
+        and is_valid_address(member.peer_address)
+        and is_valid_address(member.api_address)
         and member.role in _ROLE_OF
         and len(member.directory_id) in (0, DIRECTORY_ID_BYTES)
     )
@@ -115,9 +120,10 @@ def is_sound_member(member: store_pb2.StoredMember) -> bool:
 
 def _encode(change: store_pb2.GroupChange) -> bytes:
     payload = GROUP_CHANGE_PREFIX + change.SerializeToString()
-    assert decode_group_change(payload) is not None, change
+    assert decode_group_change(payload) is not None, "a change that no node would apply"  # the change holds a secret
     return payload
 
 
 def _is_in_order(timing: store_pb2.Timing) -> bool:
-    return 0 < 3 * timing.heartbeat_ms < timing.election_timeout_min_ms < timing.election_timeout_max_ms
+    least_ms, greatest_ms = timing.election_timeout_min_ms, timing.election_timeout_max_ms
+    return 0 < 3 * timing.heartbeat_ms < least_ms < greatest_ms <= ELECTION_TIMEOUT_MS_MAX

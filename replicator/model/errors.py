@@ -2,7 +2,8 @@
 
     ReplicatorError
     |- InvalidArgument        the request can never succeed as it is
-    |- InvalidToken           not a token of this cluster
+    |  |- WriteIdReused        another operation bears this write id
+    |- InvalidToken           not a token of this group
     |  |- TokenAhead          names a point that the log has not reached
     |- Unavailable            nothing happened; try again, perhaps elsewhere
     |  |- NoLeader  NotLeader  ShuttingDown  Overloaded  StorageFull  ReplicaBehind  ChangeInProgress
@@ -19,6 +20,8 @@ A class is known on the wire by its `reason`; `error_from_reason` is the way bac
 
 from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
+
+from replicator.model.ids import LogIndex, Term
 
 Applied = Literal["no", "unknown"]
 
@@ -50,8 +53,14 @@ class InvalidArgument(ReplicatorError):
     reason = "INVALID_ARGUMENT"
 
 
+class WriteIdReused(InvalidArgument):
+    """Another operation was evaluated under this write id; this one was not, and never will be under it."""
+
+    reason = "WRITE_ID_REUSED"
+
+
 class InvalidToken(ReplicatorError):
-    """The causal (or page) token is malformed, or was issued by another cluster."""
+    """The causal (or page) token is malformed, or was issued by another group or an older release."""
 
     reason = "INVALID_TOKEN"
 
@@ -151,8 +160,9 @@ class Internal(ReplicatorError):
 
 
 _TRAVELLING: Final = (
-    InvalidArgument, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown, Overloaded, StorageFull,
-    ReplicaBehind, ChangeInProgress, NoMajority, DeadlineExceeded, SessionExpired, Forbidden, OutcomeUnknown, Internal,
+    InvalidArgument, WriteIdReused, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown,
+    Overloaded, StorageFull, ReplicaBehind, ChangeInProgress, NoMajority, DeadlineExceeded, SessionExpired, Forbidden,
+    OutcomeUnknown, Internal,
 )  # fmt: skip
 ERROR_OF_REASON: Final[Mapping[str, type[ReplicatorError]]] = {error.reason: error for error in _TRAVELLING}
 assert len(ERROR_OF_REASON) == len(_TRAVELLING), "reasons are unique"
@@ -194,3 +204,19 @@ class Superseded(StorageFailed):
 
 class CorruptData(StorageFailed):
     """What is on disk contradicts its checksum or itself."""
+
+
+class HistoryReplaced(Exception):
+    """A leader sends another entry in place of one that is committed here: the node must stop, and not start again.
+
+    index, term: of the entry that is committed here; other_term: of the one that is sent; by_term: of the leader. With
+    the same term, the entries differ in what they say.
+    """
+
+    def __init__(self, *, index: LogIndex, term: Term, other_term: Term, by_term: Term) -> None:
+        super().__init__(
+            f"entry {index} of term {term} is committed here, and the leader of term {by_term} sends another one, of "
+            f"term {other_term}, in its place: this node's data directory or those of the others are older copies, or "
+            "the group was founded anew. Acknowledged writes are lost on one side"
+        )
+        self.index, self.term, self.other_term, self.by_term = index, term, other_term, by_term

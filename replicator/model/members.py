@@ -59,6 +59,10 @@ class Membership:
         """A member by name."""
         return next((member for member in self.members if member.node_id == node_id), None)
 
+    def without_secret(self) -> "Membership":
+        """The same without the secret: what may leave the engine as an answer."""
+        return replace(self, secret=b"")
+
     @property
     def voters(self) -> frozenset[NodeId]:
         """Those that count in majorities."""

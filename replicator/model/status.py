@@ -24,7 +24,8 @@ class EngineStatus:
     """role: 'follower', 'candidate' or 'leader'. leader_id: empty if this node knows no leader.
 
     read_only_reason: why the node refuses writes (a full disk); empty if it takes them. kept_out_by: a member of the
-    group that does not let this node in, while no leader is heard; empty if there is none.
+    group that does not let this node in, while no leader is heard; empty if there is none. no_majority: which voters
+    are not connected, and since when, if too few are and no leader is heard.
     """
 
     role: str
@@ -37,3 +38,4 @@ class EngineStatus:
     membership: Membership
     peers: tuple[PeerProgress, ...]
     kept_out_by: str = ""
+    no_majority: str = ""

@@ -103,7 +103,8 @@ class NodeStatus:
     """What one node knows of itself and its cluster.
 
     membership_index: log index of the membership that it has applied; 0: that of its configuration. The three timers
-    are those in force.
+    are those in force. no_majority: which voters are not connected, and since when, if too few are and no leader is
+    heard.
     """
 
     cluster_id: str
@@ -131,3 +132,4 @@ class NodeStatus:
     heartbeat_ms: int
     election_timeout_min_ms: int
     election_timeout_max_ms: int
+    no_majority: str = ""

@@ -92,10 +92,12 @@ class NodeHealth:
             )
         if not self._was_caught_up:
             if not self._replica.is_caught_up:
-                return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}")
+                missing = f"; no majority: {status.no_majority}" if status.no_majority else ""
+                return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}{missing}")
             self._was_caught_up = True
         limits = f"; read-only: {status.read_only_reason}" if status.read_only_reason else ""
-        return ProbeAnswer(True, f"ready: {leader}{limits}")
+        missing = f"; no majority: {status.no_majority}" if status.no_majority else ""
+        return ProbeAnswer(True, f"ready: {leader}{missing}{limits}")
 
     def _is_removed(self, status: EngineStatus) -> bool:
         """A node that joins meets memberships older than itself: as long as a leader sends them, it is catching up."""

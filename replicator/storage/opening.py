@@ -175,10 +175,10 @@ def shortened(why: str) -> str:
 
 
 def superseded(path: Path, why: str) -> str:
-    """The one line for a directory of which another copy has run."""
+    """The one line for a directory of which another copy has run, or whose committed entries were replaced."""
     return (
-        f"{path}: superseded, another copy of it has run ({why}), so it must never act again. Its content: `replicator "
-        f"export --data-dir {path}`. The node comes back with an empty directory and `serve --join`"
+        f"{path}: superseded by another copy or another history ({why}), so it must never act again. Its content: "
+        f"`replicator export --data-dir {path}`. The node comes back with an empty directory and `serve --join`"
     )
 
 

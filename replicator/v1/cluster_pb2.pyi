@@ -287,6 +287,7 @@ class StatusResponse(_message.Message):
     HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
     ELECTION_TIMEOUT_MIN_MS_FIELD_NUMBER: _builtins.int
     ELECTION_TIMEOUT_MAX_MS_FIELD_NUMBER: _builtins.int
+    NO_MAJORITY_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     region: _builtins.str
@@ -317,6 +318,8 @@ class StatusResponse(_message.Message):
     """Timers in force, milliseconds."""
     election_timeout_min_ms: _builtins.int
     election_timeout_max_ms: _builtins.int
+    no_majority: _builtins.str
+    """Which voters are not connected, and since when, if too few are and no leader is heard; empty otherwise."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
     def __init__(
@@ -347,10 +350,11 @@ class StatusResponse(_message.Message):
         heartbeat_ms: _builtins.int = ...,
         election_timeout_min_ms: _builtins.int = ...,
         election_timeout_max_ms: _builtins.int = ...,
+        no_majority: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "staleness_ms", b"staleness_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "data_bytes", b"data_bytes", "election_timeout_max_ms", b"election_timeout_max_ms", "election_timeout_min_ms", b"election_timeout_min_ms", "heartbeat_ms", b"heartbeat_ms", "last_index", b"last_index", "leader_id", b"leader_id", "live_keys", b"live_keys", "members", b"members", "membership_index", b"membership_index", "node_id", b"node_id", "read_only_reason", b"read_only_reason", "region", b"region", "revision", b"revision", "role", b"role", "rolling_hash", b"rolling_hash", "staleness_ms", b"staleness_ms", "state_hash", b"state_hash", "state_hash_index", b"state_hash_index", "term", b"term", "token", b"token", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "data_bytes", b"data_bytes", "election_timeout_max_ms", b"election_timeout_max_ms", "election_timeout_min_ms", b"election_timeout_min_ms", "heartbeat_ms", b"heartbeat_ms", "last_index", b"last_index", "leader_id", b"leader_id", "live_keys", b"live_keys", "members", b"members", "membership_index", b"membership_index", "no_majority", b"no_majority", "node_id", b"node_id", "read_only_reason", b"read_only_reason", "region", b"region", "revision", b"revision", "role", b"role", "rolling_hash", b"rolling_hash", "staleness_ms", b"staleness_ms", "state_hash", b"state_hash", "state_hash_index", b"state_hash_index", "term", b"term", "token", b"token", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__staleness_ms: _TypeAlias = _typing.Literal["staleness_ms"]  # noqa: Y015
     _WhichOneofArgType__staleness_ms: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms"]  # noqa: Y015

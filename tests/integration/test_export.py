@@ -76,7 +76,7 @@ def test_it_shows_a_directory_that_must_not_act_any_more_and_says_what_is_wrong(
     served = run_cli("serve", "--config", str(node.config_file))
     assert served.code == 2
     assert served.stderr.count("\n") == 1
-    assert "superseded, another copy of it has run (a test\\x1b[31m)" in served.stderr
+    assert "superseded by another copy or another history (a test\\x1b[31m)" in served.stderr
 
     shown = export(node)
     assert (shown.code, shown.stdout) == (0, (tmp_path / "text").read_text())

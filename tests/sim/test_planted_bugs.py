@@ -26,7 +26,7 @@ class Planted(NamedTuple):
 BUGS = [
     Planted(planted_bugs.deletes_what_does_not_conflict, "tried to delete committed entry|ends at", 40, "divergence"),
     Planted(planted_bugs.acknowledges_what_was_not_compared, "acknowledges .*(which holds|ends at)", 60, "divergence"),
-    Planted(planted_bugs.commits_what_was_not_compared, "elsewhere|delete committed", 60, "divergence"),
+    Planted(planted_bugs.commits_what_was_not_compared, "elsewhere|in its place", 60, "divergence"),
     Planted(planted_bugs.counts_acks_of_an_earlier_term, "counts on .* it has heard of", 40, "slowness"),
     Planted(planted_bugs.commits_entries_of_earlier_terms_by_counting, "by counting", 40, "divergence"),
     Planted(planted_bugs.believes_a_lower_commit_index, "went back from|AssertionError", 20),

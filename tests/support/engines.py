@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from replicator.config.timing import RaftTiming
 from replicator.engine.driver import RaftEngine
 from replicator.engine.settings import EngineSettings
-from replicator.model.errors import StorageFailed
+from replicator.model.errors import StorageFailed, Superseded
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.log import TurnWrite
 from replicator.model.members import Membership
@@ -20,7 +21,7 @@ from replicator.storage.storage import Storage
 from replicator.storage.writer import StorageWriter
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 from replicator.v1 import store_pb2
-from tests.support.members import voters
+from tests.support.members import SECRET, founded, voters
 from tests.support.replicas import LAN
 
 QUEUE_FRAMES_MAX = 10_000
@@ -48,6 +49,9 @@ class Disk:
         self.commits += 1
         return await self.writer.commit(write)
 
+    async def mark_superseded(self, why: str) -> Superseded:
+        return await self.writer.mark_superseded(why)
+
     async def install(self, prepared_dir: Path) -> None:
         await self.writer.install(prepared_dir)
 
@@ -72,6 +76,11 @@ class MemoryLinks:
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
         raise AssertionError(f"{self.node_id} drops {peer}: {why}")
+
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        assert self.net.condemned is not None, f"{self.node_id} condemns {peer}: {why}"
+        self.net.condemned.append((self.node_id, peer, why))
+        self.net.unlink(self.node_id, peer)
 
 
 @dataclass
@@ -100,15 +109,17 @@ class EngineNet:
         names: Sequence[NodeId],
         *,
         regions: Mapping[NodeId, Region] | None = None,
+        timing: RaftTiming = LAN,
         **settings: Any,
     ) -> None:
-        self._regions = regions
+        self._regions, self._timing = regions, timing
         self.directory, self.names, self._settings = directory, list(names), settings
         self.nodes: dict[NodeId, EngineNode] = {}
         self._queues: dict[tuple[NodeId, NodeId], asyncio.Queue[bytes]] = {}
         self._readers: dict[tuple[NodeId, NodeId], asyncio.Task[None]] = {}
         self._epochs: dict[tuple[NodeId, NodeId], int] = {}
         self._epoch = 0
+        self.condemned: list[tuple[NodeId, NodeId, str]] | None = None  # None: nobody may be; by whom, whom, why
 
     async def start(self, *names: NodeId) -> None:
         for name in names or self.names:
@@ -124,8 +135,9 @@ class EngineNet:
         settings = EngineSettings(
             cluster_id="c",
             node_id=name,
-            membership=voters(*self.names, regions=self._regions),
-            timing=LAN,
+            membership=founded(voters(*self.names, regions=self._regions)),  # no entry that founds it, either
+            timing=self._timing,
+            new_secret=lambda: SECRET,
             **self._settings,
         )
         dice = random.Random(name)

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from replicator.config.load import load_config, parse_config
+from replicator.model.addresses import ADDRESS_FORM
 from replicator.model.errors import ConfigError
 
 
@@ -17,6 +18,7 @@ def a_raw_config() -> dict[str, Any]:
         "node": {"id": "eu-1", "region": "eu", "data_dir": "data"},
         "cluster": {
             "id": "orders",
+            "secret_file": "cluster.secret",
             "members": [
                 {"id": "eu-1", "region": "eu", "peer": "127.0.0.1:7101", "api": "127.0.0.1:7001"},
                 {"id": "us-1", "region": "us", "peer": "127.0.0.1:7102", "api": "127.0.0.1:7002"},
@@ -62,6 +64,7 @@ def test_a_valid_file_is_read_and_its_paths_are_relative_to_it(tmp_path: Path) -
 
         [cluster]
         id = "orders"
+        secret_file = "cluster.secret"
         members = [{ id = "eu-1", region = "eu", peer = "127.0.0.1:7101", api = "127.0.0.1:7001" }]
 
         [raft]
@@ -72,6 +75,7 @@ def test_a_valid_file_is_read_and_its_paths_are_relative_to_it(tmp_path: Path) -
     config = load_config(file)
 
     assert config.node.data_dir == str(tmp_path / "data")
+    assert config.cluster.secret_file == str(tmp_path / "cluster.secret")
     assert config.me.api == "127.0.0.1:7001"
     assert config.api_listen == "127.0.0.1:7001"
     assert config.raft.profile == "wan"
@@ -129,9 +133,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(path: str, value: ob
             "-x",
             "cluster.id: must be 1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-' (got '-x')",
         ),
-        ("listen.api", "7001", "listen.api: must be HOST:PORT with a port from 1 to 65535 (got '7001')"),
-        ("listen.api", "h:0", "listen.api: must be HOST:PORT with a port from 1 to 65535 (got 'h:0')"),
-        ("listen.admin", "h:65536", "listen.admin: must be HOST:PORT with a port from 1 to 65535 (got 'h:65536')"),
+        ("listen.api", "7001", "listen.api: must be " + ADDRESS_FORM + " (got '7001')"),
+        ("listen.api", "h:0", "listen.api: must be " + ADDRESS_FORM + " (got 'h:0')"),
+        ("listen.admin", "h:65536", "listen.admin: must be " + ADDRESS_FORM + " (got 'h:65536')"),
         ("raft.profile", "moon", "raft.profile: Input should be 'lan', 'wan' or 'auto' (got 'moon')"),
         ("raft.heartbeat_s", 0, "raft.heartbeat_s: Input should be greater than 0 (got 0)"),
         ("raft.heartbeat_s", "0.1", "raft.heartbeat_s: Input should be a valid number (got '0.1')"),
@@ -161,7 +165,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(path: str, value: ob
         (
             "cluster.members.0.api",
             "nowhere",
-            "cluster.members.0.api: must be HOST:PORT with a port from 1 to 65535 (got 'nowhere')",
+            "cluster.members.0.api: must be " + ADDRESS_FORM + " (got 'nowhere')",
         ),
     ],
 )
@@ -208,6 +212,13 @@ def test_a_field_of_the_wrong_kind_or_range_is_named_with_what_was_given(path: s
             "limits.peer_queue_mib_max",
             8,
             "limits.in_flight_mib_max: must not exceed limits.peer_queue_mib_max (8), is 16",
+        ),
+        (
+            "cluster.secret_file",
+            REMOVED,
+            "cluster.secret_file: is required without [tls]: any process that reaches the peer port could pose as a "
+            "node. Make a secret by `head -c 32 /dev/urandom | base64 > cluster.secret && chmod 600 cluster.secret`, "
+            "the same for all nodes",
         ),
         (
             "listen.peer",

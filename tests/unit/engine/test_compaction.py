@@ -16,7 +16,7 @@ KEEP = 20
 
 
 def a_manifest(index: int, term: int = 1) -> SnapshotManifest:
-    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(term), b"hash", 100, b"digest")
+    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(term), bytes(16), 100, bytes(32))
 
 
 def a_leader_beyond(lagging: NodeId, writes: int = 3 * KEEP) -> tuple[HandCluster, HandNode]:
@@ -113,8 +113,8 @@ def test_an_append_from_before_our_first_entry_acknowledges_what_was_committed_a
 def an_offer(index: int, term: int, index_term: int = 1) -> raft_pb2.SnapshotOffer:
     manifest = a_manifest(index)
     return raft_pb2.SnapshotOffer(
-        term=term, snapshot_id=manifest.snapshot_id, index=index, index_term=index_term, rolling_hash=b"hash",
-        size_bytes=100, digest=b"digest",
+        term=term, snapshot_id=manifest.snapshot_id, index=index, index_term=index_term, rolling_hash=bytes(16),
+        size_bytes=100, digest=bytes(32),
     )  # fmt: skip
 
 

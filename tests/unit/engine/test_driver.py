@@ -1,6 +1,7 @@
 """The engine's face on a running loop with real storage: answers, deadlines, refusals, and an end for every caller."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -237,12 +238,14 @@ async def test_a_follower_becomes_provably_fresh(three: EngineNet) -> None:
     assert follower.is_caught_up
 
 
-async def test_a_node_without_a_majority_says_that_no_leader_can_be_reached(tmp_path: Path) -> None:
+async def test_a_node_without_a_majority_says_who_is_missing(tmp_path: Path) -> None:
     """Within an election timeout, not at the end of the caller's patience."""
     net = EngineNet(tmp_path, [A, B, C])
     await net.start(A)
-    with pytest.raises(NoLeader, match="0 of 2 peers linked"):
+    missing = r"2 of 3 voters are not connected \(n2 since this node started, .* n3 .*\); a majority needs 2"
+    with pytest.raises(NoLeader, match=f"no leader: {missing}"):
         await net[A].propose(put(b"k"), timeout_s=LONG_S)
+    assert re.match(missing, net[A].status().no_majority)
     with pytest.raises(NoLeader):
         await net[A].read_index(timeout_s=LONG_S)
     with pytest.raises(ReplicaBehind):

@@ -7,7 +7,7 @@ import pytest
 from replicator.engine import forwards
 from replicator.engine.asking import whom_to_ask
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
-from replicator.engine.messages import Malformed
+from replicator.engine.message_bounds import Malformed
 from replicator.engine.transfer import TransferWish
 from replicator.model.errors import (
     Internal,

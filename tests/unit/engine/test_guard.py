@@ -2,51 +2,15 @@
 
 import pytest
 
-from replicator.engine.messages import Malformed
-from replicator.machine.codec import REGULAR_PREFIX
-from replicator.model.ids import LogIndex, Term
-from replicator.model.log import Entry, HardState
+from replicator.engine.message_bounds import Malformed
+from replicator.model.ids import Term
+from replicator.model.log import HardState
 from replicator.v1 import raft_pb2
 from tests.support.commands import put
-from tests.support.replicas import NAMES, HandCluster, HandDisk, HandNode, bodies
+from tests.support.followers import a_follower, answer, append, terms_of
+from tests.support.replicas import NAMES, HandCluster, HandNode, bodies
 
 A, B, C = NAMES[:3]
-
-
-def payload(term: int, index: int) -> bytes:
-    return REGULAR_PREFIX + b"%d/%d" % (term, index)
-
-
-def a_follower(*terms: int, term: int = 9, commit: int = 1) -> HandNode:
-    """A node whose log holds entries of these terms from index 1 on, linked to B and C."""
-    disk = HandDisk(
-        entries=[Entry(payload(t, i), LogIndex(i), Term(t)) for i, t in enumerate(terms, start=1)],
-        state=HardState(Term(term), None, LogIndex(commit)),
-    )
-    node = HandNode(A, [B, C], disk=disk)
-    node.link(B, C)
-    return node
-
-
-def append(
-    prev: tuple[int, int], *terms: int, term: int = 9, sequence: int = 1, commit: int = 1
-) -> raft_pb2.AppendEntries:
-    """Entries of these terms after `prev` (index, term)."""
-    entries = [
-        raft_pb2.LogEntry(index=i, term=t, payload=payload(t, i)) for i, t in enumerate(terms, start=prev[0] + 1)
-    ]
-    return raft_pb2.AppendEntries(
-        term=term, sequence=sequence, prev_index=prev[0], prev_term=prev[1], entries=entries, commit_index=commit
-    )
-
-
-def answer(node: HandNode, message: raft_pb2.AppendEntries) -> raft_pb2.AppendReply:
-    (reply,) = bodies(node.hear(B, append_entries=message), "append_reply")
-    return reply.append_reply
-
-
-def terms_of(node: HandNode) -> list[int]:
-    return [term for _, term in node.log()]
 
 
 # Fault 1: what an append may delete, acknowledge and commit --------------------------------------------------------
@@ -250,11 +214,20 @@ def test_each_voter_counts_once_however_often_it_answers() -> None:
 
 def test_a_vote_for_another_term_counts_for_nothing() -> None:
     node = a_candidate_of_five()
-    for term in (node.replica.graft.term - 1, node.replica.graft.term + 1):
-        for peer in (B, C):
-            node.hear(peer, vote_reply=raft_pb2.VoteReply(term=term))
+    for peer in (B, C):
+        node.hear(peer, vote_reply=raft_pb2.VoteReply(term=node.replica.graft.term - 1))
 
     assert not node.replica.graft.is_leader
+
+
+def test_an_answer_to_a_campaign_that_was_never_begun_is_malformed() -> None:
+    node = a_candidate_of_five()
+    later = node.replica.graft.term + 1
+    node.hear(B, vote_reply=raft_pb2.VoteReply(term=later))
+    assert node.last is not None
+    assert [bad.peer for bad in node.last.bad_links] == [B]
+    node.hear(C, pre_vote_reply=raft_pb2.PreVoteReply(asked_term=later + 1, granted=True))
+    assert [bad.peer for bad in node.last.bad_links] == [C]
 
 
 # Fault 2: what a leader makes of answers ---------------------------------------------------------------------------
@@ -291,7 +264,7 @@ def test_an_answer_of_an_earlier_term_counts_for_nothing() -> None:
 def test_an_answer_of_a_newer_term_deposes() -> None:
     _, leader = a_leader()
     term = leader.replica.graft.term
-    leader.hear(B, append_reply=reply_of(leader, term=term + 3, next_index=1))
+    leader.hear(B, append_reply=reply_of(leader, term=term + 3, rewind=1, next_index=1))
 
     assert (leader.replica.graft.term, leader.replica.graft.is_leader) == (term + 3, False)
 
@@ -307,19 +280,35 @@ def test_what_is_acknowledged_is_never_taken_back() -> None:
     assert sent.append_entries.prev_index == match
 
 
-def test_a_peer_that_holds_less_than_it_acknowledged_is_sent_everything_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Within a term no correct peer gives anything back: its disk was lost. The operator hears of it."""
+def test_a_peer_that_holds_less_than_it_acknowledged_loses_its_link_and_counts_for_nothing() -> None:
+    """Within a term no correct peer gives anything back: its disk was lost, or put back, and its votes with it."""
     _, leader = a_leader()
-    assert leader.replica.graft.match_index(B) > 1
+    match, epoch = leader.replica.graft.match_index(B), leader.replica.link_epoch(B)
+    assert match > 1
 
     frames = leader.hear(B, append_reply=reply_of(leader, rewind=1, next_index=2, last_index=1))
-    (sent,) = bodies(frames, "append_entries", to=B)
 
-    assert sent.append_entries.prev_index == 1
-    assert leader.replica.graft.match_index(B) == 1
-    assert "its data were lost or replaced" in caplog.text
+    assert leader.last is not None
+    (lost,) = leader.last.lost_data
+    assert (lost.peer, lost.epoch) == (B, epoch)
+    assert (
+        f"acknowledged entry {match} in term {leader.replica.graft.term} and now holds the log up to 1 only" in lost.why
+    )
+    assert [out for out in frames if out.peer == B] == []
+    assert leader.replica.linked == {C}
+    assert leader.replica.graft.match_index(B) == 0
+
+
+def test_what_a_peer_acknowledged_before_it_lost_its_data_commits_nothing_more() -> None:
+    cluster, leader = a_leader()
+    cluster.cut = frozenset({(A, C), (C, A)})
+    leader.hear(B, append_reply=reply_of(leader, rewind=1, next_index=2, last_index=1))
+    commit = leader.replica.graft.commit_index
+    leader.replica.proposals.offer(put(b"alone"), lambda _result: None)
+    cluster.take(A)
+    cluster.deliver()
+
+    assert leader.replica.graft.commit_index == commit < leader.replica.journal.last_index
 
 
 def test_rejections_of_what_was_sent_before_a_rewind_are_void() -> None:
@@ -384,7 +373,7 @@ def test_an_answer_that_no_correct_follower_gives_is_malformed(fields: dict[str,
 
 def test_a_rewind_beyond_our_log_starts_at_its_end() -> None:
     _, leader = a_leader()
-    frames = leader.hear(B, append_reply=reply_of(leader, rewind=1, next_index=1 << 40))
+    frames = leader.hear(B, append_reply=reply_of(leader, rewind=1, next_index=1 << 40, last_index=1 << 40))
     (sent,) = bodies(frames, "append_entries", to=B)
 
     assert sent.append_entries.prev_index == leader.replica.journal.last_index

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from replicator.engine import journal
 from replicator.engine.journal import TurnJournal
-from replicator.model.errors import StorageFailed
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.storage.failures import InvariantViolated
 from replicator.storage.storage import Storage
 from tests.support.replicas import HandDisk
 
@@ -223,20 +223,20 @@ def test_two_truncations_of_one_turn_cut_at_the_lower_place() -> None:
 
 @pytest.mark.parametrize("position", [0, 2])
 def test_committed_entries_are_never_deleted(position: int) -> None:
-    """Leader completeness: the node stops rather than take back what was acknowledged."""
+    """Leader completeness: the guard refuses an append that would; beyond it there is a bug, and the node stops."""
     made, disk = a_journal(5)
     made.setRaftCommitIndex(3)
     take(made, disk)
-    with pytest.raises(StorageFailed, match="committed"):
+    with pytest.raises(InvariantViolated, match="committed"):
         made.deleteEntriesFrom(position)
 
 
 def test_stock_machinery_that_would_drop_the_log_stops_the_node() -> None:
     """Faults 8 and 9: only stock snapshots clear or compact, and they are off."""
     made, _ = a_journal(3)
-    with pytest.raises(StorageFailed):
+    with pytest.raises(InvariantViolated):
         made.clear()
-    with pytest.raises(StorageFailed):
+    with pytest.raises(InvariantViolated):
         made.deleteEntriesTo(1)
 
 

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from replicator.engine.events import LinkDown
-from replicator.engine.proposals import COMMAND_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
-from replicator.engine.settings import EngineSettings
+from replicator.engine.message_bounds import COMMAND_BYTES_MAX
+from replicator.engine.proposals import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
 from replicator.machine.codec import decode_batch
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ShuttingDown, StorageFull
 from replicator.transport.ports import FRAME_BYTES_MAX
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
 from tests.support.members import voters
-from tests.support.replicas import LAN, NAMES, HandCluster, HandNode, bodies
+from tests.support.replicas import LAN, NAMES, HandCluster, HandNode, hand_settings
 
 A, B, C = NAMES[:3]
 
@@ -95,8 +95,9 @@ def test_no_command_is_taken_that_no_link_could_carry() -> None:
         leader.replica.proposals.offer(oversized, lambda _result: None)
     with pytest.raises(InvalidArgument, match=str(COMMAND_BYTES_MAX)):
         cluster[B].replica.forwards.propose(A, oversized, lambda _result: None)
-    (reply,) = bodies(leader.hear(B, forward=raft_pb2.Forward(request_id=1, command=oversized)), "forward_reply")
-    assert reply.forward_reply.refused == InvalidArgument.reason
+    leader.hear(B, forward=raft_pb2.Forward(request_id=1, command=oversized))
+    assert leader.last is not None
+    assert [bad.peer for bad in leader.last.bad_links] == [B]
 
     leader.replica.proposals.offer(oversized[:COMMAND_BYTES_MAX], lambda _result: None)
     assert max(len(out.payload) for out in leader.turn()) < FRAME_BYTES_MAX
@@ -212,7 +213,7 @@ def test_a_leader_without_a_majority_gives_up_within_one_election_timeout() -> N
 
 def test_limits_of_one_node_hold_for_every_queue() -> None:
     """The defaults are finite and named."""
-    settings = EngineSettings(cluster_id="c", node_id=A, membership=voters(A), timing=LAN)
+    settings = hand_settings(A, voters(A))
 
     assert 0 < settings.proposals_queued_max <= 1 << 16
     assert 0 < settings.proposals_queued_bytes_max <= 1 << 28

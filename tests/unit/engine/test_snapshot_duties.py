@@ -19,7 +19,7 @@ REGIONS = {LEADER: WEST, OTHER: WEST, NEAR: EAST, RECEIVER: EAST}
 
 
 def a_manifest(index: int) -> SnapshotManifest:
-    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(1), b"hash", 100, b"digest")
+    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(1), bytes(16), 100, bytes(32))
 
 
 @pytest.fixture

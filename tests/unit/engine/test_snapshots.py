@@ -23,7 +23,7 @@ KEEP = 20
 
 
 def a_manifest(index: int) -> SnapshotManifest:
-    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(1), b"hash", 100, b"digest")
+    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(1), bytes(16), 100, bytes(32))
 
 
 @dataclass

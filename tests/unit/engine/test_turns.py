@@ -9,6 +9,7 @@ import pytest
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.messages import decode
 from replicator.engine.turns import Turns
+from replicator.model.errors import Superseded
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import SilentObserver
@@ -40,6 +41,9 @@ class Gate:
         self.done += 1
         return outcomes
 
+    async def mark_superseded(self, why: str) -> Superseded:
+        raise AssertionError(why)
+
 
 @dataclass
 class Wire:
@@ -53,6 +57,9 @@ class Wire:
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
         raise AssertionError(f"{peer} sent something malformed: {why}")
+
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        raise AssertionError(f"{peer} has lost data: {why}")
 
     def kinds(self, peer: NodeId) -> list[str | None]:
         return [message.WhichOneof("body") for to, message in self.sent if to == peer]

@@ -145,7 +145,7 @@ def test_a_directory_that_is_superseded_takes_nothing_more_and_does_not_open_aga
     storage.commit(next_turn(storage))
     number = storage.incarnation.number
     storage.mark_superseded("us-1 has met run 7")
-    with pytest.raises(Superseded, match="another copy of it has run"):
+    with pytest.raises(Superseded, match="superseded by another copy"):
         storage.commit(next_turn(storage))
     assert storage.get(b"shared")[0] is not None
     storage.close()
