@@ -64,7 +64,7 @@ def test_what_the_log_holds_beyond_the_commit_index_counts(tmp_path: Path) -> No
         found = storage.get(key)[0]
         assert found is not None
         assert found.value == value
-    again = an_entry(8, put(b"acknowledged", b"3", by(7, 1)), term=4)
+    again = an_entry(8, put(b"acknowledged", b"1", by(7, 1)), term=4)
     assert storage.commit(a_turn(again, term=4))[0][0].duplicate, "a retry after the recovery is still told"
     storage.close()
 
