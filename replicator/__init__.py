@@ -25,6 +25,7 @@ from replicator.model.errors import (
     StorageFull,
     TokenAhead,
     Unavailable,
+    WriteIdReused,
 )
 from replicator.model.values import (
     CompareAndSetResult,
@@ -80,6 +81,7 @@ __all__ = [
     "StorageFull",
     "TokenAhead",
     "Unavailable",
+    "WriteIdReused",
     "connect",
 ]
 

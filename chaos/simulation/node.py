@@ -15,6 +15,7 @@ from chaos.simulation.disk import DiskRecord
 from chaos.simulation.network import Network
 from chaos.simulation.snapshots import SnapshotExchange
 from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
+from replicator.core.causal_token import token_scope
 from replicator.engine.events import Event, Frame, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
@@ -27,6 +28,7 @@ from replicator.v1 import store_pb2
 
 STORE_BYTES_MAX = 1 << 30
 CLUSTER = ClusterId("simulated")
+TOKEN_SCOPE = token_scope(CLUSTER.encode())  # all tokens are of one group: the world has no other
 FULL_DISK_RETRY_S = 0.5
 REGIONS = Region("east"), Region("west")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chaos.simulation.character import Character
-from chaos.simulation.node import CLUSTER, SimNode
+from chaos.simulation.node import TOKEN_SCOPE, SimNode
 from chaos.simulation.promises import Judge
 from chaos.simulation.timeline import Timeline
 from replicator.core.causal_token import CausalToken
@@ -30,7 +30,7 @@ class Session:
     judge: Judge
     character: Character
     name: bytes
-    token: str = field(default_factory=lambda: CausalToken(LogIndex(0)).encode(CLUSTER))
+    token: str = field(default_factory=lambda: CausalToken(LogIndex(0)).encode(TOKEN_SCOPE))
     stopped: bool = False
 
     def saw(self, index: int) -> None:
@@ -45,7 +45,7 @@ class Session:
         self.timeline.after(self.dice.expovariate(1 / (PAUSE * self.character.read_pause_s)), self.next_read)
         if self.dice.random() < HEARSAY:
             other = self.dice.choice(self.others)
-            self._merge(CausalToken.decode(other.token, CLUSTER))
+            self._merge(CausalToken.decode(other.token, TOKEN_SCOPE))
             self.judge.causal.heard_from(self.name, other.name)
         node = self.dice.choice(self.nodes)
         self._look(node, node.incarnation, self.token, self.judge.causal.owed(self.name), LOOKS_MAX)
@@ -53,11 +53,11 @@ class Session:
     def _look(self, node: SimNode, incarnation: int, token: str, owed_index: int, looks: int) -> None:
         if node.replica is None or node.storage is None or node.incarnation != incarnation or not looks:
             return
-        if CausalToken.decode(token, CLUSTER).index <= node.replica.applied_index:
+        if CausalToken.decode(token, TOKEN_SCOPE).index <= node.replica.applied_index:
             self.saw(self.judge.causal.reads(node, owed_index, self.dice))
         else:
             pause_s = node.settings.timing.heartbeat_s * self.dice.random()
             self.timeline.after(pause_s, lambda: self._look(node, incarnation, token, owed_index, looks - 1))
 
     def _merge(self, other: CausalToken) -> None:
-        self.token = CausalToken.decode(self.token, CLUSTER).merge(other).encode(CLUSTER)
+        self.token = CausalToken.decode(self.token, TOKEN_SCOPE).merge(other).encode(TOKEN_SCOPE)

@@ -30,6 +30,7 @@ from replicator.core.admission import refusal_of
 from replicator.engine.events import Event, LinkUp, Outgoing, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import NodeId
+from replicator.model.members import GROUP_SECRET_BYTES
 
 SNAPSHOT_PERIOD_S = 1.0  # a seed is a short life: what happens once in minutes must happen in it
 
@@ -275,6 +276,7 @@ class World:
                 auto_timing=self._character.auto_timing,
                 leader_preference=REGIONS[:1] if self._character.prefers_regions else (),
                 snapshot_period_s=SNAPSHOT_PERIOD_S,
+                new_secret=lambda: random.Random(f"secret of {name}").randbytes(GROUP_SECRET_BYTES),
             ),
             directory=directory,
             timeline=self._timeline,

@@ -10,14 +10,15 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
 from replicator.api.cluster_servicer import ClusterServicer
-from replicator.api.credentials import server_credentials
 from replicator.api.health import HEALTH_SERVICE_NAME, Health
 from replicator.api.interceptors.deadline import DeadlineInterceptor
 from replicator.api.interceptors.errors import ErrorsInterceptor
 from replicator.api.interceptors.limits import LimitsInterceptor
 from replicator.api.interceptors.trace import TraceInterceptor
 from replicator.api.kv_servicer import KVServicer
-from replicator.config.schema import NodeConfig, TlsSection
+from replicator.certificates import NodeCertificates
+from replicator.certificates.grpc_credentials import server_credentials
+from replicator.config.schema import NodeConfig
 from replicator.model.errors import StartupError
 from replicator.model.observe import Observer
 from replicator.service.leadership import LeadershipService
@@ -48,15 +49,20 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """listen: HOST:PORT; port 0 picks a free one. tls: None for plaintext."""
+    """listen: HOST:PORT; port 0 picks a free one. tls: followed while it changes; None for plaintext.
+
+    require_client_certificate: with TLS, turns away callers that show none of the authority.
+    """
 
     listen: str
     calls_in_flight_max: int
-    tls: TlsSection | None = None
+    tls: NodeCertificates | None = None
+    require_client_certificate: bool = True
 
     @classmethod
-    def from_config(cls, config: NodeConfig) -> "ApiSettings":
-        return cls(config.api_listen, config.limits.calls_in_flight_max, config.tls)
+    def from_config(cls, config: NodeConfig, tls: NodeCertificates | None) -> "ApiSettings":
+        required = config.tls is None or config.tls.require_client_certificate
+        return cls(config.api_listen, config.limits.calls_in_flight_max, tls, required)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +149,12 @@ class ApiServer:
 
     def _bind(self, server: grpc.aio.Server) -> int:
         listen, tls = self._settings.listen, self._settings.tls
-        credentials = None if tls is None else server_credentials(tls)
         try:
-            if credentials is None:
+            if tls is None:
                 port = server.add_insecure_port(listen)
             else:
+                required = self._settings.require_client_certificate
+                credentials = server_credentials(lambda: tls.current.api, require_client=required)
                 port = server.add_secure_port(listen, credentials)
         except RuntimeError:
             port = 0

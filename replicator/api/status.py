@@ -32,10 +32,12 @@ from replicator.model.errors import (
     StorageFull,
     TokenAhead,
     Unavailable,
+    WriteIdReused,
 )
 
 STATUS_OF: Final[Mapping[type[ReplicatorError], grpc.StatusCode]] = {
     InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    WriteIdReused: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidToken: grpc.StatusCode.INVALID_ARGUMENT,
     TokenAhead: grpc.StatusCode.OUT_OF_RANGE,
     Unavailable: grpc.StatusCode.UNAVAILABLE,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data-dir",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # what is wrong with it is told in our words
     metavar="DIR",
     help="The data directory of a node that does not run.",
 )

@@ -5,21 +5,31 @@ only what happens after sending is uncertain.
 """
 
 import asyncio
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import grpc
 import grpc.aio
 
-from replicator.client.tls import ClientTls
+from replicator.certificates.grpc_credentials import channel_credentials
+from replicator.certificates.identity import Identity
+from replicator.certificates.kept import LOOK_EVERY_S, KeptFiles
+from replicator.client.tls import ClientTls, why_not_connected
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Unavailable
+from replicator.model.limits import CALL_TIMEOUT_S_MAX
 from replicator.v1 import cluster_pb2_grpc, kv_pb2_grpc
 
 if TYPE_CHECKING:
     from replicator.v1.cluster_pb2_grpc import ClusterServiceAsyncStub
     from replicator.v1.kv_pb2_grpc import KVServiceAsyncStub
 
+_log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_S: Final = 2.0
+_WORD_S_MIN: Final = 0.2  # for gRPC to say why; it does so at once
+_SILENT: Final = "; is the node up?"
 MESSAGE_BYTES_MAX: Final = 4 << 20  # as much as a node takes; a page of a scan stays below it
 
 _OPTIONS: Final = (
@@ -38,14 +48,22 @@ _OPTIONS: Final = (
 
 
 class Connection:
-    """One endpoint."""
+    """One endpoint. `kv` and `cluster` change when new certificates are taken: read them for each call."""
 
-    def __init__(self, address: str, tls: ClientTls | None) -> None:
+    def __init__(self, address: str, tls: ClientTls | None, identity: Callable[[], Identity | None]) -> None:
+        """identity: what the files of `tls` hold, as of the newest look; None without TLS."""
         self.address = address
-        self._channel = _open_channel(address, tls)
-        self.kv: KVServiceAsyncStub = kv_pb2_grpc.KVServiceStub(self._channel)
-        self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self._channel)
-        self._dialling: asyncio.Task[bool] | None = None
+        self._tls = tls
+        self._newest = identity
+        self._dialling: asyncio.Task[str | None] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self._use(self._newest())
+
+    @property
+    def is_outdated(self) -> bool:
+        """True if there are newer certificates than those that this connection was opened with."""
+        return self._identity is not self._newest()
 
     async def ready(self, timeout_s: float) -> None:
         """Returns once the connection is up. Raises Unavailable: nothing was sent."""
@@ -55,30 +73,62 @@ class Connection:
             self._dialling = asyncio.create_task(self._dial(), name=f"replicator-dial-{self.address}")
         dialling = self._dialling
         await asyncio.wait({dialling}, timeout=timeout_s)  # neither ends it for the others nor raises what it raised
-        if not (dialling.done() and not dialling.cancelled() and dialling.result()):
-            raise Unavailable(f"cannot connect to {self.address}; is the node up?", metadata={"endpoint": self.address})
+        why = dialling.result() if dialling.done() and not dialling.cancelled() else _SILENT
+        if why is not None:
+            raise Unavailable(f"cannot connect to {self.address}{why}", metadata={"endpoint": self.address})
+
+    async def renew(self) -> None:
+        """New calls go over a connection with the newest certificates, as soon as one is up; those in flight go on.
+
+        One that does not come up changes nothing: the earlier connection may still be good for a long time.
+        """
+        identity = self._newest()
+        if self._channel.get_state() is not grpc.ChannelConnectivity.READY:
+            return  # whoever needs it next dials, and then with the newest
+        channel = _open_channel(self.address, self._tls, identity)
+        spare = channel
+        try:
+            if await _until_up(channel, CONNECT_TIMEOUT_S) and not self._is_closed:
+                spare = self._channel
+                self._use(identity, channel)
+        finally:
+            self._retire(spare)
 
     async def close(self) -> None:
         """Ends calls in flight."""
-        if self._dialling is not None:
-            self._dialling.cancel()
-            await asyncio.gather(self._dialling, return_exceptions=True)
+        self._is_closed = True
+        ending = [*self._retiring, *([self._dialling] if self._dialling is not None else [])]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._channel.close()
 
-    async def _dial(self) -> bool:
-        """True once up, False if refused, or not up within CONNECT_TIMEOUT_S. One at a time, however many wait."""
+    async def _dial(self) -> str | None:
+        """None once up; else the end of the sentence that says why not. One at a time, however many wait."""
+        if self.is_outdated:
+            self._retire(self._channel)
+            self._use(self._newest())
         deadline = Deadline.after(CONNECT_TIMEOUT_S)
-        while True:
-            state = self._channel.get_state(try_to_connect=True)
-            if state is grpc.ChannelConnectivity.READY:
-                return True
-            if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
-                return False
-            try:
-                async with asyncio.timeout(deadline.left_s()):
-                    await self._channel.wait_for_state_change(state)
-            except TimeoutError:
-                return False
+        if await _until_up(self._channel, CONNECT_TIMEOUT_S):
+            return None
+        if self._tls is None or self._identity is None:
+            return _SILENT
+        details = await _what_fails(self._channel, max(_WORD_S_MIN, deadline.left_s()))
+        name = self._tls.server_name or self.address.rpartition(":")[0]
+        why = why_not_connected(details, name, self._identity)
+        return _SILENT if why is None else f": {why}"
+
+    def _use(self, identity: Identity | None, channel: grpc.aio.Channel | None = None) -> None:
+        self._identity = identity
+        self._channel = channel or _open_channel(self.address, self._tls, identity)
+        self.kv: KVServiceAsyncStub = kv_pb2_grpc.KVServiceStub(self._channel)
+        self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self._channel)
+
+    def _retire(self, channel: grpc.aio.Channel) -> None:
+        """Closes it once the calls in flight have ended; no call lives longer than CALL_TIMEOUT_S_MAX."""
+        task = asyncio.create_task(_close_gently(channel), name=f"replicator-retire-{self.address}")
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
 
 class Channels:
@@ -86,13 +136,23 @@ class Channels:
 
     def __init__(self, tls: ClientTls | None) -> None:
         self._tls = tls
+        self._files: KeptFiles[Identity] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._connections: dict[str, Connection] = {}
 
     def to(self, address: str) -> Connection:
+        """Raises InvalidArgument, the first time, if the certificates are of no use."""
         connection = self._connections.get(address)
         if connection is None:
-            connection = self._connections[address] = Connection(address, self._tls)
+            connection = self._connections[address] = self.apart(address)
         return connection
+
+    def apart(self, address: str) -> Connection:
+        """One more, which belongs to the caller. Raises as `to`."""
+        if self._tls is not None and self._files is None:
+            self._files = self._tls.kept()
+            self._watching = asyncio.create_task(self._watch(self._files), name="replicator-certificates")
+        return Connection(address, self._tls, self._identity)
 
     def has(self, address: str) -> bool:
         return address in self._connections
@@ -104,15 +164,63 @@ class Channels:
             await connection.close()
 
     async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         connections, self._connections = self._connections, {}
         await asyncio.gather(*(connection.close() for connection in connections.values()))
 
+    def _identity(self) -> Identity | None:
+        return None if self._files is None else self._files.current
 
-def _open_channel(address: str, tls: ClientTls | None) -> grpc.aio.Channel:
-    if tls is None:
+    async def _watch(self, files: KeptFiles[Identity]) -> None:
+        """Every few seconds, one stat a file; a connection that could not be renewed is tried again."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if files.look():
+                _log.info("new certificate files are in force for new connections")
+            outdated = [connection for connection in self._connections.values() if connection.is_outdated]
+            await asyncio.gather(*(connection.renew() for connection in outdated))
+
+
+async def _until_up(channel: grpc.aio.Channel, timeout_s: float) -> bool:
+    """True once up, False if refused, or not up in time."""
+    deadline = Deadline.after(timeout_s)
+    while True:
+        state = channel.get_state(try_to_connect=True)
+        if state is grpc.ChannelConnectivity.READY:
+            return True
+        if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
+            return False
+        try:
+            async with asyncio.timeout(deadline.left_s()):
+                await channel.wait_for_state_change(state)
+        except TimeoutError:
+            return False
+
+
+async def _what_fails(channel: grpc.aio.Channel, timeout_s: float) -> str:
+    """What gRPC says of a connection that did not come about: it tells only calls. Should one come up now, no harm."""
+    check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+    try:
+        await check(b"", timeout=timeout_s)
+    except grpc.aio.AioRpcError as error:
+        return error.details() or ""
+    return ""
+
+
+async def _close_gently(channel: grpc.aio.Channel) -> None:
+    try:
+        await channel.close(CALL_TIMEOUT_S_MAX)
+    finally:
+        await channel.close()
+
+
+def _open_channel(address: str, tls: ClientTls | None, identity: Identity | None) -> grpc.aio.Channel:
+    if tls is None or identity is None:
         return grpc.aio.insecure_channel(address, options=_OPTIONS)
     options = _OPTIONS
     if tls.server_name is not None:
         named = ("grpc.ssl_target_name_override", tls.server_name)
-        return grpc.aio.secure_channel(address, tls.credentials(), options=(*options, named))
-    return grpc.aio.secure_channel(address, tls.credentials(), options=options)
+        return grpc.aio.secure_channel(address, channel_credentials(identity), options=(*options, named))
+    return grpc.aio.secure_channel(address, channel_credentials(identity), options=options)

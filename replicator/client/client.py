@@ -74,7 +74,6 @@ class Client:
 
     def __init__(self, endpoints: Sequence[str], region: str | None, tls: ClientTls | None, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._tls = tls
         self._channels = Channels(tls)
         self._directory = Directory(endpoints, region)
         self._discovery = Discovery(self._directory, self._channels)
@@ -295,7 +294,7 @@ class Client:
         self, address: str, request: cluster_pb2.StatusRequest, deadline: Deadline
     ) -> cluster_pb2.StatusResponse:
         is_known = address in self._directory.addresses
-        connection = self._channels.to(address) if is_known else Connection(address, self._tls)
+        connection = self._channels.to(address) if is_known else self._channels.apart(address)
         try:
             await connection.ready(deadline.left_s())
             return await connection.cluster.Status(request, timeout=deadline.left_s())

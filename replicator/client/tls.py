@@ -1,16 +1,22 @@
 """How a client proves who it is, and whom it trusts."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 
+from replicator.certificates.explaining import why_tls_failed
+from replicator.certificates.facts import facts_of
+from replicator.certificates.grpc_credentials import channel_credentials
+from replicator.certificates.identity import Identity, UnusableFile, read_authority, read_pair
+from replicator.certificates.kept import KeptFiles
 from replicator.model.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """PEM files. cert_file and key_file: for mutual TLS, both or none.
+    """PEM files. cert_file and key_file: for mutual TLS, both or none. A client follows them while they change.
 
     server_name: the name that every node's certificate carries, if the addresses dialled are not in it.
     """
@@ -21,20 +27,31 @@ class ClientTls:
     server_name: str | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Raises InvalidArgument if a file is missing or unreadable."""
+        """Of the files as they are now. Raises InvalidArgument if one is missing or of no use."""
+        return channel_credentials(self.kept().current)
+
+    def kept(self) -> KeptFiles[Identity]:
+        """What the files hold, followed with each look at it. Raises InvalidArgument as above."""
         if (self.cert_file is None) != (self.key_file is None):
             raise InvalidArgument("tls: cert_file and key_file come together", metadata={"field": "tls.cert_file"})
-        return grpc.ssl_channel_credentials(
-            root_certificates=_read("ca_file", self.ca_file),
-            private_key=None if self.key_file is None else _read("key_file", self.key_file),
-            certificate_chain=None if self.cert_file is None else _read("cert_file", self.cert_file),
-        )
+        files = [Path(file) for file in (self.ca_file, self.cert_file, self.key_file) if file is not None]
+        try:
+            return KeptFiles(files, self._read)
+        except UnusableFile as error:
+            raise InvalidArgument(str(error), metadata={"field": f"tls.{error.field}"}) from error
+
+    def _read(self) -> Identity:
+        authority, _ = read_authority("ca_file", Path(self.ca_file))
+        if self.cert_file is None or self.key_file is None:
+            return Identity(authority)
+        certificate, key, _ = read_pair(Path(self.cert_file), Path(self.key_file))
+        return Identity(authority, certificate, key)
 
 
-def _read(field: str, name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise InvalidArgument(
-            f"tls.{field}: {name} cannot be read: {error.strerror}", metadata={"field": f"tls.{field}"}
-        ) from error
+def why_not_connected(details: str, name: str, identity: Identity) -> str | None:
+    """What is wrong with a certificate, if that is why no connection came about. details: of a call that failed."""
+    own_flaw = None
+    if identity.certificate is not None:
+        flaw = facts_of(identity.certificate).flaw_at(datetime.now(UTC))
+        own_flaw = None if flaw is None else f"the certificate of tls.cert_file {flaw}; renew it"
+    return why_tls_failed(details, name=name, own_flaw=own_flaw, has_own=identity.certificate is not None)

@@ -45,13 +45,11 @@ def _with_absolute_paths(config: NodeConfig, base_dir: Path) -> NodeConfig:
     node = config.node.model_copy(update={"data_dir": absolute(config.node.data_dir)})
     cluster = config.cluster
     if cluster.secret_file is not None:
-        file = absolute(cluster.secret_file)
-        if not Path(file).is_file():
-            raise ConfigError("cluster.secret_file", f"{file} does not exist")
-        cluster = cluster.model_copy(update={"secret_file": file})
+        cluster = cluster.model_copy(update={"secret_file": absolute(cluster.secret_file)})
     tls = config.tls
     if tls is not None:
-        files = {name: absolute(getattr(tls, name)) for name in ("ca_file", "cert_file", "key_file")}
+        named = {name: getattr(tls, name) for name in ("ca_file", "cert_file", "key_file", "peer_ca_file")}
+        files = {name: absolute(file) for name, file in named.items() if file is not None}
         for name, file in files.items():
             if not Path(file).is_file():
                 raise ConfigError(f"tls.{name}", f"{file} does not exist")

@@ -93,12 +93,19 @@ class RaftSection(Section):
 
 
 class TlsSection(Section):
-    """Mutual TLS for both ports. PEM files. A node's certificate carries the node id as a DNS name (SAN)."""
+    """Mutual TLS for the API and peer ports. PEM files, followed while the node runs.
+
+    cert_file: of this node, with its marked DNS name (`model.ids.node_certificate_name`), for server and client use.
+    ca_file, peer_ca_file: one certificate or several; the latter for the peer port, if it trusts others than the API.
+    admin: TLS on the admin port, too, which asks nobody for a certificate.
+    """
 
     ca_file: str
     cert_file: str
     key_file: str
+    peer_ca_file: str | None = Field(default=None, min_length=1)
     require_client_certificate: bool = True
+    admin: bool = False
 
 
 class StorageSection(Section):

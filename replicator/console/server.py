@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Generator
 from typing import Final
 
@@ -29,7 +30,8 @@ class _QuietServer(uvicorn.Server):
 class Console:
     """The admin port of one node. `start` binds, `stop` ends within about `STOP_TIMEOUT_S`."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, tls: ssl.SSLContext | None = None) -> None:
+        """tls: may be loaded with another certificate while it is in use; None for plaintext."""
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
@@ -44,6 +46,7 @@ class Console:
                 timeout_keep_alive=IDLE_TIMEOUT_S,
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,
                 backlog=_ACCEPT_BACKLOG,
+                ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             )
         )
         self._serving: asyncio.Task[None] | None = None

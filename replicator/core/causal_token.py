@@ -1,13 +1,15 @@
-"""Causal tokens and page tokens: opaque text that names a point in the log of one cluster.
+"""Causal tokens and page tokens: opaque text that names a point in the log of one Raft group.
 
 A token is the only thing that callers carry between services and regions, so it must refuse to be misread: it is
-versioned, bound to its cluster by a tag, and closed by a checksum. It is no secret and no signature: all that it can do
-is make a read wait.
+versioned, bound to its group by a tag of the founder, and closed by a checksum. It is no secret and no signature: all
+that it can do is make a read wait.
 
-    causal  version (1) | cluster tag (4) | log index (8) | crc32 (4)                         23 characters
-    page    version (1) | cluster tag (4) | revision (8) | log index (8) | key (<= 480) | crc32 (4)
+    causal  version (1) | founder tag (8) | group id (4) | log index (8) | crc32 (4)          34 characters
+    page    version (1) | founder tag (8) | group id (4) | revision (8) | log index (8) | key (<= 480) | crc32 (4)
 
-Both are base64url without padding.
+Both are base64url without padding. The founder, not the configured name, says whose log it is: a cluster that was
+founded again has the same name and another log. The group id tells which of a cluster's groups is meant without a
+search among tags. It has a fixed width, so that a token's length tells nothing and one struct reads it; today it is 0.
 """
 
 import binascii
@@ -15,18 +17,20 @@ import struct
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
 from replicator.model.errors import InvalidToken
-from replicator.model.ids import ClusterId, LogIndex, Revision
+from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import KEY_BYTES_MAX, TOKEN_CHARS_MAX
 
-_CAUSAL_VERSION: Final = 0x01
-_PAGE_VERSION: Final = 0x81  # another number, so that neither is ever taken for the other
-_TAG_BYTES: Final = 4
-_CAUSAL: Final = struct.Struct(">B4sQ")
-_PAGE: Final = struct.Struct(">B4sQQ")
+_CAUSAL_VERSION: Final = 0x02
+_PAGE_VERSION: Final = 0x82  # another number, so that neither is ever taken for the other
+_OLD_VERSION_OF: Final = {_CAUSAL_VERSION: 0x01, _PAGE_VERSION: 0x81}  # were bound to the cluster's name
+_TAG_BYTES: Final = 8
+_CAUSAL: Final = struct.Struct(">B8sIQ")
+_PAGE: Final = struct.Struct(">B8sIQQ")
 _CRC: Final = struct.Struct(">I")
 _INDEX_MAX: Final = (1 << 64) - 1
 _CAUSAL_BYTES: Final = _CAUSAL.size + _CRC.size
@@ -34,7 +38,22 @@ _PAGE_BYTES_MAX: Final = _PAGE.size + KEY_BYTES_MAX + _CRC.size
 
 CAUSAL_TOKEN_CHARS: Final = -(-_CAUSAL_BYTES * 4 // 3)
 PAGE_TOKEN_CHARS_MAX: Final = -(-_PAGE_BYTES_MAX * 4 // 3)
-assert CAUSAL_TOKEN_CHARS < TOKEN_CHARS_MAX, "the promise to callers who store tokens in headers and columns"
+assert CAUSAL_TOKEN_CHARS <= TOKEN_CHARS_MAX, "the promise to callers who store tokens in headers and columns"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScope:
+    """Whose log a token names a point of. founder_tag: of the group's founder. group_id: which group of the cluster."""
+
+    founder_tag: bytes
+    group_id: int = 0
+
+
+@lru_cache(maxsize=16)
+def token_scope(founder: bytes) -> TokenScope:
+    """The scope of the group with this founder (Membership.founder). Hashed once for each founder."""
+    assert founder, "no token before the group is founded"
+    return TokenScope(blake2b(founder, digest_size=_TAG_BYTES).digest())
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -50,18 +69,18 @@ class CausalToken:
         """The later of two: whoever holds it has seen what both cover."""
         return max(self, other)
 
-    def encode(self, cluster_id: ClusterId) -> str:
+    def encode(self, scope: TokenScope) -> str:
         """Url-safe text of CAUSAL_TOKEN_CHARS characters."""
-        return _seal(_CAUSAL.pack(_CAUSAL_VERSION, _tag(cluster_id), self.index))
+        return _seal(_CAUSAL.pack(_CAUSAL_VERSION, scope.founder_tag, scope.group_id, self.index))
 
     @classmethod
-    def decode(cls, text: str, cluster_id: ClusterId) -> "CausalToken":
-        """The way back. Raises InvalidToken, which tells a malformed token from one of another cluster."""
+    def decode(cls, text: str, scope: TokenScope) -> "CausalToken":
+        """The way back. Raises InvalidToken; its `problem` is malformed, old_release or foreign."""
         body = _open(text, _CAUSAL_VERSION, _TokenKind("causal token", TOKEN_CHARS_MAX))
         if len(body) != _CAUSAL.size:
             raise _malformed("causal token", f"it has {len(body)} bytes, not {_CAUSAL.size}")
-        _, tag, index = _CAUSAL.unpack(body)
-        _check_cluster("causal token", tag, cluster_id)
+        _, tag, group_id, index = _CAUSAL.unpack(body)
+        _check_scope("causal token", TokenScope(tag, group_id), scope)
         return cls(LogIndex(index))
 
 
@@ -78,19 +97,20 @@ class PageToken:
         assert 0 <= self.index <= _INDEX_MAX, self.index
         assert 0 < len(self.resume_key) <= KEY_BYTES_MAX, len(self.resume_key)
 
-    def encode(self, cluster_id: ClusterId) -> str:
+    def encode(self, scope: TokenScope) -> str:
         """Url-safe text of at most PAGE_TOKEN_CHARS_MAX characters."""
-        return _seal(_PAGE.pack(_PAGE_VERSION, _tag(cluster_id), self.revision, self.index) + self.resume_key)
+        head = _PAGE.pack(_PAGE_VERSION, scope.founder_tag, scope.group_id, self.revision, self.index)
+        return _seal(head + self.resume_key)
 
     @classmethod
-    def decode(cls, text: str, cluster_id: ClusterId) -> "PageToken":
+    def decode(cls, text: str, scope: TokenScope) -> "PageToken":
         """The way back. Raises InvalidToken, as CausalToken.decode does."""
         body = _open(text, _PAGE_VERSION, _TokenKind("page token", PAGE_TOKEN_CHARS_MAX))
         resume_key = body[_PAGE.size :]
         if not 0 < len(resume_key) <= KEY_BYTES_MAX:
             raise _malformed("page token", "it names no key to resume after")
-        _, tag, revision, index = _PAGE.unpack_from(body)
-        _check_cluster("page token", tag, cluster_id)
+        _, tag, group_id, revision, index = _PAGE.unpack_from(body)
+        _check_scope("page token", TokenScope(tag, group_id), scope)
         return cls(Revision(revision), LogIndex(index), resume_key)
 
 
@@ -98,10 +118,6 @@ class PageToken:
 class _TokenKind:
     name: str
     chars_max: int
-
-
-def _tag(cluster_id: ClusterId) -> bytes:
-    return blake2b(cluster_id.encode(), digest_size=_TAG_BYTES).digest()
 
 
 def _seal(body: bytes) -> str:
@@ -120,18 +136,25 @@ def _open(text: str, version: int, kind: _TokenKind) -> bytes:
     if urlsafe_b64encode(sealed).rstrip(b"=") != text.encode("ascii"):
         raise _malformed(kind.name, "it is not base64url text")
     body, checksum = sealed[: -_CRC.size], sealed[-_CRC.size :]
-    if len(body) < _CAUSAL.size or checksum != _CRC.pack(zlib.crc32(body)):
+    if not body or checksum != _CRC.pack(zlib.crc32(body)):
         raise _malformed(kind.name, "its checksum does not match: it was cut or altered")
+    if body[0] == _OLD_VERSION_OF[version]:
+        raise InvalidToken(
+            f"the {kind.name} was issued by an older release, whose tokens did not say which group they belong to; "
+            "drop it and read without it",
+            metadata={"problem": "old_release"},
+        )
     if body[0] != version:
         raise _malformed(kind.name, f"its version is {body[0]:#04x}, this node reads {version:#04x}")
     return body
 
 
-def _check_cluster(name: str, tag: bytes, cluster_id: ClusterId) -> None:
-    if tag != _tag(cluster_id):
+def _check_scope(name: str, issued: TokenScope, here: TokenScope) -> None:
+    if issued != here:
         raise InvalidToken(
-            f"the {name} was issued by another cluster; this one is {cluster_id!r}, where it means nothing",
-            metadata={"problem": "foreign", "cluster_id": cluster_id},
+            f"the {name} was issued by another group: it is of another cluster, or this one was founded again, "
+            "recovered or restored since; here it means nothing, drop it and read without it",
+            metadata={"problem": "foreign"},
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from replicator.client import Client, connect
+from replicator.client import Client, ClientTls, connect
 from replicator.dev.layout import ClusterPlan
 from replicator.dev.processes import POLL_S, NodeProcess
 from replicator.model.errors import ReplicatorError, StartupError
@@ -25,9 +25,13 @@ class LocalCluster:
     Raises StartupError, with the end of the log of the node that failed, if the cluster does not come up.
     """
 
-    def __init__(self, plan: ClusterPlan, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
+    def __init__(
+        self, plan: ClusterPlan, *, tls: ClientTls | None = None, start_timeout_s: float = START_TIMEOUT_S
+    ) -> None:
+        """tls: how to reach the nodes, if the plan's `more_toml` has [tls]."""
         self.plan = plan
         self.nodes = {node.id: NodeProcess(node) for node in plan.nodes}
+        self._tls = tls
         self._start_timeout_s = start_timeout_s
         self._leader_id = NodeId("")
         self._clients: dict[NodeId, Client] = {}
@@ -195,7 +199,7 @@ class LocalCluster:
 
     def _client_of(self, node_id: NodeId) -> Client:
         if node_id not in self._clients:
-            self._clients[node_id] = connect([self.nodes[node_id].plan.api])
+            self._clients[node_id] = connect([self.nodes[node_id].plan.api], tls=self._tls)
         return self._clients[node_id]
 
     async def _why_not(self, timeout_s: float) -> str:

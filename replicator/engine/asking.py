@@ -47,8 +47,14 @@ Question = Callable[[Replica, Leading, Sink[T]], Asked]
 
 
 def whom_to_ask(replica: Replica) -> Leading | None:
-    """The leader that is heard and can be reached; or who is about to lead: it can say no, and it may lead by then."""
+    """The leader that is heard and can be reached; or who is about to lead: it can say no, and it may lead by then.
+
+    Nobody as long as this node has not applied who founded its group: it could not say whose answer it passes on. The
+    leader itself takes questions before that, and answers them after.
+    """
     graft, successor = replica.graft, replica.transfers.successor
+    if not (graft.is_leader or replica.group.membership.founder):
+        return None
     leader = graft.leader_in_sight or successor
     if leader is None:
         return None

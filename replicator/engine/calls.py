@@ -148,12 +148,18 @@ class Calls:
         replica = self._replica()
         links, others = len(replica.linked), len(replica.group.others)
         problem = replica.majority.problem()
-        why = (
-            f"no leader: {problem}"
-            if problem
-            else f"no leader can be reached from this node ({links} of {others} peers linked): an election is under "
-            "way, or the node is cut off from the majority; retry, or ask another node"
-        )
+        if problem:
+            why = f"no leader: {problem}"
+        elif replica.graft.leader_in_sight and not replica.group.membership.founder:
+            why = (
+                "this node has not heard what its group holds, so it passes nothing on to the leader; retry, or ask "
+                "another node"
+            )
+        else:
+            why = (
+                f"no leader can be reached from this node ({links} of {others} peers linked): an election is under "
+                "way, or the node is cut off from the majority; retry, or ask another node"
+            )
         return NoLeader(why, retry_after_s=replica.timers.timing.election_timeout_min_s / 2)
 
     def _why(self) -> str:

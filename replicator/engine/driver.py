@@ -221,6 +221,11 @@ class RaftEngine:
         return self._replica.applied_index
 
     @property
+    def founder(self) -> bytes:
+        """Of the membership that is applied here; empty before the first one."""
+        return self._replica.group.membership.founder
+
+    @property
     def known_commit_index(self) -> LogIndex:
         """Committed, as far as this node knows."""
         return self._replica.graft.commit_index

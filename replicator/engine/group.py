@@ -104,6 +104,10 @@ class Group:
         self.membership, self.kept_out_by = membership, set()
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
-        self.is_settled = all(  # nothing is left for a leader to note or to promote; asked in each of its turns
-            member.directory_id and member.role is not MemberRole.JOINING for member in membership.members
-        ) and bool(membership.founder)
+        self.is_founded = bool(membership.founder and membership.secret)
+        self.is_settled = (
+            all(  # nothing is left for a leader to note or to promote; asked in each of its turns
+                member.directory_id and member.role is not MemberRole.JOINING for member in membership.members
+            )
+            and self.is_founded
+        )

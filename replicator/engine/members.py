@@ -20,7 +20,7 @@ from replicator.engine.transfer import Transfers, TransferWish
 from replicator.machine.group import encode_membership, encode_timing
 from replicator.model.errors import ChangeInProgress, InvalidArgument, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
-from replicator.model.members import MemberChange, MemberRole, Membership, SetMember
+from replicator.model.members import GROUP_SECRET_BYTES, MemberChange, MemberRole, Membership, SetMember
 
 PROMOTION_LAG_ENTRIES_MAX: Final = 64  # a joining member that trails by no more votes soon after it may
 HAND_OVER_ELECTIONS: Final = 2  # how long a leader that is to go tries to hand over, in election timeouts
@@ -44,6 +44,7 @@ class MemberChanges:
         node_id: NodeId,
         timers: Timers,
         *,
+        new_secret: Callable[[], bytes],
         group: Group,
         graft: Graft,
         journal: TurnJournal,
@@ -53,7 +54,7 @@ class MemberChanges:
     ) -> None:
         self._node_id, self._group, self._graft, self._journal = node_id, group, graft, journal
         self._pump, self._transfers, self._applied_index = pump, transfers, applied_index
-        self._timers = timers
+        self._timers, self._new_secret = timers, new_secret
         self._directories: dict[str, bytes] = {node_id: group.directory_id}
         self._pending_index = LogIndex(0)  # the newest entry that may change the group and may not be applied
         self._wish: _Wish | None = None
@@ -91,7 +92,7 @@ class MemberChanges:
         """Called in each turn at the leader, after the tick."""
         if not self._may_propose():
             return
-        if self._wish is not None:
+        if self._wish is not None and self._group.is_founded:
             self._grant(self._wish)
         elif not self._group.is_settled and not self._transfers.under_way:  # which waits for a log that stands still
             wanted = self._with_those_that_caught_up(pinned(self._founded(), self._directories))
@@ -170,9 +171,19 @@ class MemberChanges:
         return 2 * len(reached) > len(wanted.voters)
 
     def _founded(self) -> Membership:
-        """The present membership. Who brings the first one of a group is its founder; those after it keep that."""
+        """The present membership, of a group that has a founder and a secret.
+
+        Who brings the first one of a group is its founder and draws its secret; those after it carry both on. A group
+        that an older release founded gets its secret from the first leader that knows of secrets.
+        """
         present = self._group.membership
-        return present if present.founder else replace(present, founder=self._group.directory_id)
+        if self._group.is_founded:
+            return present
+        return replace(
+            present,
+            founder=present.founder or self._group.directory_id,
+            secret=present.secret or self._new_secret(),
+        )
 
     def _with_those_that_caught_up(self, membership: Membership) -> Membership:
         """One new voter at most, so that majorities of before and after meet."""
@@ -189,7 +200,8 @@ class MemberChanges:
         return match >= self._journal.first_index and self._journal.last_index - match <= PROMOTION_LAG_ENTRIES_MAX
 
     def _propose(self, membership: Membership) -> LogIndex:
-        membership = replace(membership, founder=self._founded().founder)
+        assert membership.founder, "the first membership brings the founder"
+        assert len(membership.secret) == GROUP_SECRET_BYTES, "and the secret"
         assert len(membership.voters ^ self._group.membership.voters) <= 1, "majorities of before and after meet"
         return self._append(encode_membership(membership))
 

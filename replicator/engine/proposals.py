@@ -11,6 +11,7 @@ from typing import Final
 
 from replicator.core.log_clock import LogClock
 from replicator.engine.graft import Graft
+from replicator.engine.group import Group
 from replicator.engine.journal import TurnJournal
 from replicator.engine.message_bounds import COMMAND_BYTES_MAX
 from replicator.engine.pump import Pump
@@ -41,9 +42,10 @@ class Proposals:
     """Leader side: queue, admission into the log, waiting table."""
 
     def __init__(
-        self, settings: EngineSettings, *, graft: Graft, journal: TurnJournal, pump: Pump, clock: Clock
+        self, settings: EngineSettings, *, group: Group, graft: Graft, journal: TurnJournal, pump: Pump, clock: Clock
     ) -> None:
-        self._settings, self._graft, self._journal, self._pump, self._clock = settings, graft, journal, pump, clock
+        self._settings, self._group, self._graft, self._journal = settings, group, graft, journal
+        self._pump, self._clock = pump, clock
         self._log_clock = LogClock(wall_ms=clock.wall_ms(), monotonic_s=clock.monotonic_s())
         self._queue: deque[Proposal] = deque()
         self._queued_bytes = 0
@@ -79,10 +81,14 @@ class Proposals:
         return proposal
 
     def admit(self) -> None:
-        """Appends queued commands to the log, within the bound of what may be uncommitted."""
+        """Appends queued commands to the log, within the bound of what may be uncommitted.
+
+        None before the group is founded, here and durably: a token of what is acknowledged names the founder.
+        """
         while (
             self._queue
             and not self.paused
+            and self._group.membership.founder
             and self._graft.is_leader
             and self._waiting_bytes < self._settings.uncommitted_bytes_max
         ):

@@ -117,7 +117,9 @@ class Replica:
     def _wire_callers(self) -> None:
         """What stands between callers and the log."""
         settings, clock = self.settings, self._clock
-        self.proposals = Proposals(settings, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock)
+        self.proposals = Proposals(
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock
+        )
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
             settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
@@ -128,8 +130,8 @@ class Replica:
             transfers=self.transfers, clock=clock,
         )  # fmt: skip
         self.members = MemberChanges(
-            settings.node_id, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
-            transfers=self.transfers, applied_index=lambda: self.applied_index,
+            settings.node_id, self.timers, new_secret=settings.new_secret, group=self.group, graft=self.graft,
+            journal=self.journal, pump=self.pump, transfers=self.transfers, applied_index=lambda: self.applied_index,
         )  # fmt: skip
         self.forwards = Forwards(
             self.timers, graft=self.graft, clock=clock, proposals=self.proposals, reads=self.reads,

@@ -3,6 +3,7 @@
 A misspelt option of SyncObjConf is accepted in silence and its `validate` is bare asserts: the names are checked here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,12 +30,14 @@ class EngineSettings:
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
     snapshot_period_s: how often snapshots are offered, asked for and promised; any of that may be lost.
     uncommitted_bytes_max: what a leader may append before a majority holds it; beyond it proposals wait in the queue.
+    new_secret: draws GROUP_SECRET_BYTES for a group that this node founds, from a source that nobody can guess.
     """
 
     cluster_id: str
     node_id: NodeId
     membership: Membership
     timing: RaftTiming
+    new_secret: Callable[[], bytes]
     auto_timing: bool = False
     directory_id: bytes = b""
     joining: bool = False

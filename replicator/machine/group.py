@@ -117,7 +117,7 @@ def is_sound_member(member: store_pb2.StoredMember) -> bool:
 
 def _encode(change: store_pb2.GroupChange) -> bytes:
     payload = GROUP_CHANGE_PREFIX + change.SerializeToString()
-    assert decode_group_change(payload) is not None, "an unsound change"  # not shown: it may hold the group's secret
+    assert decode_group_change(payload) is not None, "a change that no node would apply"  # the change holds a secret
     return payload
 
 

@@ -1,18 +1,31 @@
 """Exactly once: a write is evaluated once per (client id, sequence), however often it reaches the log.
 
-Invariants, per client: no result is held below `floor`; every held result has floor <= sequence < floor +
-SESSION_RESULTS_MAX, so there are at most SESSION_RESULTS_MAX; a sequence below the floor is never evaluated again.
+Invariants, per client:
+- no result is held below `floor`; every held result has floor <= sequence < floor + SESSION_RESULTS_MAX, so there are
+  at most SESSION_RESULTS_MAX; a sequence below the floor is never evaluated again;
+- a remembered outcome is answered to the operation that it is of, by its digest; another one under the same id is told
+  WRITE_ID_REUSED and changes nothing, the floor included;
+- the floor never moves back, never beyond what the client says it waits for, and by SESSION_FLOOR_STEP_MAX at most for
+  each command in the log, so that nobody who has learned a client id can end its sequences with one message.
 A client that was forgotten can only come back as a new one: with oldest_pending > 1 it is told SESSION_EXPIRED.
+
+Why the step is no limit that an honest client can run into: it claims to have released what the servers have never seen
+only if that many of its writes, one after the other, were refused before they reached the log. After a run of more than
+SESSION_FLOOR_STEP_MAX of them, its next write is OVERLOADED once for each step, which a client retries anyway: each
+try moves the floor on, so a try gets through in the end, and nothing is evaluated before. What it costs an honest
+client is one try for each 16,384 writes that nobody has taken.
 """
 
 from typing import Final
 
+from replicator.machine.digest import operation_digest
 from replicator.machine.evaluate import COMPARE_FAILED, Frontier, evaluate, rejected
 from replicator.machine.store_port import StorePort
-from replicator.model.errors import InvalidArgument, Overloaded, SessionExpired
+from replicator.model.errors import InvalidArgument, Overloaded, SessionExpired, WriteIdReused
 from replicator.model.ids import Revision
 from replicator.model.limits import (
     CLIENT_ID_BYTES,
+    SESSION_FLOOR_STEP_MAX,
     SESSION_IDLE_MS_MAX,
     SESSION_IDLE_MS_MIN,
     SESSION_RESULTS_MAX,
@@ -30,7 +43,7 @@ _FIRST_SEQUENCE: Final = 1
 
 def apply_once(store: StorePort, at: Frontier, command: store_pb2.Command) -> store_pb2.Outcome:
     """Evaluates a command that carries a write id, unless its result is remembered; remembers what it evaluates."""
-    write_id = command.write_id
+    write_id, digest = command.write_id, operation_digest(command)
     problem = _write_id_problem(write_id)
     if problem is not None:
         return rejected(at, InvalidArgument.reason, problem)
@@ -38,27 +51,36 @@ def apply_once(store: StorePort, at: Frontier, command: store_pb2.Command) -> st
     refusal = _admission_refusal(at, write_id, record)
     if refusal is not None:
         return refusal
+    known = store.result(write_id.client_id, write_id.sequence) if record is not None and record.results else None
+    if known is not None and known.operation_digest != digest:
+        return _reused(at, write_id)
     if record is None:
         if not _make_room(store, at.time_ms):
             return rejected(at, Overloaded.reason, f"{SESSIONS_MAX} clients are remembered already; try again later")
         record = store_pb2.SessionRecord(floor=_FIRST_SEQUENCE, last_used_ms=at.time_ms)
-    if write_id.oldest_pending > record.floor:
-        if record.results:
-            record.results -= store.drop_results(write_id.client_id, write_id.oldest_pending)
-        record.floor = write_id.oldest_pending
-    outcome = store.result(write_id.client_id, write_id.sequence) if record.results else None
-    if outcome is not None:
-        outcome = _replayed(store, outcome)
+    _release(store, write_id, record)
+    if known is not None:
+        outcome = _replayed(store, known.outcome)
     elif write_id.sequence >= record.floor + SESSION_RESULTS_MAX:
         outcome = _window_full(at, record.floor)
     else:
         outcome = evaluate(store, at, command)
-        store.put_result(write_id.client_id, write_id.sequence, _remembered(outcome))
+        kept = store_pb2.StoredResult(outcome=_remembered(outcome), operation_digest=digest)
+        store.put_result(write_id.client_id, write_id.sequence, kept)
         record.results += 1
     if at.time_ms - record.last_used_ms > TOUCH_MS:
         record.last_used_ms = at.time_ms
     store.put_session(write_id.client_id, record)
     return outcome
+
+
+def _release(store: StorePort, write_id: kv_pb2.WriteId, record: store_pb2.SessionRecord) -> None:
+    """Forgets what the client waits for no more, a bounded step at a time."""
+    floor = min(write_id.oldest_pending, record.floor + SESSION_FLOOR_STEP_MAX)
+    if floor > record.floor:
+        if record.results:
+            record.results -= store.drop_results(write_id.client_id, floor)
+        record.floor = floor
 
 
 def forget_idle(store: StorePort, time_ms: int) -> None:
@@ -96,6 +118,14 @@ def _admission_refusal(
         message = f"the result of sequence {write_id.sequence} was released already (oldest pending: {record.floor})"
         return rejected(at, SessionExpired.reason, message)
     return None
+
+
+def _reused(at: Frontier, write_id: kv_pb2.WriteId) -> store_pb2.Outcome:
+    message = (
+        f"another operation was evaluated under sequence {write_id.sequence} of this client id, and this one was not: "
+        "a write keeps its id and its content in every retry, and a client id belongs to one client"
+    )
+    return rejected(at, WriteIdReused.reason, message)
 
 
 def _window_full(at: Frontier, floor: int) -> store_pb2.Outcome:

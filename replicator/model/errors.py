@@ -2,7 +2,8 @@
 
     ReplicatorError
     |- InvalidArgument        the request can never succeed as it is
-    |- InvalidToken           not a token of this cluster
+    |  |- WriteIdReused        another operation bears this write id
+    |- InvalidToken           not a token of this group
     |  |- TokenAhead          names a point that the log has not reached
     |- Unavailable            nothing happened; try again, perhaps elsewhere
     |  |- NoLeader  NotLeader  ShuttingDown  Overloaded  StorageFull  ReplicaBehind  ChangeInProgress
@@ -52,8 +53,14 @@ class InvalidArgument(ReplicatorError):
     reason = "INVALID_ARGUMENT"
 
 
+class WriteIdReused(InvalidArgument):
+    """Another operation was evaluated under this write id; this one was not, and never will be under it."""
+
+    reason = "WRITE_ID_REUSED"
+
+
 class InvalidToken(ReplicatorError):
-    """The causal (or page) token is malformed, or was issued by another cluster."""
+    """The causal (or page) token is malformed, or was issued by another group or an older release."""
 
     reason = "INVALID_TOKEN"
 
@@ -153,8 +160,9 @@ class Internal(ReplicatorError):
 
 
 _TRAVELLING: Final = (
-    InvalidArgument, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown, Overloaded, StorageFull,
-    ReplicaBehind, ChangeInProgress, NoMajority, DeadlineExceeded, SessionExpired, Forbidden, OutcomeUnknown, Internal,
+    InvalidArgument, WriteIdReused, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown,
+    Overloaded, StorageFull, ReplicaBehind, ChangeInProgress, NoMajority, DeadlineExceeded, SessionExpired, Forbidden,
+    OutcomeUnknown, Internal,
 )  # fmt: skip
 ERROR_OF_REASON: Final[Mapping[str, type[ReplicatorError]]] = {error.reason: error for error in _TRAVELLING}
 assert len(ERROR_OF_REASON) == len(_TRAVELLING), "reasons are unique"

@@ -13,6 +13,7 @@ SCAN_PAGE_KEYS_MAX: Final = 10_000
 SCAN_PAGE_BYTES_MAX: Final = 1 << 20  # a page ends once it holds this many bytes of keys and values
 
 SESSION_RESULTS_MAX: Final = 1024  # results remembered for one client; its writes in flight stay below this
+SESSION_FLOOR_STEP_MAX: Final = 16 * SESSION_RESULTS_MAX  # how far one message moves what a client has released
 SESSIONS_MAX: Final = 100_000
 SESSION_IDLE_MS_MAX: Final = 3_600_000  # by log time: a client idle for longer may be forgotten
 SESSION_IDLE_MS_MIN: Final = 300_000  # never forgotten sooner, however many clients there are

@@ -13,6 +13,10 @@ class Entry(NamedTuple):
     index: LogIndex  # type: ignore[assignment]  # hides tuple.index, which nothing here wants
     term: Term
 
+    def __repr__(self) -> str:
+        """Without the payload, which may hold a caller's value or the group's secret."""
+        return f"Entry(index={self.index}, term={self.term}, {len(self.payload)} bytes)"
+
 
 @dataclass(frozen=True, slots=True)
 class HardState:

@@ -60,7 +60,7 @@ class Membership:
         return next((member for member in self.members if member.node_id == node_id), None)
 
     def without_secret(self) -> "Membership":
-        """As it may be shown to callers."""
+        """The same without the secret: what may leave the engine as an answer."""
         return replace(self, secret=b"")
 
     @property

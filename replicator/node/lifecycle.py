@@ -7,9 +7,11 @@ Drain: callers are told to go elsewhere, leadership moves away, calls in flight 
 import asyncio
 import logging
 import random
+import ssl
 import time
+from collections.abc import Coroutine
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from replicator.config.schema import NodeConfig
 from replicator.console import Console
@@ -24,6 +26,7 @@ from replicator.model.errors import (
 )
 from replicator.model.ids import NodeId
 from replicator.node import settings
+from replicator.node.certificates import CertificateKeeper, admin_context, open_certificates
 from replicator.node.health import NodeHealth, Phase
 from replicator.node.join import Joiner, Place
 from replicator.node.join_plan import JoinOptions
@@ -66,6 +69,8 @@ class Node:
         self._health: NodeHealth | None = None
         self._pulse_task: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._keeper: CertificateKeeper | None = None
 
     async def start(self) -> None:
         """Serves once it returns. Raises StartupError or StorageFailed; call `stop` then, too."""
@@ -81,7 +86,9 @@ class Node:
         self._teardown.add("api", lambda: rooms.api.stop(0.0))
         pulse = Pulse(self._telemetry, lambda: look_at(rooms), self._announce)
         self._telemetry.show_vitals(pulse.vitals)
-        admin = self._start_console(health, pulse)
+        tls = admin_context(self._config, rooms.certificates)
+        admin = self._start_console(health, pulse, tls)
+        self._keep_certificates(rooms, tls)
         self._pulse_task = asyncio.create_task(pulse.run(), name="pulse")
         self._teardown.add("pulse", self._stop_pulse)
         health.enter(Phase.SERVING)
@@ -113,6 +120,11 @@ class Node:
             for task in (engine, stopped):
                 task.cancel()
             await asyncio.gather(engine, stopped, return_exceptions=True)
+
+    def renew_certificates(self) -> None:
+        """Takes new certificate files soon, if they are good; without TLS there is nothing to do. On the loop."""
+        if self._keeper is not None:
+            self._keeper.hurry()
 
     async def drain(self) -> None:
         """Sends callers elsewhere, then leadership; returns once no call is in flight, or its time is over."""
@@ -160,8 +172,9 @@ class Node:
             storage.close()
 
         self._teardown.add("storage", close_storage)
+        certificates = open_certificates(self._config)
         check_environment(self._config)
-        rooms = build_rooms(self._config, storage, self._telemetry, self._dice)
+        rooms = build_rooms(self._config, storage, certificates, self._telemetry, self._dice)
         self._teardown.add("storage writer", rooms.writer.close)
         return rooms
 
@@ -172,15 +185,25 @@ class Node:
             rooms.storage.directory_id, engine.membership, lambda: engine.is_caught_up, rooms.transport.set_guide
         )
         joiner = Joiner(self._config, place, self._join, self._dice)
-        task = self._joining = asyncio.create_task(joiner.run(), name="join")
+        self._joining = self._beside("join", joiner.run())
+
+    def _keep_certificates(self, rooms: Rooms, admin: ssl.SSLContext | None) -> None:
+        if rooms.certificates is not None:
+            self._keeper = CertificateKeeper(rooms.certificates, admin)
+            self._keeping = self._beside("certificates", self._keeper.run())
+
+    def _beside(self, name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """A task that goes on until the node stops."""
+        task = asyncio.create_task(work, name=name)
 
         async def stop() -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        self._teardown.add("join", stop)
+        self._teardown.add(name, stop)
+        return task
 
-    def _start_console(self, health: NodeHealth, pulse: Pulse) -> str:
+    def _start_console(self, health: NodeHealth, pulse: Pulse, tls: ssl.SSLContext | None) -> str:
         """The address bound, or '-'."""
         address = self._config.listen.admin
         if address is None:
@@ -190,7 +213,7 @@ class Node:
             pulse.refresh()
             return self._telemetry.exposition()
 
-        console = Console(admin_app(health, exposition))
+        console = Console(admin_app(health, exposition), tls)
         bound = console.start(address)
         self._teardown.add("console", console.stop)
         return bound

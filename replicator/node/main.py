@@ -49,6 +49,8 @@ async def _serve(config: NodeConfig, join: JoinOptions | None) -> int:
     watchdog = Watchdog()
     take_signals(stop, watchdog)
     node, telemetry = new_node(config, join)
+    # Taken over without TLS, too: its default would end the node.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, node.renew_certificates)
     telemetry.become_global()
     try:
         await node.start()

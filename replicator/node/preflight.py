@@ -1,20 +1,17 @@
 """Checks made before anything starts, so that a node that cannot serve says so in one line and touches nothing.
 
-gRPC tells neither "in use" from "not of this machine" nor a broken certificate from a taken port; the system does.
+gRPC does not tell "in use" from "not of this machine"; the system does. Certificates are checked as they are read.
 """
 
 import os
 import socket
-import ssl
 
-from replicator.config.schema import NodeConfig, TlsSection
+from replicator.config.schema import NodeConfig
 from replicator.model.errors import StartupError
 
 
 def check_environment(config: NodeConfig) -> None:
     """Raises StartupError naming the field. The ports are taken for good later; a race for one is met there."""
-    if config.tls is not None:
-        _check_certificates(config.tls)
     for field, address in (
         ("listen.api", config.api_listen),
         ("listen.peer", config.peer_listen),
@@ -38,25 +35,7 @@ def _check_bindable(field: str, address: str) -> None:
         ) from None
 
 
-def _check_certificates(tls: TlsSection) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # An encrypted key would make OpenSSL ask at the terminal; an empty password makes it fail instead.
-        context.load_cert_chain(tls.cert_file, tls.key_file, password="")
-    except OSError as error:
-        raise StartupError(
-            f"tls.cert_file: {tls.cert_file} and tls.key_file {tls.key_file} are no usable pair of PEM certificate and "
-            f"unencrypted key ({_why(error)}); issue them again"
-        ) from None
-    try:
-        context.load_verify_locations(tls.ca_file)
-    except OSError as error:
-        raise StartupError(f"tls.ca_file: {tls.ca_file} holds no PEM certificate ({_why(error)})") from None
-
-
 def _why(error: OSError | UnicodeError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return (error.reason or "not PEM").replace("_", " ").lower()
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return str(error.strerror if isinstance(error, OSError) else error)

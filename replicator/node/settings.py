@@ -1,18 +1,22 @@
 """What each room is told, derived from one checked configuration. Pure: NodeConfig in, settings out."""
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 
+from replicator.certificates import NodeCertificates
 from replicator.config.schema import MemberSection, NodeConfig
 from replicator.config.timing import resolve_timing
 from replicator.engine.settings import EngineSettings
 from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.incarnation import Incarnation
+from replicator.model.members import GROUP_SECRET_BYTES
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.settings import PeerAddress, SecretFile, TlsFiles, TransportSettings
+from replicator.transport.secret_file import SecretFile
+from replicator.transport.settings import PeerAddress, TransportSettings
 
 _MIB = 1 << 20
 
@@ -41,6 +45,7 @@ def engine_settings(config: NodeConfig, directory_id: bytes, *, joining: bool) -
         directory_id=directory_id,
         joining=joining,
         timing=resolve_timing(config.raft),
+        new_secret=lambda: os.urandom(GROUP_SECRET_BYTES),
         leader_preference=tuple(Region(region) for region in config.raft.leader_preference),
         auto_timing=config.raft.profile == "auto",
         in_flight_bytes_max=config.limits.in_flight_mib_max * _MIB,
@@ -58,7 +63,12 @@ def unknown_preferences(config: NodeConfig) -> list[str]:
 
 
 def transport_settings(
-    config: NodeConfig, directory_id: bytes, incarnation: Incarnation, *, joining: bool
+    config: NodeConfig,
+    directory_id: bytes,
+    incarnation: Incarnation,
+    tls: NodeCertificates | None,
+    *,
+    joining: bool,
 ) -> TransportSettings:
     """Own address, certificates, secret and queue bounds of the links. Raises StartupError, for the secret's file.
 
@@ -76,7 +86,7 @@ def transport_settings(
         cluster_secret=_cluster_secret(config),
         contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
         routes={NodeId(route.id): route.peer for route in config.routes},
-        tls=_tls_files(config),
+        tls=tls,
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
     )
 
@@ -111,10 +121,3 @@ def _others(config: NodeConfig) -> list[MemberSection]:
 def _cluster_secret(config: NodeConfig) -> bytes:
     file = config.cluster.secret_file
     return b"" if file is None else SecretFile(Path(file)).read()
-
-
-def _tls_files(config: NodeConfig) -> TlsFiles | None:
-    tls = config.tls
-    if tls is None:
-        return None
-    return TlsFiles(ca_file=Path(tls.ca_file), cert_file=Path(tls.cert_file), key_file=Path(tls.key_file))

@@ -7,11 +7,13 @@ import random
 from dataclasses import dataclass
 
 from replicator.api.server import ApiServer, ApiSettings, Services
+from replicator.certificates import NodeCertificates
 from replicator.config.schema import NodeConfig
 from replicator.engine.driver import RaftEngine
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
+from replicator.node.certificates import days_left
 from replicator.node.clock import SystemClock
 from replicator.node.known_runs import KnownRuns
 from replicator.service.leadership import LeadershipService
@@ -34,6 +36,7 @@ class Rooms:
     engine: RaftEngine
     transport: PeerTransport
     api: ApiServer
+    certificates: NodeCertificates | None
 
 
 def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
@@ -51,9 +54,14 @@ def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
         raise DataDirectoryError(f"node.data_dir: {error}") from error
 
 
-def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice: random.Random) -> Rooms:
-    """Everything between the store and the API. Within the running loop."""
-    cluster_id = ClusterId(config.cluster.id)
+def build_rooms(
+    config: NodeConfig,
+    storage: Storage,
+    certificates: NodeCertificates | None,
+    telemetry: Telemetry,
+    dice: random.Random,
+) -> Rooms:
+    """Everything between the store and the API. Within the running loop. certificates: None for plaintext."""
     writer = StorageWriter(storage)
     engine = RaftEngine(
         settings.engine_settings(config, storage.directory_id, joining=storage.joining),
@@ -64,7 +72,9 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
         observer=telemetry,
     )
     transport = PeerTransport(
-        settings.transport_settings(config, storage.directory_id, storage.incarnation, joining=storage.joining),
+        settings.transport_settings(
+            config, storage.directory_id, storage.incarnation, certificates, joining=storage.joining
+        ),
         engine,
         dice,
         engine.membership(),
@@ -73,15 +83,15 @@ def build_rooms(config: NodeConfig, storage: Storage, telemetry: Telemetry, dice
     engine.connect(transport)
     transport.serve_snapshots(engine)
     services = Services(
-        write=WriteService(engine, cluster_id),
-        read=ReadService(engine, storage, cluster_id),
-        scan=ScanService(engine, storage, cluster_id),
+        write=WriteService(engine),
+        read=ReadService(engine, storage),
+        scan=ScanService(engine, storage),
         status=StatusService(engine, engine, storage, settings.identity(config), timing=engine.timing),
         members=MemberService(engine, engine, NodeId(config.node.id), dice),
         leadership=LeadershipService(engine, dice),
     )
-    api = ApiServer(ApiSettings.from_config(config), services, telemetry)
-    return Rooms(storage, writer, engine, transport, api)
+    api = ApiServer(ApiSettings.from_config(config, certificates), services, telemetry)
+    return Rooms(storage, writer, engine, transport, api, certificates)
 
 
 def look_at(rooms: Rooms) -> Vitals:
@@ -107,4 +117,5 @@ def look_at(rooms: Rooms) -> Vitals:
             for peer in status.peers
             if peer.node_id in region_of
         ),
+        certificate_days_left=days_left(rooms.certificates),
     )

@@ -5,8 +5,9 @@ CAUSAL        wait until the token is applied here; a token beyond the end of th
 BOUNDED       wait until provably no staler than asked (and until the token, if one is given, is applied)
 LOCAL         now; a token is checked for shape only, since the level asks for "any age" in so many words
 
-A replica that has applied nothing at all serves none of them: its emptiness is no state of the group, which begins with
-the first leader's own entry. Such a node is new, or has lost its disk, and others may hold what it has never seen.
+A replica that has not applied who founded its group serves none of them: its emptiness is no state of the group, which
+begins with that entry. Such a node is new, or has lost its disk, and others may hold what it has never seen. Nor could
+it tell a token of its group from another one's.
 
 The promise is about the moment at which `ready` returns; whatever the caller reads afterwards is at least that new.
 """
@@ -15,10 +16,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, TokenScope, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, ReplicaBehind, ShuttingDown, TokenAhead, Unavailable
-from replicator.model.ids import ClusterId, LogIndex
+from replicator.model.ids import LogIndex
 from replicator.model.values import Consistency
 from replicator.service.ports import EnginePort
 from replicator.service.read_points import ReadPoints
@@ -42,16 +43,15 @@ class ReadOptions:
 class Freshness:
     """Stateless besides its ports and the questions under way."""
 
-    def __init__(self, engine: EnginePort, cluster_id: ClusterId) -> None:
+    def __init__(self, engine: EnginePort) -> None:
         self._engine = engine
-        self._cluster_id = cluster_id
         self._read_points = ReadPoints(engine)
 
     async def ready(self, options: ReadOptions, deadline: Deadline) -> None:
         """Returns once a local read keeps the promise. Raises InvalidToken, TokenAhead, ReplicaBehind, NoLeader."""
         _check_options(options)
-        token = CausalToken.decode(options.token, self._cluster_id) if options.token else CausalToken(LogIndex(0))
-        self._refuse_empty()
+        scope = self.scope()
+        token = CausalToken.decode(options.token, scope) if options.token else CausalToken(LogIndex(0))
         match options.consistency:
             case Consistency.LOCAL:
                 return
@@ -63,9 +63,20 @@ class Freshness:
             case Consistency.CAUSAL:
                 await self.reach(token, deadline)
 
+    def scope(self) -> TokenScope:
+        """Whose tokens count here. Raises ReplicaBehind at a replica that does not know its group yet."""
+        founder = self._engine.founder
+        if not founder:
+            raise ReplicaBehind(
+                "this node holds nothing yet: it is new or has lost its disk, and has not heard what its group holds; "
+                "read elsewhere, or later",
+                retry_after_s=EMPTY_RETRY_S,
+                metadata={"applied_index": str(self._engine.applied_index)},
+            )
+        return token_scope(founder)
+
     async def reach(self, token: CausalToken, deadline: Deadline) -> None:
         """Waits until the local store holds the token's point."""
-        self._refuse_empty()
         if token.index <= self._engine.applied_index:
             return
         if token.index <= self._engine.known_commit_index:
@@ -103,15 +114,6 @@ class Freshness:
             _refuse_ahead(token, point)
             return
 
-    def _refuse_empty(self) -> None:
-        if self._engine.applied_index == 0:
-            raise ReplicaBehind(
-                "this node holds nothing yet: it is new or has lost its disk, and has not heard what its group holds; "
-                "read elsewhere, or later",
-                retry_after_s=EMPTY_RETRY_S,
-                metadata={"applied_index": "0"},
-            )
-
     async def _linearizable(self, token: CausalToken, deadline: Deadline) -> None:
         point = await self._read_points.next(deadline)
         _refuse_ahead(token, point)
@@ -148,7 +150,7 @@ def _check_options(options: ReadOptions) -> None:
 def _refuse_ahead(token: CausalToken, point: LogIndex) -> None:
     if token.index > point:
         raise TokenAhead(
-            f"the causal token names index {token.index}, but the log ends at {point}: it was not issued by this log "
-            "(a restored or recreated cluster?); drop the token and read without it",
+            f"the token names index {token.index}, but the log ends at {point}: it was not issued by this log; drop "
+            "the token and read without it",
             metadata={"token_index": str(token.index), "commit_index": str(point)},
         )

@@ -19,8 +19,9 @@ class EnginePort(Protocol):
     async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
         """Replicates a serialized store_pb2.Command and returns its outcome once it is applied.
 
-        Forwards to the leader when needed. Raises NoLeader, Overloaded, StorageFull, ShuttingDown (nothing happened),
-        DeadlineExceeded (surely not proposed), OutcomeUnknown.
+        Forwards to the leader when needed. The founder is known here by the time of an outcome. Raises NoLeader,
+        Overloaded, StorageFull, ShuttingDown (nothing happened), DeadlineExceeded (surely not proposed),
+        OutcomeUnknown.
         """
         ...
 
@@ -42,6 +43,11 @@ class EnginePort(Protocol):
 
     @property
     def applied_index(self) -> LogIndex: ...
+
+    @property
+    def founder(self) -> bytes:
+        """Of the group whose log is applied here (Membership.founder); empty until that is known, then the same."""
+        ...
 
     @property
     def known_commit_index(self) -> LogIndex:

@@ -3,9 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
-from replicator.model.ids import ClusterId
 from replicator.model.values import Consistency, KeyValue
 from replicator.service.freshness import Freshness, ReadOptions
 from replicator.service.ports import EnginePort, StorePort
@@ -28,11 +27,10 @@ class Found:
 class ReadService:
     """Reads of single keys."""
 
-    def __init__(self, engine: EnginePort, store: StorePort, cluster_id: ClusterId) -> None:
+    def __init__(self, engine: EnginePort, store: StorePort) -> None:
         self._engine = engine
         self._store = store
-        self._cluster_id = cluster_id
-        self._freshness = Freshness(engine, cluster_id)
+        self._freshness = Freshness(engine)
 
     async def get(self, key: bytes, options: ReadOptions, *, timeout_s: float) -> Found:
         """Raises what Freshness.ready raises, and InvalidArgument."""
@@ -42,7 +40,7 @@ class ReadService:
         # The bound is taken before the transaction opens: what is read is then at least that new.
         staleness_ms = staleness_of(self._engine, options, started_s)
         kv, revision, index = self._store.get(key)
-        return Found(kv, revision, CausalToken(index).encode(self._cluster_id), staleness_ms)
+        return Found(kv, revision, CausalToken(index).encode(token_scope(self._engine.founder)), staleness_ms)
 
 
 def staleness_of(engine: EnginePort, options: ReadOptions, started_s: float) -> float | None:

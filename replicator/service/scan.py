@@ -4,10 +4,9 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken, PageToken
+from replicator.core.causal_token import CausalToken, PageToken, token_scope
 from replicator.model.deadline import Deadline
-from replicator.model.errors import Internal
-from replicator.model.ids import ClusterId
+from replicator.model.errors import Internal, TokenAhead
 from replicator.model.limits import SCAN_PAGE_BYTES_MAX
 from replicator.model.values import KeyValue
 from replicator.service.freshness import Freshness, ReadOptions
@@ -40,11 +39,10 @@ class Page:
 class ScanService:
     """Reads of ranges."""
 
-    def __init__(self, engine: EnginePort, store: StorePort, cluster_id: ClusterId) -> None:
+    def __init__(self, engine: EnginePort, store: StorePort) -> None:
         self._engine = engine
         self._store = store
-        self._cluster_id = cluster_id
-        self._freshness = Freshness(engine, cluster_id)
+        self._freshness = Freshness(engine)
 
     async def scan(self, wanted: ScanRange, options: ReadOptions, *, timeout_s: float) -> Page:
         """One page. The read options choose the revision, hence count for the first page only."""
@@ -52,12 +50,9 @@ class ScanService:
         keys_max = page_keys(wanted.page_size)
         deadline = Deadline.after(timeout_s)
         started_s = time.monotonic()
-        resume = PageToken.decode(wanted.page_token, self._cluster_id) if wanted.page_token else None
+        resume = await self._resume(wanted, deadline) if wanted.page_token else None
         if resume is None:
             await self._freshness.ready(options, deadline)
-        else:
-            check_resume_key(resume.resume_key, wanted.start, wanted.end)
-            await self._freshness.reach(CausalToken(resume.index), deadline)
         staleness_ms = staleness_of(self._engine, options, started_s)
         # A page may look at thousands of keys: on the loop, that would hold up heartbeats.
         page = await asyncio.to_thread(
@@ -73,16 +68,32 @@ class ScanService:
             raise Internal(f"a page at revision {page.revision} was read for a scan of revision {resume.revision}")
         return self._answer(page, staleness_ms)
 
+    async def _resume(self, wanted: ScanRange, deadline: Deadline) -> PageToken:
+        """Where a later page goes on, once this replica holds what the pages before it showed."""
+        resume = PageToken.decode(wanted.page_token, self._freshness.scope())
+        check_resume_key(resume.resume_key, wanted.start, wanted.end)
+        await self._freshness.reach(CausalToken(resume.index), deadline)
+        revision = self._store.position.revision
+        if resume.revision > revision:
+            # The pages before it were read at this index or an earlier one, where there was no such revision.
+            raise TokenAhead(
+                f"the page token names revision {resume.revision}, but the store is at {revision}: it was not issued "
+                "by this log; begin the scan anew",
+                metadata={"token_revision": str(resume.revision), "revision": str(revision)},
+            )
+        return resume
+
     def _answer(self, page: PagePort, staleness_ms: float | None) -> Page:
+        scope = token_scope(self._engine.founder)
         next_page_token = ""
         if page.more:
             if page.last_key is None:
                 raise Internal("a page claims that more follows, but not after which key")
-            next_page_token = PageToken(page.revision, page.applied_index, page.last_key).encode(self._cluster_id)
+            next_page_token = PageToken(page.revision, page.applied_index, page.last_key).encode(scope)
         return Page(
             kvs=tuple(page.kvs),
             next_page_token=next_page_token,
             revision=page.revision,
-            token=CausalToken(page.applied_index).encode(self._cluster_id),
+            token=CausalToken(page.applied_index).encode(scope),
             staleness_ms=staleness_ms,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from replicator.config.timing import RaftTiming
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
@@ -83,7 +83,7 @@ class StatusService:
             state_hash_index=hashed_index,
             read_only_reason=engine.read_only_reason,
             members=members_seen(membership, engine, self._identity.node_id),
-            token=CausalToken(position.applied_index).encode(self._identity.cluster_id),
+            token=_token(membership.founder, position.applied_index),
             uptime_s=time.monotonic() - self._started_s,
             membership_index=membership.index,
             heartbeat_ms=_milliseconds(timing.heartbeat_s),
@@ -118,6 +118,11 @@ class StatusService:
         self._hashes_waiting -= 1
         if not task.cancelled():
             task.exception()  # taken, so that an unwaited failure is not reported twice
+
+
+def _token(founder: bytes, applied_index: LogIndex) -> str:
+    """Covers what is applied; none before it is known whose log that is."""
+    return CausalToken(applied_index).encode(token_scope(founder)) if founder else ""
 
 
 def _milliseconds(seconds: float) -> int:

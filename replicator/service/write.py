@@ -5,10 +5,10 @@ The outcome is computed by the state machine, the same on every node; here it on
 
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal, error_from_reason
-from replicator.model.ids import ClusterId, LogIndex
+from replicator.model.ids import LogIndex
 from replicator.model.values import KeyValue
 from replicator.service.ports import EnginePort
 from replicator.service.validate import WriteId, check_key, check_value, check_write_id
@@ -33,9 +33,8 @@ class Written:
 class WriteService:
     """Every write is linearizable, and exactly-once if it has a write id; without one, a retry may apply twice."""
 
-    def __init__(self, engine: EnginePort, cluster_id: ClusterId) -> None:
+    def __init__(self, engine: EnginePort) -> None:
         self._engine = engine
-        self._cluster_id = cluster_id
 
     async def put(self, key: bytes, value: bytes, write_id: WriteId | None, *, timeout_s: float) -> Written:
         check_key(key)
@@ -75,7 +74,7 @@ class WriteService:
         return Written(
             changed=outcome.status == _Status.STATUS_APPLIED,
             revision=outcome.revision,
-            token=CausalToken(LogIndex(outcome.index)).encode(self._cluster_id),
+            token=CausalToken(LogIndex(outcome.index)).encode(token_scope(self._engine.founder)),
             current=_current(outcome),
         )
 

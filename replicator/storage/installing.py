@@ -16,7 +16,7 @@ from replicator.model.log import HardState
 from replicator.storage import incarnations
 from replicator.storage.env import DATA_FILE, used_bytes
 from replicator.storage.failures import DiskFull, SnapshotRefused, failure_of
-from replicator.storage.layout import DIRECTORY_ID_KEY, JOINING_KEY, SUPERSEDED_KEY, Databases
+from replicator.storage.layout import DIRECTORY_ID_KEY, JOINING_KEY, SUPERSEDED_KEY, Databases, Header, Transaction
 from replicator.storage.raft_log import RaftLog
 from replicator.storage.snapshot_files import opened_file, read_content, sync_file
 
@@ -37,6 +37,22 @@ class Held:
     run_number: int
     known: incarnations.Table
     superseded: bytes | None
+
+    @classmethod
+    def load(cls, txn: Transaction, databases: Databases, term_at: Callable[[LogIndex], Term | None]) -> "Held":
+        """What `txn` sees."""
+        directory_id = txn.get(DIRECTORY_ID_KEY, db=databases.meta)
+        assert directory_id is not None
+        return cls(
+            hard_state=RaftLog(txn, databases).hard_state(),
+            applied_index=Header.load(txn, databases).applied_index,
+            term_at=term_at,
+            directory_id=directory_id,
+            joining=txn.get(JOINING_KEY, db=databases.meta) is not None,
+            run_number=incarnations.number_held(txn, databases),
+            known=incarnations.Table.load(txn, databases),
+            superseded=txn.get(SUPERSEDED_KEY, db=databases.meta),
+        )
 
 
 def seal(prepared_dir: Path, held: Held) -> Path:

@@ -37,6 +37,7 @@ from replicator.storage.layout import (
 from replicator.storage.snapshot_files import INCOMING_DIR, SNAPSHOTS_DIR
 
 READER_TABLE_BYTES: Final = 32 << 10
+_WHY_CHARS_MAX: Final = 300
 ENGINE: Final = "lmdb-0.9"  # 0.9 and 1.0 cannot read each other's files
 
 
@@ -165,6 +166,12 @@ def refuse_truncated(path: Path, env: lmdb.Environment, data_fd: int) -> None:
 def damaged(path: Path, problem: str) -> str:
     """The one line for a directory whose content cannot be trusted."""
     return f"{path}: damaged or not written by replicator ({problem}); move it away only as docs/operating.md says"
+
+
+def shortened(why: str) -> str:
+    """As one printable line of bounded length: a reason may come from another node."""
+    flat = " ".join(why.split())[:_WHY_CHARS_MAX]
+    return "".join(char if char.isprintable() else "?" for char in flat)
 
 
 def superseded(path: Path, why: str) -> str:

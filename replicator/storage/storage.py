@@ -36,11 +36,11 @@ from replicator.storage.layout import (
     Transaction,
     pack_number,
 )
-from replicator.storage.opening import Identity, damaged, open_environment, random_run_id, superseded
+from replicator.storage.opening import Identity, damaged, open_environment, random_run_id, shortened, superseded
 from replicator.storage.raft_log import LogBounds, RaftLog
 from replicator.storage.reads import ScanPage, ScanRange
 from replicator.storage.soundness import assert_ordered, refuse_out_of_range
-from replicator.storage.turn import TurnResult, perform_turn
+from replicator.storage.turn import perform_turn
 from replicator.v1 import store_pb2
 
 M = TypeVar("M", bound=Message)
@@ -79,7 +79,6 @@ class Storage:
             self._directory_id = _directory_id_of(txn, self._databases)
             self._joining = txn.get(JOINING_KEY, db=self._databases.meta) is not None
             self._position = _position_of(Header.load(txn, self._databases))
-            self._superseded = txn.get(SUPERSEDED_KEY, db=self._databases.meta)
             log = RaftLog(txn, self._databases)
             refuse_out_of_range(environment.path, log)
             assert_ordered(self._position.applied_index, log)
@@ -119,31 +118,10 @@ class Storage:
         Raises DiskFull: nothing was changed, the same write may be retried. Raises StorageFailed: the node must stop;
         every later commit raises the same, and reads may fail too (after a failed meta page write lmdb refuses them).
         """
-        if not self._committing.acquire(blocking=False):
-            raise InvariantViolated("two commits at a time")
-        try:
-            if self._failure is not None:
-                raise self._failure
-            result = self._commit_durably(write)
+        with self._writing("a turn"):
+            result = self._environment.write(lambda txn: perform_turn(txn, self._databases, write))
             self._position = _position_of(result.header)
             return result.outcomes
-        finally:
-            self._committing.release()
-
-    def _commit_durably(self, write: TurnWrite) -> TurnResult:
-        def work(txn: Transaction) -> TurnResult:
-            return perform_turn(txn, self._databases, write)
-
-        try:
-            return self._environment.write(work)
-        except StorageFailed as failure:
-            self._failure = failure
-            raise
-        except DiskFull:
-            raise
-        except Exception as error:  # an assert or damaged data: whatever it is, this store is not to be written again
-            self._failure = StorageFailed(f"a turn met an impossible state: {type(error).__name__}: {error}")
-            raise self._failure from error
 
     def note_incarnation(self, node_id: NodeId, newest: KnownIncarnation) -> None:
         """Remembers, durably, which run of which directory was linked under that name. An earlier one changes nothing.
@@ -161,30 +139,14 @@ class Storage:
         For the thread that commits. why: one line. Returns what commits raise from now on. Raises DiskFull or
         StorageFailed; even then it refuses commits.
         """
-        failure = Superseded(superseded(self.path, why))
+        mark = shortened(why)
+        failure = Superseded(superseded(self.path, mark))
         try:
             with self._writing("a mark"):
-                mark = why.encode()
-                self._environment.write(lambda txn: txn.put(SUPERSEDED_KEY, mark, db=self._databases.meta))
-                self._superseded = mark
+                self._environment.write(lambda txn: txn.put(SUPERSEDED_KEY, mark.encode(), db=self._databases.meta))
         finally:
             self._failure = self._failure or failure
         return failure
-
-    @contextmanager
-    def _writing(self, what: str) -> Iterator[None]:
-        """Alone. Raises what an earlier failure was; one within is remembered."""
-        if not self._committing.acquire(blocking=False):
-            raise InvariantViolated(f"{what} during a commit")
-        try:
-            if self._failure is not None:
-                raise self._failure
-            yield
-        except StorageFailed as failure:
-            self._failure = failure
-            raise
-        finally:
-            self._committing.release()
 
     def install(self, prepared_dir: Path) -> None:
         """Goes on with the data that `prepare_snapshot` left in `prepared_dir`, under the term and vote held here.
@@ -193,42 +155,36 @@ class Storage:
         holds the old data or the new. Raises SnapshotRefused or DiskFull: nothing was changed; StorageFailed as
         `commit` does, and reads raise it too.
         """
-        if not self._committing.acquire(blocking=False):
-            raise InvariantViolated("an install during a commit")
-        try:
-            if self._failure is not None:
-                raise self._failure
-            self._environment.install(seal(prepared_dir, self._held()))
+        with self._writing("an install"):
+            with self._environment.read() as txn:
+                held = Held.load(txn, self._databases, self.term_at)
+            self._environment.install(seal(prepared_dir, held))
             with self._environment.read() as txn:
                 if _directory_id_of(txn, self._databases) != self._directory_id:
                     raise InvariantViolated("the data directory has another id than before")
                 position = _position_of(Header.load(txn, self._databases))
                 assert_ordered(position.applied_index, RaftLog(txn, self._databases))
             self._position = position
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Alone. After any failure, an assert and damaged data included, nothing is written any more."""
+        if not self._committing.acquire(blocking=False):
+            raise InvariantViolated(f"{what} while something else is being written")
+        try:
+            if self._failure is not None:
+                raise self._failure
+            yield
+        except (SnapshotRefused, DiskFull):
+            raise
         except StorageFailed as failure:
             self._failure = failure
             raise
-        except (SnapshotRefused, DiskFull):
-            raise
         except Exception as error:
-            self._failure = StorageFailed(f"an install met an impossible state: {type(error).__name__}: {error}")
+            self._failure = StorageFailed(f"{what} met an impossible state: {type(error).__name__}: {error}")
             raise self._failure from error
         finally:
             self._committing.release()
-
-    def _held(self) -> Held:
-        with self._environment.read() as txn:
-            known = incarnations.Table.load(txn, self._databases)
-        return Held(
-            hard_state=self.hard_state(),
-            applied_index=self._position.applied_index,
-            term_at=self.term_at,
-            directory_id=self._directory_id,
-            joining=self._joining,
-            run_number=self.incarnation.number,
-            known=known,
-            superseded=self._superseded,
-        )
 
     @property
     def _databases(self) -> Databases:

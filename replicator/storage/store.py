@@ -139,12 +139,12 @@ class LmdbStore:
     def session_count(self) -> int:
         return self._session_count
 
-    def result(self, client_id: bytes, sequence: int) -> store_pb2.Outcome | None:
+    def result(self, client_id: bytes, sequence: int) -> store_pb2.StoredResult | None:
         data = self._txn.get(pack_result_key(client_id, sequence), db=self._databases.results)
-        return None if data is None else store_pb2.Outcome.FromString(data)
+        return None if data is None else store_pb2.StoredResult.FromString(data)
 
-    def put_result(self, client_id: bytes, sequence: int, outcome: store_pb2.Outcome) -> None:
-        self._txn.put(pack_result_key(client_id, sequence), outcome.SerializeToString(), db=self._databases.results)
+    def put_result(self, client_id: bytes, sequence: int, result: store_pb2.StoredResult) -> None:
+        self._txn.put(pack_result_key(client_id, sequence), result.SerializeToString(), db=self._databases.results)
 
     def drop_results(self, client_id: bytes, below: int) -> int:
         return self._delete_results(client_id, below)

@@ -24,7 +24,10 @@ class PeerVitals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """A snapshot of one node. staleness_ms: None while the node cannot tell how old its state is."""
+    """A snapshot of one node. staleness_ms: None while the node cannot tell how old its state is.
+
+    certificate_days_left: by what holds the certificate; negative once it has expired; empty without TLS.
+    """
 
     role: str
     term: int
@@ -39,6 +42,7 @@ class Vitals:
     staleness_ms: float | None
     read_only: bool
     peers: tuple[PeerVitals, ...]
+    certificate_days_left: tuple[tuple[str, float], ...] = ()
 
 
 VitalsSource = Callable[[], Vitals | None]
@@ -71,6 +75,10 @@ def _connections(vitals: Vitals) -> Iterable[Observation]:
     ]
 
 
+def _expiries(vitals: Vitals) -> Iterable[Observation]:
+    return [Observation(days, {"file": holder}) for holder, days in vitals.certificate_days_left]
+
+
 GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
     ("replicator.engine.role", "1 for the role that the node has", _roles),
     ("replicator.engine.term", "Raft term", _one(lambda v: v.term)),
@@ -90,6 +98,7 @@ GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
         "1 if the node refuses writes for want of space",
         _one(lambda v: int(v.read_only)),
     ),
+    ("replicator.tls.certificate_expiry_days", "Days until a certificate expires; negative since it has", _expiries),
 )
 
 

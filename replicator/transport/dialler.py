@@ -12,6 +12,7 @@ import random
 import grpc
 
 from replicator.core.backoff import Backoff
+from replicator.transport.certificates import PeerCredentials
 from replicator.transport.circle import Introduction
 from replicator.transport.introductions import HandshakeRefused, Introductions, Objected
 from replicator.transport.link import Link
@@ -31,7 +32,7 @@ class Dialler:
         peer: PeerAddress,
         roster: Roster,
         introductions: Introductions,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: PeerCredentials | None,
         dice: random.Random,
     ) -> None:
         timers = roster.circle.settings.timers
@@ -207,10 +208,8 @@ class Dialler:
     def _failure_line(self, why: str) -> str:
         if why.startswith("UNIMPLEMENTED"):
             remedy = "no peer port listens there, correct the address that the group knows"
-        elif self._credentials is not None and "onnect: " not in why and "refused" not in why:
-            remedy = (
-                f"trying again; if it persists, the other side may lack TLS, share no CA or not be {self._peer.node_id}"
-            )
+        elif self._credentials is not None:
+            remedy = self._credentials.why_failed(self._peer.node_id, why) or "trying again"
         else:
             remedy = "trying again"
         return f"cannot link {self._where()}: {why}; {remedy}"

@@ -3,9 +3,8 @@
 import asyncio
 import random
 
-import grpc
-
 from replicator.model.ids import NodeId
+from replicator.transport.certificates import PeerCredentials
 from replicator.transport.dialler import Dialler
 from replicator.transport.introductions import Introductions
 from replicator.transport.roster import Roster
@@ -19,7 +18,7 @@ class Dialling:
         self,
         roster: Roster,
         introductions: Introductions,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: PeerCredentials | None,
         dice: random.Random,
     ) -> None:
         self._roster = roster

@@ -1,12 +1,13 @@
 """Who comes in through the peer port, whichever method they call: nobody stays without saying who they are."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import grpc
 
-from replicator.transport.handshake import Refused, judge_identity
+from replicator.transport.certificates import judge_certificate_of
+from replicator.transport.handshake import Refused
 from replicator.transport.roster import Roster
 from replicator.transport.streams import LinkLost
 from replicator.v1 import peer_pb2
@@ -50,7 +51,9 @@ class Door:
         self, hello: peer_pb2.Hello, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> Refused | None:
         """None if there is no TLS, or the certificate is that of the node."""
-        return judge_identity(hello, certified_names(context)) if self._certificates else None
+        if not self._certificates:
+            return None
+        return judge_certificate_of(context, hello.node_id, self._roster.circle.settings.cluster_id)
 
     def say(self, key: str, text: str) -> None:
         """One warning about `key`, once."""
@@ -64,11 +67,6 @@ class Door:
 def origin(context: "grpc.aio.ServicerContext[bytes, bytes]") -> str:
     """Where a stream comes from, without the port, which differs with each try."""
     return context.peer().rpartition(":")[0]
-
-
-def certified_names(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Collection[str]:
-    """DNS names in the client's verified certificate; empty without one."""
-    return {name.decode("utf-8", "replace") for name in context.auth_context().get("peer_dns", ())}
 
 
 def end(context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:

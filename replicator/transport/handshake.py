@@ -3,7 +3,6 @@
 Text that came from the wire is shown quoted and cut, so that a peer can neither forge nor flood log lines.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -129,18 +128,6 @@ def copied_directory(said: Introduction, running: Incarnation) -> Refused:
         f"node {shown(said.peer)} comes with run {said.incarnation} of its data directory, while run {running} is "
         "connected and answers: this is a copy of that node's directory, and must not act beside it: see "
         "docs/operating.md, a copied data directory",
-    )
-
-
-def judge_identity(hello: peer_pb2.Hello, certified_names: Collection[str]) -> Refused | None:
-    """None if the certificate of the other side names the node it claims to be."""
-    if hello.node_id in certified_names:
-        return None
-    names = ", ".join(shown(name) for name in sorted(certified_names)[:5]) or "no name"
-    return Refused(
-        "IDENTITY",
-        f"node {shown(hello.node_id)} came with a certificate for {names}: "
-        "issue it a certificate with its node id as a DNS name (SAN), and set tls.cert_file",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import grpc
 
+from replicator.transport.certificates import PeerCredentials
 from replicator.transport.ports import FRAME_BYTES_MAX
 from replicator.transport.settings import PeerAddress, TransportSettings
 
@@ -21,13 +22,13 @@ IDLE_CONNECTION_MS: Final = 30_000
 
 
 def open_channel(
-    settings: TransportSettings, peer: PeerAddress, credentials: grpc.ChannelCredentials | None
+    settings: TransportSettings, peer: PeerAddress, credentials: PeerCredentials | None
 ) -> grpc.aio.Channel:
-    """A channel to `peer` with a connection of its own, which must present the peer's certificate if there is TLS."""
+    """A channel to `peer` with a connection of its own, which must show the peer's certificate if there is TLS."""
     if credentials is None:
         return grpc.aio.insecure_channel(peer.address, options=channel_options(settings, target_name=None))
-    options = channel_options(settings, target_name=peer.node_id)
-    return grpc.aio.secure_channel(peer.address, credentials, options=options)
+    options = channel_options(settings, target_name=credentials.name_of(peer.node_id))
+    return grpc.aio.secure_channel(peer.address, credentials.now(), options=options)
 
 
 def channel_options(settings: TransportSettings, *, target_name: str | None) -> Options:

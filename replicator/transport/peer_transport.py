@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import grpc
-
+from replicator.certificates.grpc_credentials import server_credentials
 from replicator.config.relations import is_loopback
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
 from replicator.model.members import Membership
 from replicator.transport.acceptor import Acceptor
+from replicator.transport.certificates import PeerCredentials
 from replicator.transport.circle import Circle
 from replicator.transport.dialling import Dialling
 from replicator.transport.introductions import Introductions
 from replicator.transport.ports import FRAME_BYTES_MAX, IncarnationMemory, LinkSink, LinkStatus, SnapshotSource
 from replicator.transport.roster import Roster
-from replicator.transport.settings import TlsPems, TransportSettings
+from replicator.transport.settings import TransportSettings
 from replicator.transport.snapshot_client import SnapshotFetches, Wanted
 
 _LOG = logging.getLogger(__name__)
@@ -70,14 +70,15 @@ class PeerTransport:
                 f"listen.peer: {settings.listen} is not loopback, and the peer port is plaintext: "
                 "configure [tls], or bind 127.0.0.1"
             )
-        pems = settings.tls.read() if settings.tls is not None else None
-        self._acceptor = Acceptor(self._roster, self._introductions, _server_credentials(pems), self._source)
+        tls = settings.tls
+        shown = None if tls is None else server_credentials(lambda: tls.current.peer, require_client=True)
+        self._acceptor = Acceptor(self._roster, self._introductions, shown, self._source)
         try:
             self._bound_port = await self._acceptor.start()
         except BaseException:
             await self._acceptor.stop()
             raise
-        credentials = _channel_credentials(pems)
+        credentials = None if tls is None else PeerCredentials(tls, settings.cluster_id)
         self._fetches = SnapshotFetches(self._roster, self._introductions, credentials, self._dice)
         if not self._roster.is_closed:  # stopped while it bound
             self._dialling = Dialling(self._roster, self._introductions, credentials, self._dice)
@@ -174,15 +175,3 @@ class PeerTransport:
                     await self._acceptor.stop()
             except TimeoutError:
                 _LOG.error("peer port not closed within %g s: a sink holds on to a frame; going on", STOP_SPARE_S)
-
-
-def _server_credentials(pems: TlsPems | None) -> grpc.ServerCredentials | None:
-    if pems is None:
-        return None
-    return grpc.ssl_server_credentials([(pems.key, pems.cert)], root_certificates=pems.ca, require_client_auth=True)
-
-
-def _channel_credentials(pems: TlsPems | None) -> grpc.ChannelCredentials | None:
-    if pems is None:
-        return None
-    return grpc.ssl_channel_credentials(pems.ca, pems.key, pems.cert)

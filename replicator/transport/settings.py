@@ -1,20 +1,13 @@
 """What a transport is told once, at start."""
 
-import ssl
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from pathlib import Path
-from typing import Final
 
-from replicator.model.errors import StartupError
+from replicator.certificates import NodeCertificates
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.incarnation import RUN_ID_BYTES, Incarnation
 from replicator.model.members import DIRECTORY_ID_BYTES
 from replicator.transport.ports import FRAME_BYTES_MAX
-
-SECRET_CHARS_MIN: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,49 +17,6 @@ class PeerAddress:
     node_id: NodeId
     region: Region
     address: str
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files. The certificate carries the node id as a DNS name (SAN); peers are verified against ca_file."""
-
-    ca_file: Path
-    cert_file: Path
-    key_file: Path
-
-    def read(self) -> "TlsPems":
-        """Raises StartupError naming the field of the file that cannot be read or does not fit the others."""
-        pems = TlsPems(
-            ca=_read("tls.ca_file", self.ca_file),
-            cert=_read("tls.cert_file", self.cert_file),
-            key=_read("tls.key_file", self.key_file),
-        )
-        self._check()
-        return pems
-
-    def _check(self) -> None:
-        """OpenSSL says what is wrong; gRPC would only say that the port could not be bound."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_verify_locations(self.ca_file)
-        except (ssl.SSLError, OSError) as error:
-            raise StartupError(f"tls.ca_file: {self.ca_file} holds no PEM certificate ({error})") from None
-        try:
-            context.load_cert_chain(self.cert_file, self.key_file, password=lambda: b"")  # never ask on a terminal
-        except (ssl.SSLError, OSError, ValueError) as error:
-            raise StartupError(
-                f"tls.key_file: {self.key_file} is no unencrypted PEM key for the certificate of tls.cert_file, "
-                f"{self.cert_file} ({error})"
-            ) from None
-
-
-@dataclass(frozen=True, slots=True)
-class TlsPems:
-    """What the files held."""
-
-    ca: bytes
-    cert: bytes
-    key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +52,7 @@ class TransportSettings:
     contacts: dialled even if no membership names them; a node that joins knows its group only by these. A row with
     the own id is left out.
     routes: where this node dials a peer, whatever membership or contact says: its way there leads through something.
+    tls: shared with the other ports; followed while it changes. None for plaintext, on loopback only.
     queue_bytes_max: payload bytes that may wait for one peer. window_bytes: what one stream may have under way unread:
     a link carries at most window_bytes per round trip. snapshot_bytes_per_s: of all snapshots that this node sends
     together, so that links keep their share of the network and the loop; None for no bound.
@@ -116,7 +67,7 @@ class TransportSettings:
     cluster_secret: bytes = field(default=b"", repr=False)
     contacts: tuple[PeerAddress, ...] = ()
     routes: Mapping[NodeId, str] = field(default_factory=dict)
-    tls: TlsFiles | None = None
+    tls: NodeCertificates | None = None
     queue_bytes_max: int = 32 << 20
     window_bytes: int = 16 << 20
     snapshot_bytes_per_s: int | None = 64 << 20
@@ -134,30 +85,3 @@ class TransportSettings:
         rate = self.snapshot_bytes_per_s
         assert rate is None or rate >= 1 << 20, "below 1 MiB/s, chunks are so rare that a stream seems broken"
         assert FRAME_BYTES_MAX < 1 << 31, "gRPC counts message bytes in an int32"
-
-
-@dataclass(frozen=True, slots=True)
-class SecretFile:
-    """A file with a secret that all nodes of the cluster share, of SECRET_CHARS_MIN characters at least."""
-
-    path: Path
-
-    def read(self) -> bytes:
-        """The key that it makes. Raises StartupError."""
-        field = "cluster.secret_file"
-        secret = _read(field, self.path).strip()
-        if len(secret) < SECRET_CHARS_MIN:
-            raise StartupError(
-                f"{field}: {self.path} holds {len(secret)} characters, and a secret has {SECRET_CHARS_MIN} at least: "
-                f"make one by `head -c 32 /dev/urandom | base64 > {self.path}`, the same for all nodes"
-            )
-        if self.path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-            raise StartupError(f"{field}: {self.path} can be read or written by everybody: `chmod 600 {self.path}`")
-        return blake2b(secret, digest_size=32, person=b"replicator peer").digest()
-
-
-def _read(field: str, file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StartupError(f"{field}: {file} cannot be read: {error.strerror}") from None

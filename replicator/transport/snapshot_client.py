@@ -15,6 +15,7 @@ import grpc
 
 from replicator.core.backoff import Backoff
 from replicator.model.ids import NodeId
+from replicator.transport.certificates import PeerCredentials
 from replicator.transport.handshake import printable
 from replicator.transport.introductions import HandshakeRefused, Introductions
 from replicator.transport.options import open_channel
@@ -54,7 +55,7 @@ class SnapshotFetches:
         self,
         roster: Roster,
         introductions: Introductions,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: PeerCredentials | None,
         dice: random.Random,
     ) -> None:
         self._roster = roster
@@ -104,7 +105,7 @@ class _Fetch:
         roster: Roster,
         introductions: Introductions,
         peer: NodeId,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: PeerCredentials | None,
         *,
         wanted: Wanted,
         patience: Patience,

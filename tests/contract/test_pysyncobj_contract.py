@@ -22,10 +22,10 @@ from pysyncobj.transport import Transport
 from replicator.engine import graft as graft_module
 from replicator.engine.graft import ENGINE_VERSION, ROLES, Peer
 from replicator.engine.journal import TurnJournal
-from replicator.engine.settings import EngineSettings, stock_conf
+from replicator.engine.settings import stock_conf
 from replicator.machine.codec import NO_OP_PAYLOAD, REGULAR_PREFIX
 from tests.support.members import voters
-from tests.support.replicas import LAN, NAMES, HandNode
+from tests.support.replicas import NAMES, HandNode, hand_settings
 from tests.support.stock import NO_OP, TIMING, B, C, StockNode
 
 SOURCE_SHA256 = {
@@ -132,7 +132,7 @@ def test_a_misspelt_option_is_accepted_in_silence() -> None:
 
 
 def test_our_options_exist_and_pass_its_own_check() -> None:
-    settings = EngineSettings(cluster_id="c", node_id=NAMES[0], membership=voters(*NAMES[:3]), timing=LAN)
+    settings = hand_settings(NAMES[0], voters(*NAMES[:3]))
     conf = stock_conf(settings)
     conf.validate()
 

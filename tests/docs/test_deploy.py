@@ -43,9 +43,10 @@ def test_the_unit_and_the_examples_agree_on_paths() -> None:
     for example in EXAMPLES:
         text = example.read_text()
         assert f'data_dir = "/var/lib/replicator/{example.stem}"' in text
-        assert f'key_file = "/run/credentials/replicator@{example.stem}.service/node.key"' in text
+        assert f'key_file = "/etc/replicator/tls/{example.stem}.key"' in text
     assert "StateDirectory=replicator/%i" in unit
-    assert "LoadCredential=node.key:" in unit
+    assert "ExecReload=/bin/kill -HUP $MAINPID" in unit
+    assert "LoadCredential=" not in unit, "a copy made at the start, which new keys would never reach"
     assert int(re.findall(r"TimeoutStopSec=(\d+)", unit)[0]) > WATCHDOG_S
 
 

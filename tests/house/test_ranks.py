@@ -7,10 +7,11 @@ import pytest
 from tests.house.source import ROOT, Import, imports_of, python_files
 
 RANK = {
-    "model": 1, "v1": 1, "config": 2, "core": 2, "machine": 3, "storage": 4, "transport": 4, "telemetry": 4,
-    "engine": 5, "service": 6, "api": 7, "client": 7, "console": 7, "node": 8, "dev": 8, "cli": 9,
+    "model": 1, "v1": 1, "config": 2, "core": 2, "certificates": 2, "machine": 3,
+    "storage": 4, "transport": 4, "telemetry": 4, "engine": 5, "service": 6, "api": 7, "client": 7, "console": 7,
+    "node": 8, "dev": 8, "cli": 9,
 }  # fmt: skip
-CLIENT_MAY_IMPORT = {"model", "v1", "client"}
+CLIENT_MAY_IMPORT = {"model", "v1", "client", "certificates"}  # a library: no server behind it
 CHAOS_MAY_IMPORT = {"client", "model", "dev"}
 SIMULATION_MAY_IMPORT = {"engine", "machine", "storage", "config", "core", "model", "v1"}
 BENCHMARKS_MAY_IMPORT = {"client", "model", "v1", "dev", "machine", "storage", "transport", "config"}
@@ -20,6 +21,7 @@ ONLY_ROOM = {
     "opentelemetry.sdk": {"telemetry"},
     "opentelemetry.exporter": {"telemetry"},
     "prometheus_client": {"telemetry"},
+    "cryptography": {"certificates"},
     "pydantic": {"config"},
     "starlette": {"console"},
     "uvicorn": {"console"},

@@ -9,20 +9,19 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import replicator
 from replicator.client.wire_errors import error_of
-from replicator.config.schema import TlsSection
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.errors import ERROR_OF_REASON, ReplicatorError, StartupError, error_from_reason
-from replicator.model.ids import ClusterId, LogIndex
+from replicator.model.ids import LogIndex
 from replicator.model.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from replicator.v1 import kv_pb2, kv_pb2_grpc
 from tests.support.api_nodes import ApiNode, an_api_server, serving
-from tests.support.memory_cluster import CLUSTER_ID, MemoryCluster
+from tests.support.authority import Authority, client_tls, opened, tls_files
+from tests.support.memory_cluster import CLUSTER_ID, SCOPE, MemoryCluster
 
 
 @pytest.fixture
@@ -206,14 +205,14 @@ async def test_tokens_that_are_malformed_foreign_or_ahead_get_three_different_an
     with pytest.raises(replicator.InvalidToken, match="malformed"):
         await client.get(b"k", token="garbage")
     with pytest.raises(replicator.InvalidToken, match="another cluster"):
-        await client.get(b"k", token=CausalToken(LogIndex(1)).encode(ClusterId("bank")))
+        await client.get(b"k", token=CausalToken(LogIndex(1)).encode(token_scope(b"bank")))
     with pytest.raises(replicator.TokenAhead):
-        await client.get(b"k", token=CausalToken(LogIndex(99)).encode(CLUSTER_ID))
+        await client.get(b"k", token=CausalToken(LogIndex(99)).encode(SCOPE))
 
 
 async def test_a_token_in_the_metadata_counts_when_the_field_is_empty(stub: Any) -> None:
-    ahead = CausalToken(LogIndex(99)).encode(CLUSTER_ID)
-    fine = CausalToken(LogIndex(1)).encode(CLUSTER_ID)
+    ahead = CausalToken(LogIndex(99)).encode(SCOPE)
+    fine = CausalToken(LogIndex(1)).encode(SCOPE)
     metadata = (("x-causal-token", ahead),)
 
     code, _ = await raw_error(stub.Get(kv_pb2.GetRequest(key=b"k"), metadata=metadata))
@@ -224,7 +223,7 @@ async def test_a_token_in_the_metadata_counts_when_the_field_is_empty(stub: Any)
 
 async def test_a_deadline_ends_a_wait_with_a_typed_error(api: ApiNode, client: replicator.Client) -> None:
     api.node.hold()
-    put = CausalToken(api.node.cluster.commit(b"")).encode(CLUSTER_ID)
+    put = CausalToken(api.node.cluster.commit(b"")).encode(SCOPE)
 
     with pytest.raises(replicator.ReplicaBehind):
         await client.get(b"k", token=put, timeout_s=0.2)
@@ -235,7 +234,7 @@ async def test_a_call_without_a_deadline_ends_all_the_same(
 ) -> None:
     monkeypatch.setattr("replicator.api.interceptors.deadline.CALL_TIMEOUT_S_DEFAULT", 0.1)
     api.node.hold()
-    token = CausalToken(api.node.cluster.commit(b"")).encode(CLUSTER_ID)
+    token = CausalToken(api.node.cluster.commit(b"")).encode(SCOPE)
 
     code, error = await raw_error(stub.Get(kv_pb2.GetRequest(key=b"k", options=kv_pb2.ReadOptions(token=token))))
 
@@ -349,22 +348,16 @@ async def test_port_zero_binds_a_free_port() -> None:
 
 
 async def test_mutual_tls_lets_in_who_shows_a_certificate_and_nobody_else(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    for name in ("n1", "app"):
-        issued = authority.issue_cert(name)
-        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
-        issued.private_key_pem.write_to_path(tmp_path / f"{name}.key")
-    files = {name: str(tmp_path / name) for name in ("ca.pem", "n1.pem", "n1.key", "app.pem", "app.key")}
-    tls = TlsSection(ca_file=files["ca.pem"], cert_file=files["n1.pem"], key_file=files["n1.key"])
-    server = an_api_server(MemoryCluster().add("n1", "eu"), tls=tls)
+    authority = Authority()
+    files = tls_files(tmp_path / "n1", authority.pem, authority.node("n1"))
+    known = client_tls(tmp_path / "app", authority.pem, authority.client("app"))
+    server = an_api_server(MemoryCluster().add("n1", "eu"), tls=opened(files, "n1"))
     await server.start()
     address = f"127.0.0.1:{server.bound_port}"
-    known = replicator.ClientTls(files["ca.pem"], files["app.pem"], files["app.key"], server_name="n1")
     try:
         async with replicator.connect([address], tls=known) as client:
             assert (await client.put(b"k", b"v")).revision == 1
-        for stranger in (replicator.ClientTls(files["ca.pem"], server_name="n1"), None):
+        for stranger in (replicator.ClientTls(known.ca_file), None):
             async with replicator.connect([address], tls=stranger) as client:
                 with pytest.raises(replicator.ReplicatorError):
                     await client.put(b"k", b"v", timeout_s=0.5)

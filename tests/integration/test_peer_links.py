@@ -115,6 +115,7 @@ async def test_a_newer_stream_supersedes_the_old_one_whose_late_frames_are_dropp
 
         await new.shake_hands()
         await until(lambda: len(sink.calls) == 3)
+        await until(old.call.done)  # its reader, which waits in the sink, is cancelled
         sink.gate.set()
         await new.say(peer_pb2.LinkMessage(frame=b"new"))
         await until(lambda: "n2" in sink.frames)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-import trustme
 
 from benchmarks.delay_proxy import DelayProxy
 from replicator.model.ids import LogIndex, NodeId, Region
@@ -20,6 +19,7 @@ from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 from replicator.transport.roster import UNKNOWN_NODES_MAX
 from replicator.transport.settings import PeerAddress
 from tests.integration.test_peer_refusals import certificate, warnings
+from tests.support.authority import Authority
 from tests.support.links import (
     FOUNDER,
     QUICK,
@@ -269,7 +269,7 @@ async def test_strangers_beyond_the_bound_are_turned_away(links: Links, caplog: 
 async def test_a_stranger_must_show_its_certificate_too(
     links: Links, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    authority, sink = trustme.CA(), RecordingSink()
+    authority, sink = Authority(), RecordingSink()
     one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     nine = await links.start(a_circle("n9", {}, tls=certificate(authority, tmp_path, "n8")), RecordingSink())
     nine.set_membership(a_membership({"n1": one.bound_port, "n9": 1}, index=6))

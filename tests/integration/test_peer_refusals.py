@@ -10,15 +10,16 @@ from typing import Any
 
 import grpc
 import pytest
-import trustme
 
+from replicator.certificates import NodeCertificates
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
 from replicator.transport.door import UNSHAKEN_STREAMS_MAX
 from replicator.transport.proof import Role, prove
-from replicator.transport.settings import LinkTimers, TlsFiles
+from replicator.transport.settings import LinkTimers
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
+from tests.support.authority import Authority, Issued, opened, tls_files
 from tests.support.links import (
     ALL_SECRETS,
     QUICK,
@@ -43,19 +44,13 @@ async def links() -> AsyncIterator[Links]:
 
 
 @pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
+def authority() -> Authority:
+    return Authority()
 
 
-def certificate(authority: trustme.CA, folder: Path, name: str) -> TlsFiles:
-    folder = folder / f"{name}-{id(authority)}"
-    folder.mkdir(exist_ok=True)
-    leaf = authority.issue_cert(name)
-    files = TlsFiles(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
-    authority.cert_pem.write_to_path(files.ca_file)
-    leaf.cert_chain_pems[0].write_to_path(files.cert_file)
-    leaf.private_key_pem.write_to_path(files.key_file)
-    return files
+def certificate(authority: Authority, folder: Path, name: str) -> NodeCertificates:
+    """Those of node `name`, which a test may give to another."""
+    return opened(tls_files(folder / f"{name}-{id(authority)}", authority.pem, authority.node(name)), name)
 
 
 def warnings(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
@@ -273,7 +268,7 @@ async def test_streams_that_have_not_said_hello_are_limited_in_number(links: Lin
 
 
 async def test_mutual_tls_links_nodes_whose_certificates_name_them(
-    links: Links, authority: trustme.CA, tmp_path: Path
+    links: Links, authority: Authority, tmp_path: Path
 ) -> None:
     sink = RecordingSink()
     one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
@@ -285,7 +280,7 @@ async def test_mutual_tls_links_nodes_whose_certificates_name_them(
 
 
 async def test_a_valid_certificate_of_another_node_is_refused_on_both_sides(
-    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    links: Links, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
     one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
@@ -295,38 +290,70 @@ async def test_a_valid_certificate_of_another_node_is_refused_on_both_sides(
     for line in (*warnings(caplog, "refusing peer='n2'"), *warnings(caplog, "refused by peer=n1")):
         assert "IDENTITY" in line
         assert "'n2'" in line
-        assert "'n3'" in line
+        assert "lacks the DNS name 'n2.node.shop.replicator' (SAN): issue one" in line
+        assert "'CN=n3', for 'n3.node.shop.replicator'" in line
     assert len(warnings(caplog, "refus")) == 2
     assert sink.calls == []
 
 
+@pytest.mark.parametrize(
+    ("issued", "lacks"),
+    [
+        (lambda authority: authority.client("shop"), "(SAN) and server use (serverAuth)"),
+        (lambda authority: authority.issue("n2", "n2"), "(SAN)"),
+        (lambda authority: authority.node("n2", "warehouse"), "(SAN)"),
+        (lambda authority: authority.node("n3"), "(SAN)"),
+    ],
+    ids=["api-client", "bare-node-id", "another-cluster", "another-node"],
+)
+async def test_who_has_a_certificate_of_the_authority_but_not_that_of_the_node_is_refused_at_once(
+    links: Links, authority: Authority, tmp_path: Path, issued: Callable[[Authority], Issued], lacks: str
+) -> None:
+    """Its first message is its last, whatever it claims in it; the answer names the name to put in."""
+    sink = RecordingSink()
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    shown = issued(authority)
+    credentials = grpc.ssl_channel_credentials(authority.pem, shown.key, shown.certificate)
+    for claim in ({}, {"node_id": "n7", "membership_index": 2**63}):
+        async with HandDriven(one.bound_port, credentials) as peer:
+            await peer.say(a_hello(**claim))
+            answer = await peer.hear()
+            assert await peer.call.read() is grpc.aio.EOF
+        assert answer.WhichOneof("body") == "refusal"
+        if not claim:
+            assert answer.refusal.reason == "IDENTITY"
+            assert f"lacks the DNS name 'n2.node.shop.replicator' {lacks}: issue one" in answer.refusal.message
+    assert sink.calls == []
+
+
 async def test_an_acceptor_with_the_certificate_of_another_node_is_not_linked(
-    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    links: Links, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n3")), RecordingSink())
     tls = certificate(authority, tmp_path, "n2")
     two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
     assert not is_linked(two, "n1")
-    assert "share no CA or not be n1" in warnings(caplog, "cannot link peer=n1")[0]
+    line = warnings(caplog, "cannot link peer=n1")[0]
+    assert "the certificate shown there is for another name than n1.node.shop.replicator" in line
 
 
 async def test_a_certificate_of_another_authority_is_refused(
-    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    links: Links, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In both directions: the dialler trusts the acceptor's authority here, but is not trusted by it."""
     sink = RecordingSink()
-    mine = certificate(authority, tmp_path, "n1")
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=mine), sink)
-    foreign = replace(certificate(trustme.CA(), tmp_path, "n2"), ca_file=mine.ca_file)
+    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    foreign = opened(tls_files(tmp_path / "foreign", authority.pem, Authority("another").node("n2")), "n2")
     two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=foreign), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
+    assert "may be of an authority that is not trusted there" in warnings(caplog, "cannot link peer=n1")[0]
     assert not is_linked(two, "n1")
     assert sink.calls == []
 
 
 async def test_a_plaintext_node_cannot_reach_a_tls_port(
-    links: Links, authority: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    links: Links, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
     one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
@@ -337,27 +364,17 @@ async def test_a_plaintext_node_cannot_reach_a_tls_port(
 
 
 async def test_an_address_of_another_machine_cannot_be_bound(
-    links: Links, authority: trustme.CA, tmp_path: Path
+    links: Links, authority: Authority, tmp_path: Path
 ) -> None:
     settings = a_circle("n1", {"n2": 1}, listen="192.0.2.1:0", tls=certificate(authority, tmp_path, "n1"))
     with pytest.raises(StartupError, match=r"^listen\.peer: 192\.0\.2\.1:0 cannot be bound \(.*\): choose an address"):
         await links.start(settings, RecordingSink())
 
 
-async def test_a_key_that_does_not_fit_its_certificate_is_a_start_up_error(
-    links: Links, authority: trustme.CA, tmp_path: Path
-) -> None:
-    mine, other = certificate(authority, tmp_path, "n1"), certificate(authority, tmp_path, "n2")
-    broken_ca = replace(mine, ca_file=mine.key_file)
-    for broken in (replace(mine, key_file=other.key_file), replace(mine, cert_file=mine.key_file), broken_ca):
-        with pytest.raises(StartupError, match=r"^tls\.(key_file|ca_file): .*(is no unencrypted PEM key|holds no PEM)"):
-            await links.start(a_circle("n1", {"n2": 1}, tls=broken), RecordingSink())
-
-
-async def test_a_client_without_a_certificate_is_refused(links: Links, authority: trustme.CA, tmp_path: Path) -> None:
+async def test_a_client_without_a_certificate_is_refused(links: Links, authority: Authority, tmp_path: Path) -> None:
     sink = RecordingSink()
     one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
-    bare = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    bare = grpc.ssl_channel_credentials(authority.pem)
     async with HandDriven(one.bound_port, bare) as peer:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await peer.shake_hands()

@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-import trustme
 
 from benchmarks.delay_proxy import DelayProxy
 from replicator.model.ids import NodeId
@@ -22,6 +21,7 @@ from replicator.transport.proof import Secrets
 from replicator.transport.streams import FETCH_METHOD
 from replicator.v1 import peer_pb2
 from tests.integration.test_peer_refusals import certificate
+from tests.support.authority import Authority
 from tests.support.links import (
     QUICK,
     HandDriven,
@@ -246,7 +246,7 @@ async def test_links_carry_frames_while_snapshots_pass(links: Links, tmp_path: P
 async def test_under_mutual_tls_a_snapshot_arrives_and_only_at_the_node_of_the_certificate(
     links: Links, tmp_path: Path
 ) -> None:
-    authority, data = trustme.CA(), some_bytes(MIB)
+    authority, data = Authority(), some_bytes(MIB)
     files = {name: certificate(authority, tmp_path, name) for name in ("n1", "n2", "n3")}
     one = await a_server(links, Shelf().put(tmp_path, data), a_circle("n1", {"n2": 1, "n3": 1}, tls=files["n1"]))
     two = await a_client(links, one.bound_port, tls=files["n2"])
@@ -263,7 +263,7 @@ async def test_under_mutual_tls_a_snapshot_arrives_and_only_at_the_node_of_the_c
 
 
 async def test_a_sender_with_the_certificate_of_another_node_is_not_believed(links: Links, tmp_path: Path) -> None:
-    authority = trustme.CA()
+    authority = Authority()
     stolen, mine = certificate(authority, tmp_path, "n3"), certificate(authority, tmp_path, "n2")
     one = await a_server(links, Shelf().put(tmp_path, b"x"), a_circle("n1", {"n2": 1}, tls=stolen))
     two = await a_client(links, one.bound_port, tls=mine, timers=IMPATIENT)

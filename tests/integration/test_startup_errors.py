@@ -6,9 +6,10 @@ from pathlib import Path
 
 import lmdb
 import pytest
-import trustme
 
+from replicator.config.load import load_config
 from replicator.dev import NodePlan
+from tests.support.authority import Authority, put_pair, tls_files
 from tests.support.real_nodes import (
     Ended,
     one_node,
@@ -109,12 +110,28 @@ def test_a_path_with_a_nul_in_it_is_refused(node: NodePlan) -> None:
     assert line_of(serve(node)).startswith("replicator: node.data_dir: ")
 
 
+def test_the_certificate_of_an_api_client_is_none_for_a_node(node: NodePlan, tmp_path: Path) -> None:
+    authority, cluster_id = Authority(), load_config(node.config_file).cluster.id
+    tls_files(tmp_path, authority.pem, authority.client("shop"))
+    node.config_file.write_text(
+        node.config_file.read_text()
+        + '\n[tls]\nca_file = "../ca.pem"\ncert_file = "../cert.pem"\nkey_file = "../key.pem"\n'
+    )
+    line = line_of(serve(node))
+    assert line.startswith(f"replicator: tls.cert_file: {node.folder}/../cert.pem: the certificate lacks the DNS name ")
+    assert f"'eu-1.node.{cluster_id}.replicator' (SAN) and server use (serverAuth): issue one" in line
+    assert line.endswith("this one is of 'CN=shop', for no DNS name")
+
+    put_pair(tmp_path, authority.issue("eu-1", f"eu-1.node.{cluster_id}.replicator", for_client=False))
+    assert "lacks client use (clientAuth): issue one" in line_of(serve(node))
+
+
 def test_certificates_that_do_not_fit_are_named(node: NodePlan, tmp_path: Path) -> None:
-    authority, stranger = trustme.CA(), trustme.CA().issue_cert("eu-1")
-    own = authority.issue_cert("eu-1")
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    own.cert_chain_pems[0].write_to_path(str(tmp_path / "node.pem"))
-    stranger.private_key_pem.write_to_path(str(tmp_path / "node.key"))
+    authority = Authority()
+    own = authority.node("eu-1", load_config(node.config_file).cluster.id)
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    (tmp_path / "node.pem").write_bytes(own.certificate)
+    (tmp_path / "node.key").write_bytes(authority.node("eu-1").key)
     tls = "".join(f'{name}_file = "{tmp_path / file}"\n' for name, file in _TLS_FILES)
     node.config_file.write_text(node.config_file.read_text() + f"\n[tls]\n{tls}")
 
@@ -122,7 +139,7 @@ def test_certificates_that_do_not_fit_are_named(node: NodePlan, tmp_path: Path) 
     assert line.startswith(f"replicator: tls.cert_file: {tmp_path / 'node.pem'} and tls.key_file ")
     assert "key values mismatch" in line
 
-    own.private_key_pem.write_to_path(str(tmp_path / "node.key"))
+    (tmp_path / "node.key").write_bytes(own.key)
     (tmp_path / "ca.pem").write_text("not PEM")
     assert line_of(serve(node)).startswith(f"replicator: tls.ca_file: {tmp_path / 'ca.pem'} holds no PEM certificate")
 

@@ -12,7 +12,7 @@ import grpc.aio
 
 from replicator.api import ApiServer, ApiSettings, Services
 from replicator.api.interceptors.unary import Handler, UnaryInterceptor
-from replicator.config.schema import TlsSection
+from replicator.certificates import NodeCertificates
 from replicator.model.observe import SilentObserver
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
@@ -74,7 +74,7 @@ def an_api_server(
     *,
     listen: str = "127.0.0.1:0",
     calls_in_flight_max: int = 1024,
-    tls: TlsSection | None = None,
+    tls: NodeCertificates | None = None,
 ) -> ApiServer:
     services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
     return ApiServer(ApiSettings(listen, calls_in_flight_max, tls), services, SilentObserver())

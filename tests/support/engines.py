@@ -21,7 +21,7 @@ from replicator.storage.storage import Storage
 from replicator.storage.writer import StorageWriter
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 from replicator.v1 import store_pb2
-from tests.support.members import voters
+from tests.support.members import SECRET, founded, voters
 from tests.support.replicas import LAN
 
 QUEUE_FRAMES_MAX = 10_000
@@ -135,8 +135,9 @@ class EngineNet:
         settings = EngineSettings(
             cluster_id="c",
             node_id=name,
-            membership=voters(*self.names, regions=self._regions),
+            membership=founded(voters(*self.names, regions=self._regions)),  # no entry that founds it, either
             timing=self._timing,
+            new_secret=lambda: SECRET,
             **self._settings,
         )
         dice = random.Random(name)

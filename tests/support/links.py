@@ -185,7 +185,7 @@ class HandDriven:
         self,
         port: int,
         credentials: grpc.ChannelCredentials | None = None,
-        target_name: str = "n1",
+        target_name: str = "n1.node.shop.replicator",
         method: str = METHOD,
     ) -> None:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", target_name)]

@@ -4,7 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from replicator.model.ids import LogIndex, NodeId, Region
-from replicator.model.members import Member, MemberRole, Membership
+from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, Member, MemberRole, Membership
+
+FOUNDER = b"f" * DIRECTORY_ID_BYTES
+SECRET = b"s" * GROUP_SECRET_BYTES
 
 
 def a_member(name: str, role: MemberRole = MemberRole.VOTER, directory_id: bytes = b"") -> Member:
@@ -20,3 +23,8 @@ def voters(*names: str, index: int = 0, regions: Mapping[NodeId, Region] | None 
 
 def a_membership(members: Iterable[Member], index: int = 0) -> Membership:
     return Membership(LogIndex(index), tuple(sorted(members, key=lambda member: member.node_id)))
+
+
+def founded(membership: Membership) -> Membership:
+    """The same, of a group that exists already: its leader takes writes at once."""
+    return replace(membership, founder=FOUNDER, secret=SECRET)

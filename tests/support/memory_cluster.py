@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from replicator.config.timing import RaftTiming
+from replicator.core.causal_token import token_scope
 from replicator.machine.apply import apply_entry
 from replicator.machine.codec import encode_batch
 from replicator.machine.digest import state_hash
@@ -26,13 +27,16 @@ from replicator.service.scan import ScanService
 from replicator.service.status import NodeIdentity, StatusService
 from replicator.service.write import WriteService
 from replicator.v1 import store_pb2
+from tests.support.members import FOUNDER
 from tests.support.memory_group import promoted, successor_of, target_of
 from tests.support.memory_store import MemoryStore
 
 CLUSTER_ID = ClusterId("shop")
+SCOPE = token_scope(FOUNDER)
 FIRST_TERM = Term(1)
 FIRST_INDEX = LogIndex(1)
 NO_MEMBERS = Membership(LogIndex(0), ())
+FOUNDED = Membership(LogIndex(0), (), FOUNDER)
 LAN = RaftTiming(0.05, 0.3, 0.6)
 
 
@@ -111,7 +115,7 @@ class MemoryCluster:
     nodes: list["MemoryNode"] = field(default_factory=list)
     leader: "MemoryNode | None" = None
     term: Term = FIRST_TERM
-    membership: Membership = NO_MEMBERS
+    membership: Membership = FOUNDED
     promotes: bool = True
 
     def add(self, node_id: str, region: str) -> "MemoryNode":
@@ -237,6 +241,8 @@ class MemoryNode:
     async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
         if self.raises:
             raise self.raises.popleft()
+        if not self.founder:
+            raise NoLeader("this node has not heard of its group", retry_after_s=0.02)
         leader = self._reach_leader()
         index = self.cluster.commit(command)
         await asyncio.sleep(0)
@@ -271,6 +277,10 @@ class MemoryNode:
     @property
     def applied_index(self) -> LogIndex:
         return self.replica.applied_index
+
+    @property
+    def founder(self) -> bytes:
+        return self.known_membership.founder
 
     @property
     def known_commit_index(self) -> LogIndex:
@@ -355,13 +365,13 @@ class MemoryNode:
         return NodeIdentity(CLUSTER_ID, self.node_id, self.region, "0")
 
     def writes(self) -> WriteService:
-        return WriteService(self, CLUSTER_ID)
+        return WriteService(self)
 
     def reads(self) -> ReadService:
-        return ReadService(self, self.replica, CLUSTER_ID)
+        return ReadService(self, self.replica)
 
     def scans(self) -> ScanService:
-        return ScanService(self, self.replica, CLUSTER_ID)
+        return ScanService(self, self.replica)
 
     def statuses(self) -> StatusService:
         return StatusService(self, self, self.replica, self.identity(), lambda: LAN)

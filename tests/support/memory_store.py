@@ -66,12 +66,12 @@ class MemoryStore:
     def session_count(self) -> int:
         return len(self.sessions)
 
-    def result(self, client_id: bytes, sequence: int) -> store_pb2.Outcome | None:
+    def result(self, client_id: bytes, sequence: int) -> store_pb2.StoredResult | None:
         data = self.results.get((client_id, sequence))
-        return None if data is None else store_pb2.Outcome.FromString(data)
+        return None if data is None else store_pb2.StoredResult.FromString(data)
 
-    def put_result(self, client_id: bytes, sequence: int, outcome: store_pb2.Outcome) -> None:
-        self.results[client_id, sequence] = outcome.SerializeToString()
+    def put_result(self, client_id: bytes, sequence: int, result: store_pb2.StoredResult) -> None:
+        self.results[client_id, sequence] = result.SerializeToString()
 
     def drop_results(self, client_id: bytes, below: int) -> int:
         dropped = [held for held in self.results if held[0] == client_id and held[1] < below]

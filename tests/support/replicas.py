@@ -19,17 +19,30 @@ from replicator.machine.group import membership_of
 from replicator.model.errors import CorruptData, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.log import Entry, HardState, TurnWrite
-from replicator.model.members import MemberChange, Membership
+from replicator.model.members import DIRECTORY_ID_BYTES, MemberChange, Membership
 from replicator.model.observe import SilentObserver
 from replicator.storage.raft_log import INITIAL_HARD_STATE, LogBounds
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
-from tests.support.members import voters
+from tests.support.members import SECRET, founded, voters
 from tests.support.memory_store import MemoryStore
 
 LAN = RaftTiming(heartbeat_s=0.05, election_timeout_min_s=0.3, election_timeout_max_s=0.6)
 NAMES = tuple(NodeId(f"n{number}") for number in range(1, 8))
 NO_LOSS = frozenset[tuple[NodeId, NodeId]]()
+
+
+def hand_settings(name: NodeId, membership: Membership, **others: Any) -> EngineSettings:
+    """Of a node that is driven by hand."""
+    defaults = EngineSettings(
+        cluster_id="c", node_id=name, membership=membership, timing=LAN, new_secret=lambda: SECRET
+    )
+    return replace(defaults, **others)
+
+
+def own_directory(name: NodeId, is_founded: bool) -> dict[str, Any]:
+    """Who founds a group is known by its directory. Else nodes have none, so that leaders have none to note."""
+    return {} if is_founded else {"directory_id": name.encode().ljust(DIRECTORY_ID_BYTES, b".")}
 
 
 class HandClock:
@@ -120,9 +133,7 @@ class HandNode:
         self.node_id, self.peers = node_id, tuple(peers)
         self.clock = clock or HandClock()
         self.disk = disk or HandDisk()
-        self.settings = settings or EngineSettings(
-            cluster_id="c", node_id=node_id, membership=voters(node_id, *self.peers), timing=LAN
-        )
+        self.settings = settings or hand_settings(node_id, founded(voters(node_id, *self.peers)))
         self.dice = random.Random(seed)
         self.last: Turn | None = None
         self.replica = self._started()
@@ -188,20 +199,25 @@ class HandCluster:
     cut: (sender, receiver) pairs whose frames are lost. hold: pairs whose frames are put aside, in `late`, in order.
     """
 
-    def __init__(self, count: int = 3, *, regions: Mapping[NodeId, Region] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        count: int = 3,
+        *,
+        regions: Mapping[NodeId, Region] | None = None,
+        is_founded: bool = True,
+        **settings: Any,
+    ) -> None:
+        """is_founded: False for a group of which the first leader brings the first membership."""
         self.clock = HandClock()
         names = NAMES[:count]
+        by_names = voters(*names, regions=regions)
+        membership = settings.pop("membership", founded(by_names) if is_founded else by_names)
         self.nodes = {
             name: HandNode(
                 name,
                 [peer for peer in names if peer != name],
                 clock=self.clock,
-                settings=replace(
-                    EngineSettings(
-                        cluster_id="c", node_id=name, membership=voters(*names, regions=regions), timing=LAN
-                    ),
-                    **settings,
-                ),
+                settings=hand_settings(name, membership, **(own_directory(name, is_founded) | settings)),
                 seed=number,
             )
             for number, name in enumerate(names)
@@ -221,9 +237,7 @@ class HandCluster:
 
     def join(self, name: NodeId, *, directory_id: bytes = b"") -> HandNode:
         """A node with an empty disk that belongs to no group yet, linked to all."""
-        settings = EngineSettings(
-            cluster_id="c", node_id=name, membership=voters(), timing=LAN, joining=True, directory_id=directory_id
-        )
+        settings = hand_settings(name, voters(), joining=True, directory_id=directory_id)
         node = self.nodes[name] = HandNode(name, [], clock=self.clock, settings=settings, seed=len(self.nodes))
         for peer in self.nodes:
             if peer != name:

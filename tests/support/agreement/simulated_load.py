@@ -11,7 +11,7 @@ from itertools import count
 from typing import Final
 
 from chaos.history import History, Kind, Operation, Result
-from chaos.simulation.node import CLUSTER, SimNode
+from chaos.simulation.node import CLUSTER, TOKEN_SCOPE, SimNode
 from chaos.simulation.timeline import Timeline
 from replicator.config.timing import RaftTiming
 from replicator.core.causal_token import CausalToken
@@ -134,7 +134,7 @@ class SimulatedLoad:
             elif result.status != store_pb2.Outcome.STATUS_APPLIED:  # an attempt that came after the answer to another
                 ended(replace(asked, error=result.reason))
             else:
-                token = CausalToken(LogIndex(result.index)).encode(CLUSTER)
+                token = CausalToken(LogIndex(result.index)).encode(TOKEN_SCOPE)
                 ended(replace(asked, result=Result.OK, revision=result.revision, token=token))
 
         routing = Routing(
@@ -186,7 +186,7 @@ class SimulatedLoad:
                     node._later(LOOK_EVERY_S, look)
                     return
                 found, revision, applied_index = storage.get(asked.key.encode())
-                ended(record.read(asked, found, revision, CausalToken(applied_index).encode(CLUSTER), node.node_id))
+                ended(record.read(asked, found, revision, CausalToken(applied_index).encode(TOKEN_SCOPE), node.node_id))
 
             node._later(1e-4, look)
 
@@ -206,7 +206,7 @@ class SimulatedLoad:
         if asked.linearizable:
             routing.begin()
         else:
-            wait(CausalToken.decode(asked.carried, CLUSTER).index if asked.carried else LogIndex(0))
+            wait(CausalToken.decode(asked.carried, TOKEN_SCOPE).index if asked.carried else LogIndex(0))
 
     def question(self, worker: str, node: NodeId, *, linearizable: bool) -> Operation:
         """A read of the key that was last heard of."""

@@ -17,6 +17,7 @@ def a_raw_config() -> dict[str, Any]:
         "node": {"id": "eu-1", "region": "eu", "data_dir": "data"},
         "cluster": {
             "id": "orders",
+            "secret_file": "cluster.secret",
             "members": [
                 {"id": "eu-1", "region": "eu", "peer": "127.0.0.1:7101", "api": "127.0.0.1:7001"},
                 {"id": "us-1", "region": "us", "peer": "127.0.0.1:7102", "api": "127.0.0.1:7002"},
@@ -62,6 +63,7 @@ def test_a_valid_file_is_read_and_its_paths_are_relative_to_it(tmp_path: Path) -
 
         [cluster]
         id = "orders"
+        secret_file = "cluster.secret"
         members = [{ id = "eu-1", region = "eu", peer = "127.0.0.1:7101", api = "127.0.0.1:7001" }]
 
         [raft]
@@ -72,6 +74,7 @@ def test_a_valid_file_is_read_and_its_paths_are_relative_to_it(tmp_path: Path) -
     config = load_config(file)
 
     assert config.node.data_dir == str(tmp_path / "data")
+    assert config.cluster.secret_file == str(tmp_path / "cluster.secret")
     assert config.me.api == "127.0.0.1:7001"
     assert config.api_listen == "127.0.0.1:7001"
     assert config.raft.profile == "wan"
@@ -208,6 +211,13 @@ def test_a_field_of_the_wrong_kind_or_range_is_named_with_what_was_given(path: s
             "limits.peer_queue_mib_max",
             8,
             "limits.in_flight_mib_max: must not exceed limits.peer_queue_mib_max (8), is 16",
+        ),
+        (
+            "cluster.secret_file",
+            REMOVED,
+            "cluster.secret_file: is required without [tls]: any process that reaches the peer port could pose as a "
+            "node. Make a secret by `head -c 32 /dev/urandom | base64 > cluster.secret && chmod 600 cluster.secret`, "
+            "the same for all nodes",
         ),
         (
             "listen.peer",

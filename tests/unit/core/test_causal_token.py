@@ -1,29 +1,48 @@
-"""Tokens: refused unless they are exactly what this cluster issued."""
+"""Tokens: refused unless they are exactly what this group issued."""
 
 import pytest
 
-from replicator.core.causal_token import CAUSAL_TOKEN_CHARS, PAGE_TOKEN_CHARS_MAX, CausalToken, PageToken
+from replicator.core.causal_token import (
+    CAUSAL_TOKEN_CHARS,
+    PAGE_TOKEN_CHARS_MAX,
+    CausalToken,
+    PageToken,
+    TokenScope,
+    token_scope,
+)
 from replicator.model.errors import InvalidToken, TokenAhead
-from replicator.model.ids import ClusterId, LogIndex, Revision
+from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import KEY_BYTES_MAX, TOKEN_CHARS_MAX
 
-SHOP = ClusterId("shop")
+SHOP = token_scope(b"founder of shop")
 
 
 def test_a_token_is_short_url_safe_text() -> None:
     text = CausalToken(LogIndex((1 << 64) - 1)).encode(SHOP)
 
-    assert len(text) == CAUSAL_TOKEN_CHARS < TOKEN_CHARS_MAX
+    assert len(text) == CAUSAL_TOKEN_CHARS <= TOKEN_CHARS_MAX
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-def test_a_token_of_another_cluster_is_told_apart_from_a_malformed_one() -> None:
-    foreign = CausalToken(LogIndex(7)).encode(ClusterId("bank"))
-
-    with pytest.raises(InvalidToken, match="issued by another cluster") as caught:
-        CausalToken.decode(foreign, SHOP)
+@pytest.mark.parametrize("other", [token_scope(b"founder of bank"), TokenScope(SHOP.founder_tag, group_id=1)])
+@pytest.mark.parametrize("token", [CausalToken(LogIndex(7)), PageToken(Revision(1), LogIndex(2), b"k")])
+def test_a_token_of_another_group_is_told_apart_from_a_malformed_one(
+    token: CausalToken | PageToken, other: TokenScope
+) -> None:
+    with pytest.raises(InvalidToken, match="issued by another group") as caught:
+        type(token).decode(token.encode(other), SHOP)
     assert caught.value.metadata["problem"] == "foreign"
     assert not isinstance(caught.value, TokenAhead)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [(CausalToken, "AcZ1BOoAAAAAAAAAB9qZIuo"), (PageToken, "gcZ1BOoAAAAAAAAAAQAAAAAAAAACa5ESnYw")]
+)
+def test_a_token_of_the_first_release_is_called_by_its_name(kind: type[CausalToken | PageToken], text: str) -> None:
+    """It named a cluster by its configured name, which tells no group from the one that was founded after it."""
+    with pytest.raises(InvalidToken, match="issued by an older release") as caught:
+        kind.decode(text, SHOP)
+    assert caught.value.metadata["problem"] == "old_release"
 
 
 @pytest.mark.parametrize("text", ["", "x", "not a token", "é" * 23, "A" * 23, "A" * 10_000, "=" * 23, "\n" * 23])

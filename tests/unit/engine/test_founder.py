@@ -1,23 +1,31 @@
 """Groups that were founded apart: told from each other by their founder, and not founded where one exists."""
 
+import logging
 from dataclasses import replace
 
 import pytest
 
+from replicator.engine.asking import whom_to_ask
 from replicator.engine.events import KeptOut
+from replicator.engine.messages import decode
+from replicator.machine.codec import GROUP_CHANGE, REGULAR
+from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
-from replicator.model.members import MemberRole, SetMember
-from tests.support.members import a_member
+from replicator.model.members import GROUP_SECRET_BYTES, MemberRole, Membership, SetMember
+from replicator.v1 import raft_pb2, store_pb2
+from tests.support.commands import put
+from tests.support.members import a_member, voters
 from tests.support.replicas import LAN, NAMES, HandCluster, HandNode
 from tests.unit.engine.test_members import membership_at
 
 A, B, C, D = NAMES[:4]
 DISK = b"d" * 16
+OTHER_SECRET = b"planted-secret-".ljust(GROUP_SECRET_BYTES, b"!")
 
 
 def test_the_first_leader_founds_the_group_and_nobody_after_it_does() -> None:
     """By its data directory, which no other node has: so two groups of one name can be told apart."""
-    cluster = HandCluster(3)
+    cluster = HandCluster(3, is_founded=False)
     for number, (name, node) in enumerate(cluster.nodes.items()):
         settings = replace(node.settings, directory_id=b"%16d" % number)
         cluster.nodes[name] = HandNode(name, node.peers, clock=cluster.clock, settings=settings, seed=number)
@@ -35,7 +43,7 @@ def test_the_first_leader_founds_the_group_and_nobody_after_it_does() -> None:
 
 def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
     """By their files they are a majority; the group that exists says what counts."""
-    cluster = HandCluster(3)
+    cluster = HandCluster(3, is_founded=False)
     cluster.disconnect(A, C)
     cluster.disconnect(B, C)
     for name in (A, B):
@@ -47,21 +55,21 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
 
 
 def test_one_that_is_kept_out_spoils_no_election_of_others_and_takes_part_once_it_is_let_in() -> None:
-    cluster = HandCluster(3)
+    cluster = HandCluster(3, is_founded=False)
     cluster.disconnect(B, C)
     cluster.take(C, KeptOut(B, DISK))
-    cluster.elect(A)
-    cluster.write(b"k")
-    membership = membership_at(cluster[A])
     assert not cluster[C].replica.group.is_voter
 
-    cluster[C].replica.group.take(replace(membership, index=LogIndex(membership.index + 1)))
+    cluster.elect(A)
+    cluster.write(b"k")
+    cluster.wait(0.2)
+    assert membership_at(cluster[C]).founder
     assert cluster[C].replica.group.is_voter
 
 
 def test_who_is_let_in_again_takes_part_again() -> None:
     """All have lost their disks, one after the other: there is no group any more, and nobody is to be kept from one."""
-    cluster = HandCluster(3)
+    cluster = HandCluster(3, is_founded=False)
     for name in (A, B):
         cluster.take(name, KeptOut(C, DISK))
     for one, other in ((A, C), (B, C)):
@@ -74,7 +82,7 @@ def test_who_is_let_in_again_takes_part_again() -> None:
 
 
 def test_a_candidate_that_is_kept_out_does_not_win() -> None:
-    cluster = HandCluster(3)
+    cluster = HandCluster(3, is_founded=False)
     node = cluster.campaign(A)
     cluster.take(A, KeptOut(C, DISK))
     cluster.deliver()
@@ -83,7 +91,7 @@ def test_a_candidate_that_is_kept_out_does_not_win() -> None:
 
 
 def test_the_refusal_of_another_group_means_nothing_to_a_member() -> None:
-    cluster = HandCluster(1, directory_id=DISK)
+    cluster = HandCluster(1, is_founded=False, directory_id=DISK)
     node = cluster[A]
     cluster.wait(1.0)
     cluster.take(A, KeptOut(B, b"o" * 16))
@@ -93,7 +101,7 @@ def test_the_refusal_of_another_group_means_nothing_to_a_member() -> None:
 
 
 def test_a_membership_of_another_group_stops_the_node() -> None:
-    cluster = HandCluster(1, directory_id=DISK)
+    cluster = HandCluster(1, is_founded=False, directory_id=DISK)
     node = cluster[A]
     cluster.wait(1.0)
     foreign = replace(membership_at(node), index=LogIndex(99), founder=b"o" * 16)
@@ -102,16 +110,94 @@ def test_a_membership_of_another_group_stops_the_node() -> None:
 
 
 def test_a_leader_that_is_kept_out_before_it_has_founded_anything_leads_no_more() -> None:
-    cluster = HandCluster(3)
-    cluster.elect(A)
+    cluster = HandCluster(3, is_founded=False)
+    cluster.elect_unheard(A)
     cluster.take(A, KeptOut(B, DISK))
     assert not cluster[A].replica.graft.is_leader
 
 
 def test_a_member_of_a_group_does_not_care_who_keeps_it_out() -> None:
-    cluster = HandCluster(1, directory_id=DISK)
+    cluster = HandCluster(1, is_founded=False, directory_id=DISK)
     node = cluster[A]
     cluster.wait(1.0)
     assert membership_at(node).founder == DISK
     cluster.take(A, KeptOut(B, DISK))
     assert node.replica.graft.is_leader
+
+
+def test_no_write_is_in_the_log_before_the_group_is_founded() -> None:
+    """Else its token could not say whose log it is of. It waits in the queue, and nothing is refused."""
+    cluster = HandCluster(3, is_founded=False)
+    leader = cluster.elect_unheard(A)
+    answers: list[store_pb2.Outcome | ReplicatorError] = []
+    leader.replica.proposals.offer(put(b"k"), answers.append)
+    cluster.deliver()
+    cluster.wait(0.2)
+
+    assert [type(answer) for answer in answers] == [store_pb2.Outcome]
+    kinds = [entry.payload[0] for entry in leader.disk.entries]
+    assert kinds.index(GROUP_CHANGE) < kinds.index(REGULAR)
+    assert membership_at(leader).index < answers[0].index  # type: ignore[union-attr]
+
+
+def test_a_node_that_does_not_know_its_founder_passes_no_question_on() -> None:
+    """It could not give a token with the answer."""
+    cluster = HandCluster(3, is_founded=False)
+    cluster.hold = frozenset({(A, B)})
+    cluster.elect(A)
+    cluster.wait(0.1)
+    assert whom_to_ask(cluster[C].replica) is not None
+    assert not membership_at(cluster[B]).founder
+    assert whom_to_ask(cluster[B].replica) is None
+
+
+def test_the_founder_draws_the_secret_and_later_memberships_carry_it_on() -> None:
+    cluster = HandCluster(3, is_founded=False, new_secret=lambda: OTHER_SECRET)
+    cluster.elect(B)
+    cluster.wait(0.2)
+    cluster.elect(A)
+    cluster.change(SetMember(a_member(D, MemberRole.OBSERVER)))
+    cluster.wait(0.2)
+
+    assert {membership_at(node).secret for node in cluster.nodes.values()} == {OTHER_SECRET}
+    assert membership_at(cluster[A]).get(D) is not None
+
+
+def test_a_group_of_an_older_release_gets_a_secret_and_keeps_its_founder() -> None:
+    membership = replace(voters(A, B, C), founder=DISK)
+    cluster = HandCluster(3, membership=membership, new_secret=lambda: OTHER_SECRET)
+    cluster.elect(A)
+    cluster.wait(0.2)
+
+    assert {(membership_at(node).founder, membership_at(node).secret) for node in cluster.nodes.values()} == {
+        (DISK, OTHER_SECRET)
+    }
+
+
+def test_the_secret_leaves_with_entries_only_never_with_an_answer_a_repr_or_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    cluster = HandCluster(3, is_founded=False, new_secret=lambda: OTHER_SECRET)
+    said: list[raft_pb2.RaftMessage] = []
+    cluster.elect(A)
+    cluster.wait(0.2)
+    answers: list[Membership | ReplicatorError] = []
+    follower = cluster[B].replica
+    follower.forwards.change_members(A, SetMember(a_member(D, MemberRole.OBSERVER)), answers.append)
+    cluster.take(B)
+    while cluster.wire:
+        said.append(decode(cluster.wire[0][1].payload))
+        sender, out = cluster.wire.popleft()
+        cluster.hand_over(sender, out)
+
+    [answer] = answers
+    assert isinstance(answer, Membership)
+    assert answer.get(D) is not None
+    assert answer.secret == b""
+    bodies = {message.WhichOneof("body") for message in said if OTHER_SECRET in message.SerializeToString()}
+    assert bodies == {"append_entries"}, "it must travel in the log, and nowhere else"
+    own = membership_at(cluster[A])
+    assert own.secret == OTHER_SECRET
+    texts = (repr(own), str(own), repr(cluster[A].disk.entries), caplog.text)
+    assert not [text for text in texts if OTHER_SECRET.decode() in text]

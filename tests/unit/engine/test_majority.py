@@ -5,9 +5,8 @@ import logging
 import pytest
 
 from replicator.engine.events import KeptOut, LinkDown
-from replicator.engine.settings import EngineSettings
 from tests.support.members import voters
-from tests.support.replicas import LAN, NAMES, HandCluster, HandNode
+from tests.support.replicas import LAN, NAMES, HandCluster, HandNode, hand_settings
 
 A, B, C, D, E = NAMES[:5]
 PATIENCE_S = 10 * LAN.election_timeout_max_s
@@ -71,10 +70,10 @@ def test_a_node_that_hears_a_leader_misses_nobody_whatever_its_own_links() -> No
 
 
 def test_a_node_that_joins_or_is_refused_by_its_group_is_told_something_else() -> None:
-    joins = EngineSettings(cluster_id="c", node_id=A, membership=voters(), timing=LAN, joining=True)
+    joins = hand_settings(A, voters(), joining=True)
     assert HandNode(A, [], settings=joins).replica.majority.problem() == ""
     node = HandNode(A, [B, C])
-    node.turn(KeptOut(B, b"founder"))
+    node.turn(KeptOut(B, node.replica.group.membership.founder))
     assert node.replica.majority.problem() == ""
 
 

@@ -7,14 +7,13 @@ import pytest
 from replicator.engine.events import LinkDown
 from replicator.engine.message_bounds import COMMAND_BYTES_MAX
 from replicator.engine.proposals import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
-from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import decode_batch
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ShuttingDown, StorageFull
 from replicator.transport.ports import FRAME_BYTES_MAX
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
 from tests.support.members import voters
-from tests.support.replicas import LAN, NAMES, HandCluster, HandNode
+from tests.support.replicas import LAN, NAMES, HandCluster, HandNode, hand_settings
 
 A, B, C = NAMES[:3]
 
@@ -214,7 +213,7 @@ def test_a_leader_without_a_majority_gives_up_within_one_election_timeout() -> N
 
 def test_limits_of_one_node_hold_for_every_queue() -> None:
     """The defaults are finite and named."""
-    settings = EngineSettings(cluster_id="c", node_id=A, membership=voters(A), timing=LAN)
+    settings = hand_settings(A, voters(A))
 
     assert 0 < settings.proposals_queued_max <= 1 << 16
     assert 0 < settings.proposals_queued_bytes_max <= 1 << 28

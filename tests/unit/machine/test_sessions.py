@@ -4,7 +4,12 @@ import pytest
 
 from replicator.machine import sessions
 from replicator.machine.apply import apply_entry
-from replicator.model.limits import SESSION_IDLE_MS_MAX, SESSION_IDLE_MS_MIN, SESSION_RESULTS_MAX
+from replicator.model.limits import (
+    SESSION_FLOOR_STEP_MAX,
+    SESSION_IDLE_MS_MAX,
+    SESSION_IDLE_MS_MIN,
+    SESSION_RESULTS_MAX,
+)
 from replicator.v1 import kv_pb2, store_pb2
 from tests.support.commands import an_entry, by, client, delete, put, swap
 from tests.support.memory_store import MemoryStore
@@ -180,4 +185,75 @@ def test_a_forgotten_client_cannot_apply_an_old_write_again() -> None:
     [retry] = applied(store, put(b"a", b"1", by(1, 2)))
 
     assert (retry.status, retry.reason) == (REJECTED, "SESSION_EXPIRED")
+    assert store.revision == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        put(b"a", b"2", by(1, 1)),
+        put(b"b", b"1", by(1, 1)),
+        delete(b"a", by(1, 1)),
+        swap(b"a", b"1", 0, by(1, 1)),
+        put(b"a1", b"", by(1, 1)),
+        put(b"", b"a1", by(1, 1)),
+    ],
+)
+def test_an_id_names_one_operation_and_another_one_under_it_changes_nothing(other: bytes) -> None:
+    store = MemoryStore()
+    [first] = applied(store, put(b"a", b"1", by(1, 1)))
+    before = (dict(store.sessions), dict(store.results), store.revision)
+    [refused] = applied(store, other)
+
+    assert (refused.status, refused.reason, refused.duplicate) == (REJECTED, "WRITE_ID_REUSED", False)
+    assert (store.sessions, store.results, store.revision) == before
+    [retry] = applied(store, put(b"a", b"1", by(1, 1)))
+    assert (retry.duplicate, retry.revision) == (True, first.revision)
+
+
+def test_a_compare_and_set_is_bound_to_the_revision_that_it_expects() -> None:
+    store = MemoryStore()
+    applied(store, swap(b"a", b"1", 7, by(1, 1)))
+    [other] = applied(store, swap(b"a", b"1", 0, by(1, 1)))
+
+    assert other.reason == "WRITE_ID_REUSED"
+
+
+def test_a_reused_id_releases_nothing() -> None:
+    store = MemoryStore()
+    applied(store, put(b"a", b"1", by(1, 1)), put(b"b", b"2", by(1, 2, oldest_pending=1)))
+    applied(store, put(b"c", b"3", by(1, 2, oldest_pending=2)))
+    [retry] = applied(store, put(b"a", b"1", by(1, 1)))
+
+    assert (retry.duplicate, retry.status) == (True, APPLIED)
+
+
+def test_the_greatest_sequence_ends_no_session() -> None:
+    """One message of somebody who has learned the id: the client's own writes of that time go on."""
+    store = MemoryStore()
+    for sequence in range(1, 2 * SESSION_FLOOR_STEP_MAX, SESSION_RESULTS_MAX):
+        applied(store, put(b"a", b"1", by(1, sequence)))
+    floor = store.sessions[client(1)].floor
+    [refused] = applied(store, put(b"x", b"x", by(1, (1 << 64) - 1)))
+
+    assert refused.reason == "OVERLOADED"
+    assert store.sessions[client(1)].floor == floor + SESSION_FLOOR_STEP_MAX
+    [later] = applied(store, put(b"a", b"1", by(1, floor + SESSION_FLOOR_STEP_MAX)))
+    assert later.status == APPLIED
+
+
+@pytest.mark.parametrize("refused", [1, SESSION_RESULTS_MAX, 50_000, 1_000_000])
+def test_a_client_whose_writes_were_refused_before_the_log_gets_through_within_a_try_for_each_step(
+    refused: int,
+) -> None:
+    store = MemoryStore()
+    applied(store, put(b"a", b"1", by(1, 1)))
+    tries = 0
+    while True:
+        tries += 1
+        [outcome] = applied(store, put(b"b", b"2", by(1, 1 + refused)))
+        if outcome.status == APPLIED:
+            break
+        assert outcome.reason == "OVERLOADED", "a client tries again"
+    assert tries <= 1 + refused // SESSION_FLOOR_STEP_MAX
     assert store.revision == 2

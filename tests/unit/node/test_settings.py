@@ -5,9 +5,12 @@ from pathlib import Path
 from replicator.config.load import parse_config
 from replicator.config.schema import NodeConfig
 from replicator.config.timing import RaftTiming
+from replicator.model.incarnation import Incarnation
 from replicator.model.members import MemberRole
 from replicator.node import settings
 from tests.unit.config.test_load import with_change
+
+RUN = Incarnation(3, b"the third run...")
 
 
 def a_config(path: str = "raft.profile", value: object = "wan") -> NodeConfig:
@@ -45,16 +48,24 @@ def test_the_engine_knows_which_regions_shall_lead() -> None:
     assert settings.engine_settings(a_config(), b"d" * 16, joining=False).leader_preference == ()
 
 
-def test_the_transport_binds_what_listen_says_and_knows_its_directory() -> None:
-    transport = settings.transport_settings(
-        a_config("listen.peer", "127.0.0.1:9101"), b"0123456789abcdef", joining=False
-    )
+def a_config_with_a_secret(folder: Path, path: str = "raft.profile", value: object = "wan") -> NodeConfig:
+    (folder / "cluster.secret").write_text("what all nodes of the cluster have")
+    (folder / "cluster.secret").chmod(0o600)
+    return parse_config(with_change(path, value), folder)
+
+
+def test_the_transport_binds_what_listen_says_and_knows_its_directory(tmp_path: Path) -> None:
+    config = a_config_with_a_secret(tmp_path, "listen.peer", "127.0.0.1:9101")
+    transport = settings.transport_settings(config, b"0123456789abcdef", RUN, None, joining=False)
 
     assert transport.listen == "127.0.0.1:9101"
     assert transport.directory_id == b"0123456789abcdef"
     assert transport.contacts == ()
     assert transport.queue_bytes_max == 32 << 20
     assert transport.tls is None
+    assert transport.incarnation is RUN
+    assert transport.cluster_secret
+    assert str(transport.cluster_secret) not in repr(transport)
 
 
 def test_identity_is_that_of_the_file_and_the_installed_release() -> None:
@@ -74,10 +85,10 @@ def test_telemetry_is_told_whose_it_is_and_where_to_push() -> None:
     assert (told.node_id, told.region, told.otlp_endpoint, told.trace_ratio) == ("eu-1", "eu", "127.0.0.1:4317", 0.01)
 
 
-def test_a_node_that_joins_knows_its_group_by_contacts_only() -> None:
+def test_a_node_that_joins_knows_its_group_by_contacts_only(tmp_path: Path) -> None:
     """It must not take itself for a voter because its file lists it."""
     engine = settings.engine_settings(a_config(), b"d" * 16, joining=True)
-    transport = settings.transport_settings(a_config(), b"d" * 16, joining=True)
+    transport = settings.transport_settings(a_config_with_a_secret(tmp_path), b"d" * 16, RUN, None, joining=True)
 
     assert engine.joining
     assert engine.membership.members == ()

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.errors import InvalidArgument, InvalidToken, NoLeader, ReplicaBehind, TokenAhead
-from replicator.model.ids import ClusterId, LogIndex
+from replicator.model.ids import LogIndex
 from replicator.model.values import Consistency
 from replicator.service.freshness import ReadOptions
 from replicator.service.read import Found
-from tests.support.memory_cluster import CLUSTER_ID, MemoryCluster, MemoryNode
+from tests.support.memory_cluster import SCOPE, MemoryCluster, MemoryNode
 
 SOON_S = 0.05
 LINEARIZABLE = ReadOptions(Consistency.LINEARIZABLE)
@@ -92,7 +92,7 @@ async def test_a_node_that_has_heard_of_its_group_serves_although_the_group_hold
 async def test_a_token_beyond_the_log_is_refused_at_once_with_a_leader_in_reach() -> None:
     leader, follower = two_nodes()
     await put(leader, b"v")
-    ahead = CausalToken(LogIndex(1000)).encode(CLUSTER_ID)
+    ahead = CausalToken(LogIndex(1000)).encode(SCOPE)
 
     for options in (ReadOptions(token=ahead), ReadOptions(Consistency.LINEARIZABLE, ahead)):
         with pytest.raises(TokenAhead, match="index 1000, but the log ends at 2"):
@@ -192,7 +192,7 @@ async def test_a_malformed_or_foreign_token_is_refused_at_every_level(level: Con
     leader, _ = two_nodes()
     bound = 1000 if level is Consistency.BOUNDED else 0
 
-    for token in ("garbage", CausalToken(LogIndex(0)).encode(ClusterId("bank"))):
+    for token in ("garbage", CausalToken(LogIndex(0)).encode(token_scope(b"bank"))):
         with pytest.raises(InvalidToken):
             await get(leader, ReadOptions(level, token, bound))
 

@@ -11,7 +11,7 @@ from replicator.model.limits import SCAN_PAGE_KEYS_MAX
 from replicator.model.values import Consistency
 from replicator.service.freshness import ReadOptions
 from replicator.service.scan import Page, ScanRange
-from tests.support.memory_cluster import CLUSTER_ID, MemoryCluster, MemoryNode
+from tests.support.memory_cluster import SCOPE, MemoryCluster, MemoryNode
 
 CAUSAL = ReadOptions()
 
@@ -74,7 +74,7 @@ async def test_a_later_page_waits_on_a_node_that_has_not_reached_the_scans_revis
 async def test_a_page_token_continues_its_own_range_only() -> None:
     node = MemoryCluster().add("n1", "eu")
     await put(node, b"m")
-    token = PageToken(Revision(1), LogIndex(1), b"m").encode(CLUSTER_ID)
+    token = PageToken(Revision(1), LogIndex(1), b"m").encode(SCOPE)
 
     with pytest.raises(InvalidArgument, match="another range"):
         await scan(node, ScanRange(b"x", b"", 1, token))

@@ -6,7 +6,7 @@ from replicator.core.causal_token import CausalToken
 from replicator.model.errors import InvalidArgument, SessionExpired
 from replicator.model.limits import KEY_BYTES_MAX, SESSION_RESULTS_MAX, VALUE_BYTES_MAX
 from replicator.service.validate import WriteId
-from tests.support.memory_cluster import CLUSTER_ID, MemoryCluster, MemoryNode
+from tests.support.memory_cluster import SCOPE, MemoryCluster, MemoryNode
 
 CLIENT = b"c" * 16
 
@@ -22,7 +22,7 @@ async def test_a_put_returns_its_revision_and_a_token_of_its_own_index() -> None
     second = await node.writes().put(b"k", b"w", None, timeout_s=1.0)
 
     assert (first.revision, second.revision) == (1, 2)
-    assert CausalToken.decode(second.token, CLUSTER_ID).index == 3
+    assert CausalToken.decode(second.token, SCOPE).index == 3
 
 
 async def test_a_write_sent_again_under_its_name_is_applied_once_and_answered_alike() -> None:

@@ -211,3 +211,14 @@ async def test_a_snapshot_that_says_what_only_a_node_can_say_is_refused(tmp_path
     with pytest.raises(SnapshotRefused, match=told):
         await prepare(file, forged, tmp_path / "incoming")
     assert not (tmp_path / "incoming" / "data.mdb").exists()
+
+
+def test_the_reason_of_a_mark_is_one_printable_line_of_bounded_length(tmp_path: Path) -> None:
+    """It may come from another node."""
+    storage = opened(tmp_path / "data")
+    storage.mark_superseded("a\nb\x1b[31m" + "x" * 10_000)
+    storage.close()
+    with pytest.raises(DataDirectoryError) as caught:
+        opened(tmp_path / "data")
+    assert "(a b?[31mxxx" in str(caught.value)
+    assert len(str(caught.value)) < 1000

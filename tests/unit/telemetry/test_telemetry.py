@@ -33,6 +33,7 @@ def vitals_of_a_leader() -> Vitals:
         staleness_ms=1.5,
         read_only=False,
         peers=(PeerVitals("us-1", "us", True, 4), PeerVitals("ap-1", "ap", False, None)),
+        certificate_days_left=(("certificate", 12.5), ("authority", -1.0)),
     )
 
 
@@ -98,6 +99,8 @@ async def test_gauges_show_the_vitals_of_the_moment(telemetry: Telemetry) -> Non
     assert shown['replicator_replication_lag_entries{peer="us-1",peer_region="us"}'] == 4
     assert not any("lag_entries" in name and "ap-1" in name for name in shown), "a lag nobody knows is not shown as 0"
     assert shown['replicator_replication_peer_connected{peer="ap-1",peer_region="ap"}'] == 0
+    assert shown['replicator_tls_certificate_expiry_days{file="certificate"}'] == 12.5
+    assert shown['replicator_tls_certificate_expiry_days{file="authority"}'] == -1
 
 
 async def test_before_there_are_vitals_no_gauge_claims_a_value(telemetry: Telemetry) -> None:
