@@ -66,8 +66,8 @@ class Majority:
         missing = sorted(self._group.other_voters - self._linked)
         return (
             f"{len(missing)} of {len(voters)} voters are not connected ({', '.join(map(self._since, missing))}); a "
-            f"majority needs {len(voters) // 2 + 1}; if they are lost for good see docs/operating.md, a majority lost "
-            "for good"
+            f"majority needs {len(voters) // 2 + 1}; if they are lost for good see docs/operating.md, a majority is "
+            "lost for good"
         )
 
     def _is_missing(self) -> bool:

@@ -88,15 +88,10 @@ def plain_text(text: str) -> str:
 
 
 def _check_append(append: raft_pb2.AppendEntries) -> None:
-    """How much it carries; what its entries say of each other is checked by messages.checked_entries."""
+    """The entries themselves are checked where they are taken out, once: messages.checked_entries."""
     entries = append.entries
-    if not entries:
-        return
-    if len(entries) > ENTRY_COUNT_MAX or entries[-1].index > INDEX_MAX:
+    if entries and (len(entries) > ENTRY_COUNT_MAX or entries[-1].index > INDEX_MAX):
         raise Malformed(f"append of {len(entries)} entries up to {entries[-1].index}")
-    size = sum(len(entry.payload) for entry in entries)
-    if size > (APPEND_BYTES_MAX if len(entries) > 1 else PAYLOAD_BYTES_MAX):
-        raise Malformed(f"append of {len(entries)} entries with {size} bytes")
 
 
 def _check_reply(reply: raft_pb2.AppendReply) -> None:

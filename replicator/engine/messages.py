@@ -10,7 +10,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from replicator.engine.message_bounds import Malformed, check_bounds, plain_text
+from replicator.engine.message_bounds import APPEND_BYTES_MAX, PAYLOAD_BYTES_MAX, Malformed, check_bounds, plain_text
 from replicator.machine.codec import GROUP_CHANGE, NO_OP, REGULAR
 from replicator.machine.group import is_sound, is_sound_member, member_of, membership_of, stored_member
 from replicator.model.ids import LogIndex, NodeId, Term, is_valid_name
@@ -36,7 +36,7 @@ def decode(frame: bytes) -> raft_pb2.RaftMessage:
 
 
 def checked_entries(append: raft_pb2.AppendEntries) -> list[Entry]:
-    """The entries of an append. Raises Malformed unless contiguous, of rising terms, and of kinds that we know."""
+    """The entries of an append. Raises Malformed unless contiguous, of rising terms, of known kinds and lengths."""
     index, term = append.prev_index, append.prev_term
     if index < 1 or append.term < term or append.sequence < 1:
         raise Malformed(f"append with prev_index={index} prev_term={term} term={append.term}")
@@ -44,10 +44,14 @@ def checked_entries(append: raft_pb2.AppendEntries) -> list[Entry]:
     for entry in append.entries:
         if entry.index != index + 1 or not term <= entry.term <= append.term:
             raise Malformed(f"entry ({entry.index}, {entry.term}) after ({index}, {term}) in term {append.term}")
-        if not entry.payload or entry.payload[0] not in PAYLOAD_KINDS:
-            raise Malformed(f"entry {entry.index} is of unknown kind {entry.payload[:1]!r}")
+        payload = entry.payload  # copied out of the message each time
+        if not payload or payload[0] not in PAYLOAD_KINDS:
+            raise Malformed(f"entry {entry.index} is of unknown kind {payload[:1]!r}")
         index, term = entry.index, entry.term
-        entries.append(Entry(entry.payload, LogIndex(index), Term(term)))
+        entries.append(Entry(payload, LogIndex(index), Term(term)))
+    size = sum(len(entry.payload) for entry in entries)
+    if size > (APPEND_BYTES_MAX if len(entries) > 1 else PAYLOAD_BYTES_MAX):
+        raise Malformed(f"append of {len(entries)} entries with {size} bytes")
     return entries
 
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 EU, US, AP = NodeId("eu-1"), NodeId("us-1"), NodeId("ap-1")
 MISSING = (
     r"2 of 3 voters are not connected \(ap-1 for \d+ s, us-1 for \d+ s\); a majority needs 2; if they are lost for "
-    r"good see docs/operating\.md, a majority lost for good"
+    r"good see docs/operating\.md, a majority is lost for good"
 )
 
 

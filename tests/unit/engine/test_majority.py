@@ -32,7 +32,7 @@ def test_it_is_said_who_is_missing_since_when_and_how_many_are_needed() -> None:
 
     assert node.replica.majority.problem() == (
         "2 of 3 voters are not connected (n2 for 12 s, n3 since this node started, 32 s ago); a majority needs 2; if "
-        "they are lost for good see docs/operating.md, a majority lost for good"
+        "they are lost for good see docs/operating.md, a majority is lost for good"
     )
     node.link(C)
     assert node.replica.majority.problem() == ""
@@ -73,7 +73,7 @@ def test_a_node_that_joins_or_is_refused_by_its_group_is_told_something_else() -
     joins = hand_settings(A, voters(), joining=True)
     assert HandNode(A, [], settings=joins).replica.majority.problem() == ""
     node = HandNode(A, [B, C])
-    node.turn(KeptOut(B, b"founder"))
+    node.turn(KeptOut(B, node.replica.group.membership.founder))
     assert node.replica.majority.problem() == ""
 
 

@@ -19,7 +19,7 @@ from replicator.engine.message_bounds import (
     Malformed,
     plain_text,
 )
-from replicator.engine.messages import decode, snapshot_refused
+from replicator.engine.messages import checked_entries, decode, snapshot_refused
 from replicator.engine.proposals import ENTRY_BYTES_MAX
 from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import REGULAR_PREFIX
@@ -38,6 +38,18 @@ A_MEMBER = store_pb2.StoredMember(
 
 def entries(count: int, payload: bytes = REGULAR_PREFIX, first: int = 2) -> list[raft_pb2.LogEntry]:
     return [raft_pb2.LogEntry(index=first + number, term=1, payload=payload) for number in range(count)]
+
+
+def an_append(count: int, payload_bytes: int) -> dict[str, Any]:
+    return {"term": 1, "sequence": 1, "prev_index": 1, "entries": entries(count, bytes(payload_bytes))}
+
+
+def taken(message: raft_pb2.RaftMessage) -> raft_pb2.RaftMessage:
+    """As it arrives. Raises Malformed."""
+    arrived = decode(message.SerializeToString())
+    if arrived.WhichOneof("body") == "append_entries":
+        checked_entries(arrived.append_entries)
+    return arrived
 
 
 def numbers_of(descriptor: Descriptor) -> set[str]:
@@ -63,13 +75,15 @@ BEYOND: dict[str, dict[str, Any]] = {
     "a term": {"stale_term": {"term": TERM_MAX + 1}},
     "a vote for a term": {"vote_reply": {"term": (1 << 64) - 2}},
     "a term that was asked for": {"pre_vote_reply": {"asked_term": TERM_MAX + 1}},
-    "a commit index": {"append_entries": {"term": 1, "sequence": 1, "commit_index": INDEX_MAX + 1}},
-    "the number of an append": {"append_entries": {"term": 1, "sequence": COUNTER_MAX + 1}},
-    "an echoed clock": {"append_entries": {"term": 1, "sequence": 1, "echo_clock_ms": CLOCK_MS_MAX + 1}},
+    "a commit index": {"append_entries": {"term": 1, "prev_index": 1, "sequence": 1, "commit_index": INDEX_MAX + 1}},
+    "the number of an append": {"append_entries": {"term": 1, "prev_index": 1, "sequence": COUNTER_MAX + 1}},
+    "an echoed clock": {
+        "append_entries": {"term": 1, "prev_index": 1, "sequence": 1, "echo_clock_ms": CLOCK_MS_MAX + 1}
+    },
     "entries up to an index": {"append_entries": {"entries": entries(2, first=INDEX_MAX)}},
     "entries": {"append_entries": {"entries": entries(ENTRY_COUNT_MAX + 1)}},
-    "bytes of entries": {"append_entries": {"entries": entries(2, bytes(APPEND_BYTES_MAX // 2 + 1))}},
-    "bytes of an entry": {"append_entries": {"entries": entries(1, bytes(PAYLOAD_BYTES_MAX + 1))}},
+    "bytes of entries": {"append_entries": an_append(2, APPEND_BYTES_MAX // 2 + 1)},
+    "bytes of an entry": {"append_entries": an_append(1, PAYLOAD_BYTES_MAX + 1)},
     "a clock": {"append_reply": {**A_REPLY, "clock_ms": CLOCK_MS_MAX + 1}},
     "more compared than is held": {"append_reply": {**A_REPLY, "next_index": 4}},
     "a yes and a no": {"append_reply": {**A_REPLY, "rewind": True}},
@@ -109,7 +123,7 @@ BEYOND: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("fields", BEYOND.values(), ids=BEYOND.keys())
 def test_what_no_correct_peer_says_is_malformed(fields: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
-        decode(raft_pb2.RaftMessage(**fields).SerializeToString())
+        taken(raft_pb2.RaftMessage(**fields))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +131,8 @@ def test_what_no_correct_peer_says_is_malformed(fields: dict[str, Any]) -> None:
     [
         {"stale_term": {"term": TERM_MAX}},
         {"append_reply": A_REPLY},
-        {"append_entries": {"term": 1, "sequence": 1, "entries": entries(1, bytes(PAYLOAD_BYTES_MAX))}},
+        {"append_entries": an_append(1, PAYLOAD_BYTES_MAX)},
+        {"append_entries": an_append(2, APPEND_BYTES_MAX // 2)},
         {"snapshot_offer": AN_OFFER},
         {"forward": {"request_id": 1, "command": bytes(COMMAND_BYTES_MAX)}},
         {"forward": {"request_id": 1}},
@@ -127,7 +142,7 @@ def test_what_no_correct_peer_says_is_malformed(fields: dict[str, Any]) -> None:
     ids=lambda fields: next(iter(fields)),
 )
 def test_what_lies_on_a_bound_is_taken(fields: dict[str, Any]) -> None:
-    assert decode(raft_pb2.RaftMessage(**fields).SerializeToString()) == raft_pb2.RaftMessage(**fields)
+    assert taken(raft_pb2.RaftMessage(**fields)) == raft_pb2.RaftMessage(**fields)
 
 
 def test_why_somebody_serves_no_snapshot_is_said_in_one_line() -> None:
