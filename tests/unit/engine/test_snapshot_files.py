@@ -17,7 +17,10 @@ async def test_no_snapshot_is_made_of_a_directory_that_took_the_place_of_the_nod
     node, data = NodeId("n"), tmp_path / "data"
     storage = opened(data)
     storage.commit(next_turn(storage))
-    files = SnapshotFiles(storage, EngineSettings(cluster_id="c", node_id=node, membership=voters(node), timing=LAN))
+    files = SnapshotFiles(
+        storage,
+        EngineSettings(cluster_id="c", node_id=node, membership=voters(node), timing=LAN, new_secret=lambda: b""),
+    )
     assert (await files.make()).index == 1
     data.rename(tmp_path / "moved")
     with pytest.raises(SnapshotFailed, match="another directory is there"):
