@@ -122,7 +122,7 @@ def _describe(config: "NodeConfig", recovery: "Recovery", tense: str) -> None:
     if recovery.members and me not in recovery.members:
         lines.append(f"note: {me} was no member of the old group any more, so others may hold more")
     if recovery.superseded is not None:
-        lines.append(f"note: another copy of this directory has run ({recovery.superseded}), and may hold more")
+        lines.append(f"note: this directory is superseded ({recovery.superseded}): other data may hold more")
     for line in lines:
         click.echo(one_line(line))
 
