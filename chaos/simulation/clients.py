@@ -34,6 +34,7 @@ class Client:
     calm: bool = False
     stopped: bool = False
     sequence: int = 0
+    value: bytes = b""
     attempt: int = 0
     reads: int = 0
     answers: int = 0
@@ -42,6 +43,7 @@ class Client:
         """Begins a new write."""
         if not self.stopped:
             self.sequence += 1
+            self.value = b"x" * self.dice.choice(self.character.value_bytes)  # a retry is of the same operation
             self._try()
 
     def next_read(self) -> None:
@@ -109,7 +111,6 @@ class Client:
         self.timeline.after(min(pause_s, self.patience_s), self.next_write)
 
     def _command(self) -> store_pb2.Command:
-        size = self.dice.choice(self.character.value_bytes)
-        put = store_pb2.PutOperation(key=write_name(self.client_id, self.sequence), value=b"x" * size)
+        put = store_pb2.PutOperation(key=write_name(self.client_id, self.sequence), value=self.value)
         write_id = kv_pb2.WriteId(client_id=self.client_id, sequence=self.sequence, oldest_pending=self.sequence)
         return store_pb2.Command(write_id=write_id, put=put)

@@ -325,4 +325,4 @@ def voters(names: Sequence[NodeId]) -> Membership:
 def member_at(name: NodeId, role: MemberRole = MemberRole.VOTER, directory_id: bytes = b"") -> Member:
     """As the others know it. Regions take turns, by the number in the name."""
     region = REGIONS[int(name[1:]) % len(REGIONS)]
-    return Member(name, region, f"{name}.peer", f"{name}.api", role, directory_id)
+    return Member(name, region, f"{name}.peer:1", f"{name}.api:1", role, directory_id)

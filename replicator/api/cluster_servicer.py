@@ -21,6 +21,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         self._leadership = leadership
 
     async def Status(self, request: cluster_pb2.StatusRequest, context: Context) -> cluster_pb2.StatusResponse:
+        check_request_bytes(request.ByteSize())
         status = await self._status.status(state_hash=request.state_hash, timeout_s=call_timeout_s())
         return status_response(status)
 

@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from replicator.api.cluster_servicer import ClusterServicer
 from replicator.api.health import HEALTH_SERVICE_NAME, Health
 from replicator.api.interceptors.deadline import DeadlineInterceptor
+from replicator.api.interceptors.decode import DecodeInterceptor
 from replicator.api.interceptors.errors import ErrorsInterceptor
 from replicator.api.interceptors.limits import LimitsInterceptor
 from replicator.api.interceptors.trace import TraceInterceptor
@@ -109,6 +110,7 @@ class ApiServer:
                 ErrorsInterceptor(),
                 self._limits,
                 DeadlineInterceptor(),
+                DecodeInterceptor(),
                 *interceptors_inside,
             ),
             options=_OPTIONS,

@@ -11,6 +11,7 @@ import click
 
 from replicator.cli.outcome import CommandFailed, ExitCode, failure_of
 from replicator.cli.output import Format
+from replicator.model.addresses import is_valid_address
 from replicator.model.errors import ReplicatorError
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT, CALL_TIMEOUT_S_MAX
 
@@ -108,8 +109,7 @@ def _endpoints(_ctx: click.Context, parameter: click.Parameter, given: str) -> t
     if not endpoints:
         raise click.BadParameter("names no endpoint; give HOST:PORT, several separated by commas", param=parameter)
     for endpoint in endpoints:
-        host, _, port = endpoint.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        if not is_valid_address(endpoint):
             raise click.BadParameter(f"{endpoint!r} is not HOST:PORT", param=parameter)
     return endpoints
 

@@ -16,6 +16,7 @@ from replicator.client.failover import Call, Failover
 from replicator.client.tls import ClientTls
 from replicator.client.wire_errors import error_of
 from replicator.client.write_window import WriteWindow
+from replicator.model.addresses import ADDRESS_FORM, is_valid_address
 from replicator.model.deadline import Deadline
 from replicator.model.errors import InvalidArgument, SessionExpired
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT
@@ -328,8 +329,5 @@ def _check_timeout(timeout_s: float) -> None:
 
 
 def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InvalidArgument(
-            f"endpoint {address!r} must be HOST:PORT with a port from 1 to 65535", metadata={"field": "endpoints"}
-        )
+    if not is_valid_address(address):
+        raise InvalidArgument(f"endpoint {address!r} must be {ADDRESS_FORM}", metadata={"field": "endpoints"})

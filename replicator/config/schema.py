@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from replicator.model.addresses import ADDRESS_FORM, is_valid_address
 from replicator.model.ids import is_valid_name
 
 
@@ -17,10 +18,8 @@ def _name(value: object) -> object:
 
 
 def _address(value: object) -> object:
-    if isinstance(value, str):
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ValueError("must be HOST:PORT with a port from 1 to 65535")
+    if isinstance(value, str) and not is_valid_address(value):
+        raise ValueError(f"must be {ADDRESS_FORM}")
     return value
 
 

@@ -32,7 +32,7 @@ from replicator.model.errors import (
     Unavailable,
     error_from_reason,
 )
-from replicator.model.ids import LogIndex, NodeId, Region
+from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.members import MemberChange, Membership
 from replicator.v1 import raft_pb2, store_pb2
 
@@ -210,6 +210,8 @@ class Forwards:
 
     def _serve_transfer(self, peer: NodeId, request: raft_pb2.Forward) -> None:
         asked = request.transfer
+        if not all(is_valid_name(name) for name in (asked.node_id, asked.region) if name):
+            raise Malformed("a transfer to what is no name")
         wish = TransferWish(NodeId(asked.node_id) or None, Region(asked.region) or None)
         answer = self._answer(peer, request)
         try:

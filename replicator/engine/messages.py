@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from replicator.engine.message_bounds import APPEND_BYTES_MAX, PAYLOAD_BYTES_MAX, Malformed, check_bounds, plain_text
 from replicator.machine.codec import GROUP_CHANGE, NO_OP, REGULAR
 from replicator.machine.group import is_sound, is_sound_member, member_of, membership_of, stored_member
-from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.ids import LogIndex, NodeId, Term, is_valid_name
 from replicator.model.log import Entry, SnapshotManifest
 from replicator.model.members import MemberChange, Membership, RemoveMember, SetMember
 from replicator.v1 import raft_pb2, store_pb2
@@ -97,7 +97,7 @@ def checked_change(wish: raft_pb2.MemberChange) -> MemberChange:
     """The wish that was forwarded. Raises Malformed."""
     if wish.WhichOneof("change") == "set" and is_sound_member(wish.set):
         return SetMember(member_of(wish.set))
-    if wish.WhichOneof("change") == "remove":
+    if wish.WhichOneof("change") == "remove" and is_valid_name(wish.remove):
         return RemoveMember(NodeId(wish.remove))
     raise Malformed("a change of the membership that means nothing")
 

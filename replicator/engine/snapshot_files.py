@@ -6,6 +6,7 @@ from pathlib import Path
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import ClusterId
 from replicator.model.log import HardState, SnapshotManifest
+from replicator.storage.failures import SnapshotFailed
 from replicator.storage.snapshot import (
     INCOMING_DIR,
     SNAPSHOTS_DIR,
@@ -28,6 +29,10 @@ class SnapshotFiles:
 
     async def make(self) -> SnapshotManifest:
         """A snapshot of what is applied now. Raises SnapshotFailed, DiskFull, CorruptData."""
+        if not self._storage.is_in_place():  # a process of its own makes it, by the path
+            raise SnapshotFailed(
+                f"{self._storage.path}: another directory is there than the one that this node has open"
+            )
         return await make_snapshot(self._storage.path, self._made)
 
     async def prepare(self, file: Path, manifest: SnapshotManifest, hard_state: HardState) -> Path:

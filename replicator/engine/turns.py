@@ -123,7 +123,7 @@ class Turns:
         self._room.set()
 
     async def run(self) -> None:
-        """Takes turns until stopped. Raises StorageFailed, HistoryReplaced or what a bug raises: the node then ends."""
+        """Takes turns until stopped. Raises StorageFailed, HistoryReplaced, or what a bug raises: the node ends."""
         while not self._stopping.is_set():
             await self._wait_for_work()
             turn = await self._turn()

@@ -10,6 +10,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from replicator.machine.codec import GROUP_CHANGE_PREFIX, is_group_change
+from replicator.model.addresses import is_valid_address
 from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, MEMBERS_MAX, Member, MemberRole, Membership
 from replicator.v1 import store_pb2
@@ -110,6 +111,8 @@ def is_sound_member(member: store_pb2.StoredMember) -> bool:
     return (
         is_valid_name(member.node_id)
         and is_valid_name(member.region)
+        and is_valid_address(member.peer_address)
+        and is_valid_address(member.api_address)
         and member.role in _ROLE_OF
         and len(member.directory_id) in (0, DIRECTORY_ID_BYTES)
     )

@@ -22,7 +22,7 @@ class LeadershipService:
         vote), Unavailable (the target did not take over in time: the old leader goes on), and as a change of members.
         """
         if node_id and region:
-            raise refuse("region", f"is given beside node_id ({node_id!r}); name a node or a region, not both")
+            raise refuse("region", "is given beside node_id; name a node or a region, not both")
         if node_id:
             check_name("node_id", node_id)
         if region:

@@ -7,6 +7,7 @@ elsewhere.
 from dataclasses import dataclass
 from typing import Final
 
+from replicator.model.addresses import ADDRESS_CHARS_MAX, ADDRESS_FORM, is_valid_address
 from replicator.model.errors import InvalidArgument
 from replicator.model.ids import is_valid_name
 from replicator.model.limits import (
@@ -19,7 +20,7 @@ from replicator.model.limits import (
     VALUE_BYTES_MAX,
 )
 
-ADDRESS_CHARS_MAX: Final = 260  # a DNS name has up to 253, a colon and a port follow
+NAME_CHARS_SHOWN: Final = 64  # of a refused one
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +85,16 @@ def check_write_id(write_id: WriteId) -> None:
 def check_name(field: str, name: str) -> None:
     """Of a node or a region: 1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-'."""
     if not is_valid_name(name):
-        raise refuse(field, f"is {name!r}; a name has 1 to 63 of a-z, 0-9 and '-', and '-' neither first nor last")
+        shown = name[:NAME_CHARS_SHOWN]
+        raise refuse(field, f"is {shown!r}; a name has 1 to 63 of a-z, 0-9 and '-', and '-' neither first nor last")
 
 
 def check_address(field: str, address: str) -> None:
-    """HOST:PORT, at most ADDRESS_CHARS_MAX characters."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or len(address) > ADDRESS_CHARS_MAX:
+    """HOST:PORT, at most ADDRESS_CHARS_MAX characters; see model/addresses.py."""
+    if not is_valid_address(address):
         raise refuse(
             field,
-            f"is {address[:ADDRESS_CHARS_MAX]!r}; it must be HOST:PORT with a port from 1 to 65535, of "
-            f"{ADDRESS_CHARS_MAX} characters at most",
+            f"is {address[:ADDRESS_CHARS_MAX]!r}; it must be {ADDRESS_FORM}, of {ADDRESS_CHARS_MAX} characters at most",
             limit=ADDRESS_CHARS_MAX,
         )
 

@@ -67,7 +67,10 @@ class DirectoryLock:
 
     def is_in_place(self) -> bool:
         """Whether the directory is still what its path leads to: it may have been moved, and another put there."""
-        held, found = os.fstat(self.fd), self._path.lstat()
+        try:
+            held, found = os.fstat(self.fd), self._path.lstat()
+        except FileNotFoundError:
+            return False
         return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
 
     def release(self) -> None:

@@ -126,8 +126,8 @@ class Environment:
         for a directory that is no longer where it was.
         """
         with self.gate.exclusive():
-            if not self._lock.is_in_place():
-                raise StorageFailed(f"{self.path}: another directory is there than the one that this node has open")
+            if not self.is_in_place():
+                raise StorageFailed(f"{self.path}: another directory is there than the one that is open")
             self.opened().close()
             self._data = None
             try:
@@ -139,6 +139,10 @@ class Environment:
             except (OSError, DataDirectoryError) as error:
                 raise StorageFailed(f"installing {prepared_file}: {error}") from error
             self._map_bytes = self._data.map_bytes
+
+    def is_in_place(self) -> bool:
+        """Whether `path` still leads to the directory that is open."""
+        return self._lock.is_in_place()
 
     def used_bytes(self) -> int:
         """Bytes of pages in use or free for reuse; the file itself is longer."""

@@ -20,7 +20,7 @@ from replicator.storage.env import DATA_FILE, MAP_STEP_BYTES_MAX
 from replicator.storage.layout import DATABASE_COUNT, SUPERSEDED_KEY, Databases, Header, Transaction
 from replicator.storage.opening import check_engine, check_format, damaged, noted, refuse_truncated, superseded
 from replicator.storage.raft_log import RaftLog
-from replicator.storage.soundness import problem_of_range
+from replicator.storage.soundness import page_problems, problem_of_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,11 @@ class OfflineStore:
 
 
 @contextmanager
-def opened_offline(path: Path) -> Iterator[OfflineStore]:
-    """Raises DataDirectoryError if a node runs on it, if it is no data directory of this release, or damaged."""
+def opened_offline(path: Path, *, verified: bool = False) -> Iterator[OfflineStore]:
+    """Raises DataDirectoryError if a node runs on it, if it is no data directory of this release, or damaged.
+
+    verified: every page is looked at first, by code that never hands it to lmdb; takes as long as the data are large.
+    """
     path = Path(os.path.realpath(path))
     require_data(path)
     try:
@@ -94,6 +97,9 @@ def opened_offline(path: Path) -> Iterator[OfflineStore]:
     except OSError as error:
         raise _unreadable(path, error) from error
     try:
+        problems = page_problems(path / DATA_FILE) if verified else ""
+        if problems:
+            raise DataDirectoryError(damaged(path, problems))
         with _opened(path) as env, env.begin() as txn:
             check_format(path, env, txn)
             yield OfflineStore(path, txn, Databases.open(env, txn, create=False))

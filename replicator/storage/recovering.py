@@ -22,7 +22,6 @@ from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.model.log import Entry, HardState
 from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, Member, MemberRole, Membership
-from replicator.storage.env import DATA_FILE
 from replicator.storage.failures import DiskFull
 from replicator.storage.layout import (
     DIRECTORY_ID_KEY,
@@ -33,10 +32,9 @@ from replicator.storage.layout import (
     Header,
     Transaction,
 )
-from replicator.storage.offline import opened_offline, require_data
+from replicator.storage.offline import opened_offline
 from replicator.storage.opening import Identity, check_identity, damaged, open_environment
 from replicator.storage.raft_log import RaftLog
-from replicator.storage.soundness import page_problems
 from replicator.storage.store import LmdbStore
 from replicator.v1 import store_pb2
 
@@ -69,10 +67,9 @@ class Recovery:
 
 def foresee(path: Path, cluster_id: ClusterId, node_id: NodeId) -> Recovery:
     """What `recover` would do. Writes nothing. Raises DataDirectoryError if it would refuse."""
-    with opened_offline(path) as store:
+    with opened_offline(path, verified=True) as store:
         txn, databases = store.view
         check_identity(path, txn, databases, cluster_id, node_id)
-        _refuse_damaged(path)
         return _examine(path, txn, databases)
 
 
@@ -91,7 +88,6 @@ def recover(
     """
     path = Path(os.path.realpath(path))
     foresee(path, cluster_id, me.node_id)
-    require_data(path)
     identity = Identity(cluster_id, me.node_id, lambda: random_bytes(DIRECTORY_ID_BYTES), recovering=True)
     environment = open_environment(path, size_max_bytes, identity)
     # A new id, so that nothing that is remembered anywhere of the old directory, or of a copy of it, is about this one.
@@ -132,12 +128,6 @@ def _found(txn: Transaction, databases: Databases, group: Membership, recovery: 
     for mark in (SUPERSEDED_KEY, JOINING_KEY):
         txn.delete(mark, db=databases.meta)
     txn.drop(databases.incarnations, delete=False)
-
-
-def _refuse_damaged(path: Path) -> None:
-    problems = page_problems(path / DATA_FILE)
-    if problems:
-        raise DataDirectoryError(damaged(path, problems))
 
 
 def _examine(path: Path, txn: Transaction, databases: Databases) -> Recovery:

@@ -201,6 +201,10 @@ class Storage:
         """The data directory."""
         return self._environment.path
 
+    def is_in_place(self) -> bool:
+        """Whether `path` still leads to the directory that is open: it may have been moved, and another put there."""
+        return self._environment.is_in_place()
+
     @property
     def directory_id(self) -> bytes:
         """DIRECTORY_ID_BYTES, made when the directory was new or recovered: tells a node from its wiped successor."""

@@ -1,4 +1,8 @@
-"""Log records to stderr, one line each: text for people, JSON for machines. Times are UTC."""
+"""Log records to stderr, one line each: text for people, JSON for machines. Times are UTC.
+
+What a record says may hold text from outside. No such text can end the line, so that a record cannot be forged, nor
+steer a terminal.
+"""
 
 import json
 import logging
@@ -14,14 +18,22 @@ def _timestamp(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _one_line(text: str) -> str:
+    """The same, with everything that is not printable escaped as in Python: ends of lines, control characters."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 class TextFormatter(logging.Formatter):
     """`2026-11-21T02:47:00.123Z INFO replicator.node: serving node=eu-1`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, followed by a traceback if the record carries one."""
-        line = f"{_timestamp(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        """One line; a traceback follows with its lines indented, so that none of them can pass for a record."""
+        line = _one_line(f"{_timestamp(record)} {record.levelname} {record.name}: {record.getMessage()}")
         if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
+            traceback = self.formatException(record.exc_info).split("\n")
+            line = "\n".join([line, *(f"  {_one_line(each)}" for each in traceback)])
         return line
 
 
@@ -33,7 +45,7 @@ class JsonFormatter(logging.Formatter):
         self._node = {"node": node_id, "region": region}
 
     def format(self, record: logging.LogRecord) -> str:
-        """Every line has ts, level, logger, node, region and message; exception if there is one."""
+        """Every line has ts, level, logger, node, region and message; exception if there is one. ASCII only."""
         fields: dict[str, str] = {
             "ts": _timestamp(record),
             "level": record.levelname.lower(),
@@ -43,7 +55,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False)
+        return json.dumps(fields)
 
 
 def configure_logging(

@@ -75,13 +75,13 @@ def hello_to(circle: Circle, peer: NodeId, nonce: bytes) -> peer_pb2.Hello:
 
 
 def judge_caller(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
-    """None if the node that came to us may prove what it says. The most general contradiction comes first."""
-    return _judge_group(circle, hello) or _judge_namesake(circle, hello) or _judge_claim(circle, hello)
+    """None if the caller speaks to the right node of the right cluster. Who it is, is judged next, then its claim."""
+    return _judge_group(circle, hello) or _judge_namesake(circle, hello)
 
 
 def judge_acceptor(circle: Circle, hello: peer_pb2.Hello, dialled: NodeId) -> Refused | None:
     """None if the node that answered says it is the one we dialled, and may be linked if that is proven."""
-    return _judge_group(circle, hello) or _judge_acceptor_id(circle, hello, dialled) or _judge_claim(circle, hello)
+    return _judge_group(circle, hello) or _judge_acceptor_id(circle, hello, dialled) or judge_claim(circle, hello)
 
 
 def judge_admission(circle: Circle, said: Introduction) -> Refused | None:
@@ -235,8 +235,8 @@ def _judge_acceptor_id(circle: Circle, hello: peer_pb2.Hello, dialled: NodeId) -
     )
 
 
-def _judge_claim(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
-    """Whether it may be linked if it proves all that it says."""
+def judge_claim(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+    """None if the node may be linked, provided that it proves all that it says."""
     for field, size_bytes in (("directory_id", DIRECTORY_ID_BYTES), ("run_id", RUN_ID_BYTES), ("nonce", NONCE_BYTES)):
         if len(getattr(hello, field)) != size_bytes:
             return Refused(

@@ -23,6 +23,7 @@ from replicator.transport.handshake import (
     judge_acceptor,
     judge_admission,
     judge_caller,
+    judge_claim,
     lost_data,
     not_proven,
     older_run,
@@ -112,7 +113,8 @@ class Introductions:
         hello = message.hello
         circle = self._roster.circle
         claimed = Introduction.of(hello, is_proven=True)
-        verdict = judge_caller(circle, hello) or judge_certificate(hello) or self._judge_run(claimed)
+        verdict = judge_caller(circle, hello) or judge_certificate(hello) or judge_claim(circle, hello)
+        verdict = verdict or self._judge_run(claimed)
         if verdict is not None:
             await self._refuse(stream, claimed.peer, verdict, (first,))
         objection = self._roster.objection_to(claimed, dialled=False) if for_link else None

@@ -177,6 +177,41 @@ class TestDataDirectories:
             first.terminate()
             assert await until_exit(first) == 0
 
+    async def test_no_second_process_gets_in_when_the_files_of_the_lock_are_deleted(self, node: NodePlan) -> None:
+        first = start_serve(node.config_file, node.log_file)
+        try:
+            await until_ready(node)
+            assert (node.data_dir / "LOCK").read_text().strip() == str(first.pid)
+            for name in ("LOCK", "lock.mdb"):
+                (node.data_dir / name).unlink()
+
+            line = line_of(serve(node))
+
+            assert line.startswith(f"replicator: node.data_dir: {node.data_dir}: in use by process ")
+            await until_ready(node)
+        finally:
+            first.terminate()
+            assert await until_exit(first) == 0
+
+    @pytest.mark.parametrize("name", ["LOCK", "lock.mdb", "data.mdb"])
+    async def test_a_link_in_place_of_a_file_is_not_written_through(
+        self, used: NodePlan, tmp_path: Path, name: str
+    ) -> None:
+        precious = tmp_path / "precious"
+        precious.write_bytes(b"precious")
+        (used.data_dir / name).unlink()
+        (used.data_dir / name).symlink_to(precious)
+
+        assert f"{used.data_dir / name}: is no regular file (a symbolic link" in line_of(serve(used))
+        assert precious.read_bytes() == b"precious"
+
+    async def test_a_directory_that_everybody_may_write_to_is_refused_with_the_command(self, used: NodePlan) -> None:
+        used.data_dir.chmod(0o777)
+
+        assert line_of(serve(used)) == (
+            f"replicator: node.data_dir: {used.data_dir}: everybody may write to it; chmod o-w {used.data_dir}"
+        )
+
     async def test_a_directory_of_another_cluster_is_refused(self, used: NodePlan) -> None:
         text = used.config_file.read_text()
         used.config_file.write_text(re.sub(r'id = "dev-[0-9a-f]+"', 'id = "orders"', text))

@@ -246,7 +246,7 @@ class SimulatedStage(World):
         """Asks whoever leads until it is so, as a node does that joins."""
         name = node.node_id
         wish = SetMember(
-            Member(name, Region("simulated"), f"{name}.peer", f"{name}.api", MemberRole.VOTER, node.directory_id)
+            Member(name, Region("simulated"), f"{name}.peer:1", f"{name}.api:1", MemberRole.VOTER, node.directory_id)
         )
         granted: list[Membership] = []
 

@@ -13,6 +13,7 @@ from replicator.model import errors
         (errors.InvalidToken, 1, 1),
         (errors.TokenAhead, 1, 1),
         (errors.Forbidden, 1, 1),
+        (errors.WriteIdReused, 1, 1),
         (errors.Unavailable, 3, 3),
         (errors.NoLeader, 3, 3),
         (errors.NotLeader, 3, 3),

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from replicator.config.load import load_config, parse_config
+from replicator.model.addresses import ADDRESS_FORM
 from replicator.model.errors import ConfigError
 
 
@@ -132,9 +133,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(path: str, value: ob
             "-x",
             "cluster.id: must be 1 to 63 of a-z, 0-9 and '-', not beginning or ending with '-' (got '-x')",
         ),
-        ("listen.api", "7001", "listen.api: must be HOST:PORT with a port from 1 to 65535 (got '7001')"),
-        ("listen.api", "h:0", "listen.api: must be HOST:PORT with a port from 1 to 65535 (got 'h:0')"),
-        ("listen.admin", "h:65536", "listen.admin: must be HOST:PORT with a port from 1 to 65535 (got 'h:65536')"),
+        ("listen.api", "7001", "listen.api: must be " + ADDRESS_FORM + " (got '7001')"),
+        ("listen.api", "h:0", "listen.api: must be " + ADDRESS_FORM + " (got 'h:0')"),
+        ("listen.admin", "h:65536", "listen.admin: must be " + ADDRESS_FORM + " (got 'h:65536')"),
         ("raft.profile", "moon", "raft.profile: Input should be 'lan', 'wan' or 'auto' (got 'moon')"),
         ("raft.heartbeat_s", 0, "raft.heartbeat_s: Input should be greater than 0 (got 0)"),
         ("raft.heartbeat_s", "0.1", "raft.heartbeat_s: Input should be a valid number (got '0.1')"),
@@ -164,7 +165,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(path: str, value: ob
         (
             "cluster.members.0.api",
             "nowhere",
-            "cluster.members.0.api: must be HOST:PORT with a port from 1 to 65535 (got 'nowhere')",
+            "cluster.members.0.api: must be " + ADDRESS_FORM + " (got 'nowhere')",
         ),
     ],
 )

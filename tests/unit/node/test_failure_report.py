@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from replicator.config.load import parse_config
-from replicator.model.errors import CorruptData, HistoryReplaced, StorageFailed
+from replicator.model.errors import CorruptData, DataDirectoryError, HistoryReplaced, StorageFailed, Superseded
 from replicator.model.ids import LogIndex, Term
 from replicator.node.lifecycle import report_failure
 from replicator.storage.failures import InvariantViolated
@@ -53,6 +53,16 @@ def test_entries_that_were_replaced_are_not_blamed_on_the_disk_and_no_restart_is
         "/base/data` shows what it holds; then let it join with an empty directory: docs/operating.md, committed "
         "entries were replaced"
     )
+
+
+@pytest.mark.parametrize("failure", [Superseded("/d: superseded, so it stops"), DataDirectoryError("/d: so it stops")])
+def test_what_names_its_own_remedy_is_not_blamed_on_the_disk(
+    failure: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = reported(failure, caplog)
+
+    assert record.getMessage() == f"node eu-1 stops: {failure}"
+    assert not record.exc_info
 
 
 def test_a_write_that_contradicts_what_is_stored_is_not_blamed_on_the_disk(caplog: pytest.LogCaptureFixture) -> None:

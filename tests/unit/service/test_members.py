@@ -62,6 +62,8 @@ async def test_asking_for_what_is_so_already_changes_nothing() -> None:
         (replace(N4, api_address=":7001"), "api_address"),
         (replace(N4, api_address="h" * 260 + ":1"), "api_address"),
         (replace(N4, api_address=N4.peer_address), "api_address"),
+        (replace(N4, peer_address="x\n2026-11-26T00:00:00.000Z CRITICAL replicator: forged:1"), "peer_address"),
+        (replace(N4, api_address="unix:/run/socket:1"), "api_address"),
         (replace(N4, role=MemberRole.JOINING), "role"),
         (replace(N4, directory_id=b"x" * (DIRECTORY_ID_BYTES - 1)), "directory_id"),
     ],

@@ -126,7 +126,7 @@ def test_what_is_known_already_costs_no_commit(storage: Storage) -> None:
 
 
 def test_the_table_is_bounded_and_members_stay_in_it(storage: Storage) -> None:
-    names = [NodeId(f"m-{number}") for number in range(MEMBERS_MAX)]
+    names = [NodeId(f"a-{number}") for number in range(MEMBERS_MAX)]
     members = tuple(Member(name, Region("eu"), "h:1", "h:2") for name in sorted(names))
     payload = encode_membership(Membership(LogIndex(0), members))
     storage.commit(a_turn(Entry(payload, LogIndex(1), Term(1))))

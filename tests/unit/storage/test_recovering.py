@@ -1,6 +1,5 @@
 """One node's data, and a new group from them: all that the log holds, nothing of what it must not act on any more."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -18,8 +17,9 @@ from replicator.model.limits import TERM_MAX
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import GROUP_SECRET_BYTES, Member, MemberRole, Membership
 from replicator.storage import Recovery, Storage, foresee, recover
-from replicator.storage.layout import Header
+from replicator.storage.layout import Databases, Header
 from replicator.storage.raft_log import RaftLog
+from replicator.storage.snapshot_files import opened_file
 from tests.support.commands import a_turn, an_entry, by, put
 from tests.support.recovering_process import ME, SIZE_MAX_BYTES
 from tests.support.storage_process import opened
@@ -215,11 +215,27 @@ def test_what_cannot_be_recovered_is_refused_in_one_line(tmp_path: Path) -> None
     storage = opened(data)
     assert "in use by process" in refusal(data)
     storage.close()
-    shutil.copytree(data, tmp_path / "damaged")
-    with (tmp_path / "damaged" / "data.mdb").open("r+b") as file:
-        file.seek(4 * 4096)
-        file.write(os.urandom(12 * 4096))
-    assert "damaged or not written by replicator" in refusal(tmp_path / "damaged")
+
+
+def test_damage_is_found_wherever_it_is_also_in_what_a_recovery_does_not_read(tmp_path: Path) -> None:
+    data = a_survivor(tmp_path / "data")
+    file = data / "data.mdb"
+    with opened_file(file, file.stat().st_size) as env, env.begin() as txn:
+        databases = Databases.open(env, txn, create=False)
+        stats = [txn.stat(getattr(databases, name)) for name in Databases.__slots__]
+        used = sum(stat[kind] for stat in stats for kind in ("branch_pages", "leaf_pages", "overflow_pages"))
+        last = env.info()["last_pgno"]
+    sound, refused = file.read_bytes(), 0
+    for page in range(2, last + 1):
+        file.write_bytes(sound[: page * 4096] + b"\xff" * 4096 + sound[(page + 1) * 4096 :])
+        try:
+            foresee(data, CLUSTER, NodeId("n"))
+        except DataDirectoryError as error:
+            assert "damaged or not written by replicator" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused >= used, "the others are free"
+    file.write_bytes(sound)
+    foresee(data, CLUSTER, NodeId("n"))
 
 
 def state_of(data: Path) -> tuple[object, ...]:

@@ -56,6 +56,48 @@ def test_a_json_line_is_one_object_even_with_newlines_and_a_traceback() -> None:
     assert "ValueError" in fields["exception"]
 
 
+FORGED = "2026-11-26T00:00:00.000Z CRITICAL replicator.storage: the disk is damaged"
+ENDS_OF_LINES = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("end", ENDS_OF_LINES)
+def test_text_from_outside_forges_no_record(end: str) -> None:
+    stream = logging_to("text")
+
+    logging.getLogger("replicator.node").warning("member at %s joins", f"x{end}{FORGED}")
+
+    (line,) = stream.getvalue().splitlines()
+    assert "WARNING" in line
+    assert "CRITICAL" in line
+
+
+@pytest.mark.parametrize("end", ENDS_OF_LINES)
+def test_a_traceback_keeps_its_lines_and_none_of_them_can_pass_for_a_record(end: str) -> None:
+    stream = logging_to("text")
+
+    try:
+        raise ValueError(f"x{end}{FORGED}")
+    except ValueError:
+        logging.getLogger("replicator.node").exception("went wrong")
+
+    first, *rest = stream.getvalue().splitlines()
+    assert re.match(r"\d{4}-", first)
+    assert len(rest) >= 4
+    assert all(line.startswith("  ") for line in rest), rest
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_text_steers_a_terminal_or_ends_a_json_line(form: Literal["text", "json"]) -> None:
+    stream = logging_to(form)
+
+    logging.getLogger("replicator.node").warning("%s", "".join([*ENDS_OF_LINES, "\x1b[2J", "\u202e", "\x7f", "\ud800"]))
+
+    written = stream.getvalue()
+    assert written.removesuffix("\n").isprintable()
+    if form == "json":
+        assert json.loads(written)["message"].endswith("\ud800")
+
+
 def test_lines_below_the_level_are_not_written() -> None:
     stream = logging_to("text", level="warning")
 

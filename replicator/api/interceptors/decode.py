@@ -1,0 +1,107 @@
+"""Makes messages of bytes, within the call: so what cannot be read is refused like any other bad argument.
+
+gRPC itself decodes before any of us is called, and ends the call with UNKNOWN and a traceback if that fails.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from replicator.api.context import Context
+from replicator.api.interceptors.unary import OWN_METHODS
+from replicator.api.status import error_trailers, status_code
+from replicator.model.errors import InvalidArgument
+
+_Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Decoder: TypeAlias = Callable[[bytes], Any]
+
+
+class DecodeInterceptor(grpc.aio.ServerInterceptor):
+    """Inside the others: they pass bytes on, so that trace, errors and limits see a request that does not decode.
+
+    Health and reflection, which stand outside the others, answer such a request by the same error.
+    """
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, _Method] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Called by gRPC for every call, hence the cache."""
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None or handler.request_deserializer is None:
+                return handler
+            self._wrapped[method] = _decoding(method, handler)
+        return self._wrapped[method]
+
+
+def _decoding(method: str, handler: Any) -> _Method:
+    decode, encode = handler.request_deserializer, handler.response_serializer
+    if handler.unary_unary is not None:
+        behaviour = _unary(handler.unary_unary, decode, is_own=method.startswith(OWN_METHODS))
+        return grpc.unary_unary_rpc_method_handler(behaviour, None, encode)
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, decode), None, encode)
+    if handler.stream_stream is not None:
+        return grpc.stream_stream_rpc_method_handler(_conversing(handler.stream_stream, decode), None, encode)
+    return handler  # type: ignore[no-any-return]  # nothing that is served takes a stream and gives one answer
+
+
+def _unary(call: Callable[[Any, Any], Awaitable[Any]], decode: _Decoder, *, is_own: bool) -> Any:
+    """Of ours: raises. Of health: ends the call, as nothing around it would."""
+
+    async def unary(raw: bytes, context: Context) -> Any:
+        request = _decoded(raw, decode) if is_own else await _decoded_or_ended(raw, decode, context)
+        return await call(request, context)
+
+    return unary
+
+
+def _streaming(call: Callable[[Any, Any], Awaitable[None]], decode: _Decoder) -> Any:
+    """A method that writes its answers to the context, as Watch of health does."""
+
+    async def streaming(raw: bytes, context: Context) -> None:
+        await call(await _decoded_or_ended(raw, decode, context), context)
+
+    return streaming
+
+
+def _conversing(call: Callable[[Any, Any], AsyncIterator[Any]], decode: _Decoder) -> Any:
+    """A method that yields an answer for each request, as reflection does."""
+
+    async def conversing(raws: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        async def requests() -> AsyncIterator[Any]:
+            async for raw in raws:
+                yield await _decoded_or_ended(raw, decode, context)
+
+        async for answer in call(requests(), context):
+            yield answer
+
+    return conversing
+
+
+async def _decoded_or_ended(raw: bytes, decode: _Decoder, context: Context) -> Any:
+    try:
+        return _decoded(raw, decode)
+    except InvalidArgument as error:
+        await context.abort(status_code(error), error.message, error_trailers(error))
+
+
+def _decoded(raw: bytes, decode: _Decoder) -> Any:
+    """Raises InvalidArgument, which says nothing of what was sent."""
+    try:
+        return decode(raw)
+    except DecodeError:
+        raise InvalidArgument(
+            f"the request ({len(raw)} bytes) is no message of this method: it was cut or altered, or another program "
+            "made it",
+            metadata={"field": "request"},
+        ) from None
