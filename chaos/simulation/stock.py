@@ -9,7 +9,7 @@ import contextlib
 import pickle
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 import pysyncobj.pickle
@@ -92,7 +92,8 @@ class StockReplica:
         self._links: dict[NodeId, int] = {}
         self.outbox: list[Outgoing] = []
         self.settings = node.settings
-        self.graft = self.proposals = self.forwards = self.reads = self.transfers = self.journal = self
+        self.membership = replace(node.settings.membership, founder=node.directory_id)  # stock has no such entry
+        self.graft = self.group = self.proposals = self.forwards = self.reads = self.transfers = self.journal = self
         self.depth = 0  # what stock forgets to answer is not held against it
         module: Any = _private_copy(clock, random.Random(node.dice.random()), cast("Any", journal))
         module.pickle = pysyncobj.pickle

@@ -62,10 +62,11 @@ def _asking_the_node(data_dir: Path) -> Iterator[None]:
 
 def _tell(facts: "OfflineFacts") -> None:
     beyond = max(0, facts.last_index - facts.applied_index)
-    term = "damaged" if facts.term is None else facts.term
+    term, last_term = ("damaged" if each is None else each for each in (facts.term, facts.last_term))
     _say(
         f"node={facts.node_id} cluster={facts.cluster_id} applied_index={facts.applied_index} "
-        f"revision={facts.revision} term={term}; log entries beyond the applied index, not shown: {beyond}"
+        f"revision={facts.revision} term={term} last_term={last_term}; "
+        f"log entries beyond the applied index, not shown: {beyond}"
     )
     for note in facts.notes:
         _say(note)
@@ -118,6 +119,10 @@ def _describe(config: "NodeConfig", recovery: "Recovery", tense: str) -> None:
         "refused from then on: causal tokens and page tokens of the old group; and all other nodes of it: they must "
         "never start with their old data again",
     ]
+    if recovery.members and me not in recovery.members:
+        lines.append(f"note: {me} was no member of the old group any more, so others may hold more")
+    if recovery.superseded is not None:
+        lines.append(f"note: another copy of this directory has run ({recovery.superseded}), and may hold more")
     for line in lines:
         click.echo(one_line(line))
 

@@ -84,7 +84,7 @@ class Connection:
         """
         identity = self._newest()
         if self._channel.get_state() is not grpc.ChannelConnectivity.READY:
-            return  # whoever needs it next dials, and then with the newest
+            return  # the next call that needs it dials, and then with the newest
         channel = _open_channel(self.address, self._tls, identity)
         spare = channel
         try:

@@ -94,9 +94,9 @@ def _make_room(txn: Transaction, databases: Databases) -> None:
     members = _members(txn, databases)
     with txn.cursor(db=databases.incarnations) as cursor:
         names = list(cursor.iternext(values=False))
-    strangers = [name for name in names if name not in members]
-    assert len(strangers) >= surplus, f"{len(names)} rows, {len(members)} members"
-    for name in strangers[:surplus]:
+    others = [name for name in names if name not in members]
+    assert len(others) >= surplus, f"{len(names)} rows, {len(members)} members"
+    for name in others[:surplus]:
         txn.delete(name, db=databases.incarnations)
 
 

@@ -25,9 +25,10 @@ from replicator.storage.soundness import page_problems, problem_of_range
 
 @dataclass(frozen=True, slots=True)
 class OfflineFacts:
-    """Whose data they are and how far they go. term: None if it is damaged. notes: one line each: what is wrong.
+    """Whose data they are and how far they go. notes: one line each: what is wrong.
 
-    last_index: of the log; what lies beyond the applied index is in no pair.
+    term: of the node; None if damaged. last_index, last_term: of the log's last entry; the term is None if that is
+    damaged. What lies beyond the applied index is in no pair.
     """
 
     cluster_id: ClusterId
@@ -36,6 +37,7 @@ class OfflineFacts:
     revision: Revision
     live_keys: int
     last_index: LogIndex
+    last_term: Term | None
     term: Term | None
     notes: tuple[str, ...]
 
@@ -54,12 +56,13 @@ class OfflineStore:
     def facts(self) -> OfflineFacts:
         """Raises CorruptData."""
         header, log = Header.load(self._txn, self._databases), RaftLog(self._txn, self._databases)
-        term, notes = None, []
+        term, last_term, notes = None, None, []
         why = self._txn.get(SUPERSEDED_KEY, db=self._databases.meta)
         if why is not None:
             notes.append(superseded(self._path, why.decode("utf-8", "replace")))
         try:
             term = log.hard_state().term
+            last_term = log.bounds().last_term
             problem = problem_of_range(log)
         except CorruptData as damage:
             problem = str(damage)
@@ -72,6 +75,7 @@ class OfflineStore:
             revision=header.revision,
             live_keys=header.live_keys,
             last_index=log.last_index(),
+            last_term=last_term,
             term=term,
             notes=tuple(notes),
         )

@@ -47,7 +47,8 @@ class Recovery:
 
     commit_index: up to which the node knew entries to be committed. end_index: the last entry of the old log that is
     applied. last_index: where that log ends. stopped_by: why the entries after end_index are dropped; None if there are
-    none. founding_index, term: of the entry that founds the new group. members: of the old group, as this node knew it.
+    none. founding_index, term: of the entry that founds the new group. members: of the old group, as this node knew it,
+    empty if it never heard. superseded: why the directory must not act; None if it may.
     """
 
     applied_index: LogIndex
@@ -59,6 +60,7 @@ class Recovery:
     stopped_by: str | None
     term: Term
     members: tuple[NodeId, ...]
+    superseded: str | None
 
     @property
     def founding_index(self) -> LogIndex:
@@ -141,7 +143,7 @@ def _examine(path: Path, txn: Transaction, databases: Databases) -> Recovery:
         entry, stopped_by = _usable(log, LogIndex(end_index + 1), term, commit_index)
         if entry is not None:
             end_index, term = entry.index, entry.term
-    membership = txn.get(MEMBERSHIP_KEY, db=databases.meta)
+    membership, why = (txn.get(key, db=databases.meta) for key in (MEMBERSHIP_KEY, SUPERSEDED_KEY))
     members = membership_of(store_pb2.Membership.FromString(membership)).members if membership is not None else ()
     return Recovery(
         applied_index=header.applied_index,
@@ -153,6 +155,7 @@ def _examine(path: Path, txn: Transaction, databases: Databases) -> Recovery:
         stopped_by=stopped_by,
         term=Term(term + 1 if term < _TERM_CONTINUED_MAX else 1),
         members=tuple(member.node_id for member in members),
+        superseded=None if why is None else why.decode("utf-8", "replace"),
     )
 
 

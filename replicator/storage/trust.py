@@ -1,7 +1,7 @@
 """May a directory or a file be used? Not if others may write to it, and not if its name leads somewhere else.
 
-Everything in a data directory is written by the node alone. Whoever else can write there decides what the node reads,
-and through a link, what it overwrites elsewhere.
+Everything in a data directory is written by the node alone. A user who can write there as well decides what the node
+reads, and through a link, what it overwrites elsewhere.
 """
 
 import errno

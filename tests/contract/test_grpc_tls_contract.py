@@ -98,15 +98,15 @@ async def test_new_certificates_count_for_new_connections_and_connections_that_a
         early = a_channel(port, mine(ONE))
         stream: grpc.aio.StreamStreamCall[bytes, bytes] = early.stream_stream("/S/Echo")()
         await echoes(stream)
-        for in_force, let_in, kept_out in (  # noqa: B007  # read by the server
+        for in_force, accepted, refused in (  # noqa: B007  # read by the server
             (identity(ONE, ONE, OTHER), (ONE, OTHER), ()),
             (identity(OTHER, ONE, OTHER), (ONE, OTHER), ()),
             (identity(OTHER, OTHER), (OTHER,), (ONE,)),
         ):
-            for authority in let_in:
+            for authority in accepted:
                 async with a_channel(port, mine(authority)) as channel:
                     await echoes(channel.stream_stream("/S/Echo")())
-            for authority in kept_out:
+            for authority in refused:
                 assert "Socket closed" in await said_of(port, mine(authority))
             await echoes(stream)
         stream.cancel()

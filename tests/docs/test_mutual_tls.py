@@ -52,8 +52,8 @@ async def test_three_nodes_serve_with_the_certificates_of_the_page(tmp_path: Pat
             await until_taken(plan, done + 1)
         async with replicator.connect(endpoints, tls=replicator.ClientTls(**files)) as client:
             assert (await client.get(b"lamp", consistency=replicator.LINEARIZABLE)).value == b"40"
-        stranger = replicator.ClientTls(files["ca_file"], **outdated)
-        async with replicator.connect(endpoints, tls=stranger, timeout_s=1.5) as client:
+        old_client = replicator.ClientTls(files["ca_file"], **outdated)
+        async with replicator.connect(endpoints, tls=old_client, timeout_s=1.5) as client:
             with pytest.raises(replicator.Unavailable):
                 await client.get(b"lamp")
     finally:

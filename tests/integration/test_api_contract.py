@@ -357,8 +357,8 @@ async def test_mutual_tls_lets_in_who_shows_a_certificate_and_nobody_else(tmp_pa
     try:
         async with replicator.connect([address], tls=known) as client:
             assert (await client.put(b"k", b"v")).revision == 1
-        for stranger in (replicator.ClientTls(known.ca_file), None):
-            async with replicator.connect([address], tls=stranger) as client:
+        for without in (replicator.ClientTls(known.ca_file), None):
+            async with replicator.connect([address], tls=without) as client:
                 with pytest.raises(replicator.ReplicatorError):
                     await client.put(b"k", b"v", timeout_s=0.5)
     finally:

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import replicator
+from replicator.certificates import NodeCertificates
 from replicator.certificates.kept import LOOK_EVERY_S
 from replicator.model.ids import NodeId
 from tests.support.api_nodes import Disturbance, an_api_server
@@ -74,6 +76,28 @@ async def test_a_link_outlives_its_certificates_and_the_next_one_is_made_with_th
 
     two.drop(N1, two.links()[N1].epoch, "to have another one")
     await until(lambda: two.links()[N1].links == 2 and is_linked(two, "n1"))
+
+
+async def test_with_an_authority_of_its_own_the_peer_port_takes_nothing_that_the_other_one_issued(
+    links: Links, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even a certificate with the marked name."""
+    of_peers, of_clients = OTHER, AUTHORITY
+
+    def tls(name: str, issued: Issued) -> NodeCertificates:
+        files = tls_files(tmp_path / name, of_clients.pem, issued)
+        return opened(replace(files, peer_ca_file=put(tmp_path / name / "peers.pem", of_peers.pem)), name)
+
+    sink = RecordingSink()
+    one = await links.start(a_circle("n1", {"n2": 1, "n3": 1}, tls=tls("n1", of_peers.node("n1"))), sink)
+    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls("n2", of_peers.node("n2"))), RecordingSink())
+    await until(lambda: is_linked(two, "n1"))
+    three = await links.start(
+        a_circle("n3", {"n1": one.bound_port}, tls=tls("n3", of_clients.node("n3"))), RecordingSink()
+    )
+    await until(lambda: "may be of an authority that is not trusted there" in told(caplog))
+    assert not is_linked(three, "n1")
+    assert "n3" not in sink.up
 
 
 @asynccontextmanager
@@ -167,6 +191,7 @@ async def test_a_call_in_flight_ends_on_the_connection_that_it_was_sent_on(
         assert not in_flight.done()
         go_on.set()
         assert (await in_flight).revision == 1
+        assert [name for name, _ in disturbance.requests].count("Put") == 1, "sent once, not cut off and sent again"
 
 
 async def test_a_connection_that_cannot_be_renewed_goes_on_with_the_old_certificates(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from replicator.client import ClientTls, connect
 from replicator.dev import ClusterPlan, LocalCluster, NodePlan, plan_cluster
 from replicator.model.errors import ReplicatorError, Unavailable
 from replicator.model.ids import NodeId, node_certificate_name
-from tests.support.authority import Authority, client_tls, put, put_pair, tls_files
-from tests.support.real_nodes import until
+from tests.support.authority import DAY, Authority, client_tls, put, put_pair, tls_files
+from tests.support.real_nodes import http_get, start_serve, until, until_exit, until_ready
 
 pytestmark = pytest.mark.process
 
@@ -98,7 +98,7 @@ def a_plan(directory: Path, authority: Authority) -> ClusterPlan:
     return plan
 
 
-async def is_let_in(address: str, tls: ClientTls, name: str) -> bool:
+async def is_accepted(address: str, tls: ClientTls, name: str) -> bool:
     """By a gRPC port: one that refuses a certificate hangs up after the handshake, one that takes it speaks HTTP/2."""
     context = ssl.create_default_context(cafile=tls.ca_file)
     assert tls.cert_file is not None
@@ -171,6 +171,41 @@ async def test_authority_and_certificates_are_replaced_under_load_without_a_drop
         await cluster.until_serving(30.0)
 
 
+async def test_a_node_whose_certificate_has_expired_says_so_everywhere_and_recovers_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    authority = Authority()
+    plan = replace(plan_cluster(tmp_path / "cluster", ["eu"]), more_toml=TLS.replace("true", "false"))
+    plan.write()
+    (node,) = plan.nodes
+    mine = client_tls(tmp_path / "app", authority.pem, authority.client("app"))
+    expired = authority.node(node.id, plan.cluster_id, begins=-3 * DAY, ends=-2 * DAY)
+    tls_files(node.folder / "tls", authority.pem, expired)
+    process = start_serve(node.config_file, node.log_file)
+    try:
+        await until_ready(node)
+        await until(lambda: count(node, "ERROR") == 1, "the node says that its certificate has expired")
+        assert "the certificate of tls.cert_file has expired" in lines(node, "ERROR")[0]
+        assert -2.1 < await days_of(node, "certificate") < -1.9
+        async with connect([node.api], tls=mine, timeout_s=5.0) as client:
+            with pytest.raises(Unavailable, match="the certificate shown there has expired: renew it there"):
+                await client.get(b"k")
+            put_pair(node.folder / "tls", authority.node(node.id, plan.cluster_id, ends=20 * DAY))
+            await until(lambda: count(node, TAKEN) == 1, "the node takes the new certificate")
+            await client.put(b"k", b"v", timeout_s=20.0)
+        assert 19.9 < await days_of(node, "certificate") < 20.1
+        assert await days_of(node, "authority") > 300
+    finally:
+        process.terminate()
+        assert await until_exit(process) == 0
+
+
+async def days_of(node: NodePlan, file: str) -> float:
+    _, metrics = await http_get(node.admin, "/metrics")
+    name = f'replicator_tls_certificate_expiry_days{{file="{file}"}} '
+    return next(float(line.removeprefix(name)) for line in metrics.splitlines() if line.startswith(name))
+
+
 async def a_signal_without_a_new_file_changes_nothing(cluster: LocalCluster) -> None:
     for process in cluster.nodes.values():
         os.kill(process.pid, signal.SIGHUP)
@@ -183,15 +218,15 @@ def has_looked(plan: NodePlan) -> bool:
 
 
 async def the_old_authority_is_refused(plan: ClusterPlan, folder: Path, old: Authority, new: Authority) -> None:
-    """On all ports; who shows a certificate of the new one is let in."""
+    """On all ports; who shows a certificate of the new one is accepted."""
     both = old.pem + new.pem
     for node in plan.nodes:
         name = node_certificate_name(node.id, plan.cluster_id)
         for authority, is_good in ((old, False), (new, True)):
             as_client = client_tls(folder / "client", both, authority.client("app"))
             as_peer = client_tls(folder / "peer", both, authority.node(plan.nodes[0].id, plan.cluster_id))
-            assert await is_let_in(node.api, as_client, name) is is_good, f"{node.id} api"
-            assert await is_let_in(node.peer, as_peer, name) is is_good, f"{node.id} peer"
+            assert await is_accepted(node.api, as_client, name) is is_good, f"{node.id} api"
+            assert await is_accepted(node.peer, as_peer, name) is is_good, f"{node.id} peer"
             assert await is_trusted(node.admin, authority) is is_good, f"{node.id} admin"
     outdated = client_tls(folder / "outdated", both, old.client("app"))
     async with connect([node.api for node in plan.nodes], tls=outdated, timeout_s=5.0) as client:

@@ -57,7 +57,15 @@ def test_it_prints_what_scan_prints_and_says_how_far_that_goes(node: NodePlan, t
         shown = export(node, "-o", form)
         assert (shown.code, shown.stdout) == (0, (tmp_path / form).read_text())
         (line,) = shown.stderr.splitlines()
-        for part in ("node=eu-1", "cluster=dev-", "applied_index=", "revision=5", "term=1", "not shown: 0"):
+        for part in (
+            "node=eu-1",
+            "cluster=dev-",
+            "applied_index=",
+            "revision=5",
+            "term=1",
+            "last_term=1",
+            "not shown: 0",
+        ):
             assert part in line
     assert content(node) == before
 
@@ -84,7 +92,7 @@ def test_it_says_how_many_entries_of_the_log_it_does_not_show(node: NodePlan) ->
     assert "beyond the applied index, not shown: 3" in export(node).stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_it_needs_no_right_to_write(node: NodePlan, tmp_path: Path) -> None:
     """As on a file system that is mounted to be read only."""
     for file in (node.data_dir, *node.data_dir.iterdir()):

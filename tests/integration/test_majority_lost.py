@@ -37,8 +37,11 @@ async def recovered(plan: NodePlan) -> str:
     return done.stdout
 
 
-async def lose_the_majority(cluster: LocalCluster, aside: Path) -> None:
-    """The third node holds KEYS writes that were acknowledged; then the others and their data are gone."""
+async def lose_the_majority(cluster: LocalCluster, aside: Path) -> str:
+    """The third node holds KEYS writes that were acknowledged; then the others and their data are gone.
+
+    Returns a token of the old group.
+    """
     async with replicator.connect(cluster.endpoints()) as client:
         for number in range(KEYS):
             put = await client.put(b"key/%d" % number, b"%d" % number)
@@ -48,6 +51,7 @@ async def lose_the_majority(cluster: LocalCluster, aside: Path) -> None:
         await cluster.nodes[name].kill9()
     for name in (EU, US):
         cluster.nodes[name].plan.data_dir.rename(aside / name)
+    return put.token
 
 
 def log_of(cluster: LocalCluster, name: NodeId) -> str:
@@ -56,7 +60,7 @@ def log_of(cluster: LocalCluster, name: NodeId) -> str:
 
 async def test_a_survivor_goes_on_alone_with_every_acknowledged_write(tmp_path: Path) -> None:
     async with LocalCluster(plan_cluster(tmp_path / "cluster", REGIONS)) as cluster:
-        await lose_the_majority(cluster, tmp_path)
+        token = await lose_the_majority(cluster, tmp_path)
         plan = cluster.nodes[AP].plan
         assert "ap-1, eu-1, us-1" in await recovered(plan)
 
@@ -66,7 +70,10 @@ async def test_a_survivor_goes_on_alone_with_every_acknowledged_write(tmp_path: 
             for number in range(KEYS):
                 read = await client.get(b"key/%d" % number, consistency=replicator.LINEARIZABLE)
                 assert read.value == b"%d" % number
-            await client.put(b"after", b"1")
+            put = await client.put(b"after", b"1")
+            assert (await client.get(b"after", token=put.token)).value == b"1"
+            with pytest.raises(replicator.InvalidToken):
+                await client.get(b"after", token=token)
             status = await client.status()
             assert (status.role, [member.node_id for member in status.members]) == ("leader", [AP])
 
@@ -123,7 +130,7 @@ async def a_run(plan: NodePlan) -> None:
 
 
 async def test_a_forged_term_is_told_in_one_line_and_recovered_from(tmp_path: Path) -> None:
-    """What one message of a liar once did to all three nodes of a cluster for good."""
+    """What one forged message once did to all three nodes of a cluster, for good."""
     plan = one_node(tmp_path)
     await a_run(plan)
     forge_hard_state(plan.data_dir, term=2**64 - 2)

@@ -317,8 +317,9 @@ async def test_who_has_a_certificate_of_the_authority_but_not_that_of_the_node_i
     for claim in ({}, {"node_id": "n7", "membership_index": 2**63}):
         async with HandDriven(one.bound_port, credentials) as peer:
             await peer.say(a_hello(**claim))
-            answer = await peer.hear()
-            assert await peer.call.read() is grpc.aio.EOF
+            async with asyncio.timeout(20):
+                answer = await peer.hear()
+                assert await peer.call.read() is grpc.aio.EOF
         assert answer.WhichOneof("body") == "refusal"
         if not claim:
             assert answer.refusal.reason == "IDENTITY"

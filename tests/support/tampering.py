@@ -1,4 +1,4 @@
-"""Writes into a data directory that no node runs on, past all checks: what a liar, a bug or an operator could leave."""
+"""Writes into a data directory that no node runs on, past all checks: as an attacker or a bug could."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -46,7 +46,7 @@ def test_a_new_pair_is_taken_and_told_once(files: TlsFiles, caplog: pytest.LogCa
     assert "authority 'CN=authority' valid until 20" in line
 
 
-def test_a_half_written_key_is_kept_out_until_it_is_whole(files: TlsFiles, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_half_written_key_changes_nothing_until_whole(files: TlsFiles, caplog: pytest.LogCaptureFixture) -> None:
     kept, renewed = opened(files, "n1"), AUTHORITY.node("n1")
     before = kept.current
     files.cert_file.write_bytes(renewed.certificate)

@@ -64,7 +64,7 @@ def test_what_the_log_holds_beyond_the_commit_index_counts(tmp_path: Path) -> No
         found = storage.get(key)[0]
         assert found is not None
         assert found.value == value
-    again = an_entry(8, put(b"acknowledged", b"3", by(7, 1)), term=4)
+    again = an_entry(8, put(b"acknowledged", b"1", by(7, 1)), term=4)
     assert storage.commit(a_turn(again, term=4))[0][0].duplicate, "a retry after the recovery is still told"
     storage.close()
 
@@ -117,6 +117,16 @@ def test_foreseeing_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
     foreseen = foresee(data, CLUSTER, NodeId("n"))
     assert {file.name: file.read_bytes() for file in data.iterdir()} == before
     assert done(data) == foreseen
+
+
+def test_what_an_operator_should_know_of_the_directory_is_told(tmp_path: Path) -> None:
+    data = a_survivor(tmp_path / "data")
+    storage = opened(data)
+    storage.mark_superseded("us-1 has met run 7")
+    storage.close()
+    assert foresee(data, CLUSTER, NodeId("n")).superseded == "us-1 has met run 7"
+    done(data)
+    assert foresee(data, CLUSTER, NodeId("n")).superseded is None
 
 
 def test_recovering_twice_founds_another_group_each_time_and_loses_nothing(tmp_path: Path) -> None:

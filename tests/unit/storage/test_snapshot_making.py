@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from replicator.machine.codec import decode_batch
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import HardState, TurnWrite
 from replicator.storage import DiskFull, SnapshotFailed, Storage, make_snapshot, remove_snapshots, snapshot_file
@@ -46,7 +47,9 @@ async def test_an_installed_copy_behaves_like_its_source(storage: Storage, tmp_p
         assert (copy.position, copy.state_hash()) == (storage.position, storage.state_hash())
         assert copy.load_log().first_index == copy.load_log().last_index == 150
         assert copy.digest_at(LogIndex(150)) == storage.position.rolling_hash
-        retried = an_entry(151, put(b"key", b"again", by(1, 148 * 40, 1)), put(b"new", b"1", by(1, 10**6)), time_ms=160)
+        first = decode_batch(past[147].payload)
+        assert first is not None
+        retried = an_entry(151, first.commands[0], put(b"new", b"1", by(1, 10**6)), time_ms=160)
         outcomes = [held.commit(a_turn(retried, term=2))[0] for held in (storage, copy)]
         assert outcomes[0] == outcomes[1]
         retry, new = outcomes[0]
