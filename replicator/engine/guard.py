@@ -72,7 +72,7 @@ class Guard:
         if append.term == self._graft.term and (self._graft.is_leader or leader not in (None, peer)):
             raise Malformed(f"append of {peer}, a second leader of term {append.term} beside {leader}")
         if append.echo_clock_ms > self._clock.monotonic_s() * 1000:
-            raise Malformed(f"append that echoes {append.echo_clock_ms} ms of our clock, which is not there yet")
+            raise Malformed(f"append that echoes {append.echo_clock_ms} ms of our clock, which is in the future")
 
     def append_reply(self, peer: NodeId, reply: raft_pb2.AppendReply) -> None:
         """Leader side of replication. Raises Malformed, LostData."""

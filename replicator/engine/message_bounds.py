@@ -1,4 +1,4 @@
-"""What a message may say, whoever sends it: the range of every number, the shape of every name, text and hash.
+"""What a message of any peer may say: the range of every number, the shape of every name, text and hash.
 
 Checked once, as a message is decoded, so no handler sees a number that could not be kept, or that no group reaches by
 honest work. What also depends on this node's state (who leads, what was asked) is checked by guard.py and by the
@@ -132,7 +132,7 @@ def _check_not_taken(message: raft_pb2.SnapshotNotTaken) -> None:
 
 
 def _check_forward(forward: raft_pb2.Forward) -> None:
-    """A wish that this release does not know is answered, not punished."""
+    """A question of a kind that only a later release knows is answered with a refusal."""
     match forward.WhichOneof("wish"):
         case "command" if len(forward.command) > COMMAND_BYTES_MAX:
             raise Malformed(f"Forward of a command of {len(forward.command)} bytes")

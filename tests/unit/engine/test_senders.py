@@ -12,7 +12,7 @@ A, B, C = NAMES[:3]
 
 
 def test_two_senders_of_appends_in_one_term_are_one_too_many() -> None:
-    """The second loses its link, whoever of them lies; the first goes on."""
+    """The second loses its link; the first goes on."""
     node = a_follower(1, 1)
     answer(node, append((2, 1), 9))
     node.hear(C, append_entries=append((2, 1), 9, 9))
@@ -23,7 +23,7 @@ def test_two_senders_of_appends_in_one_term_are_one_too_many() -> None:
     assert node.replica.graft.leader == B
 
 
-def test_a_clock_that_is_not_there_yet_is_not_echoed() -> None:
+def test_an_echo_of_our_clock_that_lies_in_the_future_is_malformed() -> None:
     """It would make what this node holds look newer than it is."""
     node = a_follower(1, 1)
     message = append((2, 1), commit=2)
