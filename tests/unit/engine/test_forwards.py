@@ -1,6 +1,7 @@
 """Calls that a follower passes on: asked once, answered on the link they were asked on, or failed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from replicator.engine.asking import whom_to_ask
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.message_bounds import Malformed
 from replicator.engine.transfer import TransferWish
+from replicator.machine.group import stored_member
 from replicator.model.errors import (
     Internal,
     InvalidArgument,
@@ -24,6 +26,7 @@ from replicator.model.errors import (
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
+from tests.support.members import a_member
 from tests.support.replicas import LAN, NAMES, HandCluster, bodies, frame
 
 A, B, C = NAMES[:3]
@@ -331,3 +334,27 @@ def test_a_node_that_stops_fails_what_it_asked() -> None:
 
     assert [type(answer) for answer in writes] == [OutcomeUnknown]
     assert [type(answer) for answer in reads] == [NoLeader]
+
+
+FORGED = "x\n2026-11-26T00:00:00.000Z CRITICAL replicator.storage: forged"
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        raft_pb2.Forward(transfer=raft_pb2.LeadershipTransfer(node_id=FORGED)),
+        raft_pb2.Forward(transfer=raft_pb2.LeadershipTransfer(region=FORGED)),
+        raft_pb2.Forward(member_change=raft_pb2.MemberChange(remove=FORGED)),
+        raft_pb2.Forward(
+            member_change=raft_pb2.MemberChange(set=stored_member(replace(a_member("n9"), peer_address=f"{FORGED}:1")))
+        ),
+        raft_pb2.Forward(
+            member_change=raft_pb2.MemberChange(set=stored_member(replace(a_member("n9"), api_address="unix:/x:1")))
+        ),
+    ],
+    ids=["transfer to a node", "transfer to a region", "remove", "peer address", "api address"],
+)
+def test_a_wish_with_text_that_is_no_name_or_address_ends_the_link(wish: raft_pb2.Forward) -> None:
+    cluster = a_cluster()
+    with pytest.raises(Malformed):
+        cluster[A].replica.forwards.serve(B, wish)

@@ -198,6 +198,7 @@ def test_a_forgotten_client_cannot_apply_an_old_write_again() -> None:
         put(b"a1", b"", by(1, 1)),
         put(b"", b"a1", by(1, 1)),
     ],
+    ids=["value", "key", "delete", "swap", "all in the key", "all in the value"],
 )
 def test_an_id_names_one_operation_and_another_one_under_it_changes_nothing(other: bytes) -> None:
     store = MemoryStore()
