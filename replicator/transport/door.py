@@ -60,7 +60,7 @@ class Door:
         self._roster.notices.say(key, text)
 
     def _turn_away(self, context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:
-        self.say(f"stranger:{origin(context)}", f"turned away a stream from={origin(context)}: {why}")
+        self.say(f"unknown:{origin(context)}", f"turned away a stream from={origin(context)}: {why}")
         end(context, code, why)
 
 
