@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.engine.asking import whom_to_ask
+from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import KeptOut
-from replicator.engine.messages import decode
+from replicator.engine.raft.messages import decode
 from replicator.machine.codec import GROUP_CHANGE, REGULAR
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
