@@ -296,6 +296,8 @@ class Replica:
         index = LogIndex(self.graft.last_applied + 1)
         entry = self.journal.entry(index)
         assert entry.payload == payload
+        if is_group_change(payload):
+            self.group.check_origin(payload, index)
         self._to_apply.append(entry)
 
     def outgoing(self, peer: NodeId, message: dict[str, object]) -> None:

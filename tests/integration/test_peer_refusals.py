@@ -241,30 +241,37 @@ async def test_a_silent_stream_is_turned_away_after_the_hello_timeout(links: Lin
     timers = replace(QUICK, hello_s=0.2)
     one = await links.start(peers_of("n1", {"n2": 1}, timers=timers), RecordingSink())
     async with HandDriven(one.bound_port) as silent:
-        with pytest.raises(grpc.aio.AioRpcError, match="no Hello within") as refused:
+        with pytest.raises(grpc.aio.AioRpcError, match="no Hello and proof within") as refused:
             await silent.call.read()
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_streams_that_have_not_said_hello_are_limited_in_number(links: Links) -> None:
+@pytest.mark.parametrize("says_hello", [False, True])
+async def test_streams_that_never_prove_who_they_are_are_limited_in_number_and_keep_nobody_out(
+    links: Links, says_hello: bool
+) -> None:
+    """The oldest of them gives up its place to one that comes; a peer needs its place for a moment only."""
     one = await links.start(peers_of("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
     silent = [HandDriven(one.bound_port) for _ in range(UNSHAKEN_STREAMS_MAX)]
     try:
         for peer in silent:
             await peer.call.wait_for_connection()
-        while True:  # the last of the silent ones may still be on its way
+            if says_hello:
+                await peer.say(a_hello())
+                assert (await peer.hear()).WhichOneof("body") == "welcome"
+        turned_away = [asyncio.create_task(peer.call.read()) for peer in silent]
+        while not any(task.done() for task in turned_away):  # the last of the silent ones may still be on its way
             async with HandDriven(one.bound_port) as late:
-                try:
-                    await late.shake_hands()
-                except grpc.aio.AioRpcError as error:
-                    code = error.code()
-                    break
+                await late.shake_hands()
+                await until(lambda: is_linked(one, "n2"))
+        for task in turned_away:
+            task.cancel()
+        codes = [error.code() for task in await asyncio.gather(*turned_away, return_exceptions=True)
+                 if isinstance(error := task, grpc.aio.AioRpcError)]  # fmt: skip
+        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     finally:
         for peer in silent:
             await peer.__aexit__()
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    async with HandDriven(one.bound_port) as peer:
-        await peer.shake_hands()
 
 
 async def test_mutual_tls_links_nodes_whose_certificates_name_them(

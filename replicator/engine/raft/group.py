@@ -13,6 +13,8 @@ import logging
 from collections.abc import Collection
 
 from replicator.engine.raft.role_log import note_membership
+from replicator.machine.group_entries import decode_group_change, membership_of
+from replicator.model.errors import OtherGroupsLog
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import MemberRole, Membership
 
@@ -39,8 +41,6 @@ class Group:
     def take(self, membership: Membership) -> frozenset[NodeId]:
         """A newer membership is applied. Returns those that begin anew under a name that was a member's before."""
         assert membership.index > self.membership.index, "memberships are applied in order"
-        founder = self.membership.founder
-        assert not founder or membership.founder in (founder, b""), "the log of another group: see docs/operating.md"
         note_membership(self.membership, membership)
         before = {member.node_id: member.directory_id for member in self.membership.members}
         self._take(membership)
@@ -49,6 +49,20 @@ class Group:
             for member in membership.members
             if before.get(member.node_id, b"") not in (b"", member.directory_id)
         )
+
+    def check_origin(self, payload: bytes, index: LogIndex) -> None:
+        """Raises OtherGroupsLog if the entry, which is about to be applied, brings the membership of another group.
+
+        Every membership carries on founder and secret of the one before it; what a group has got it does not lose.
+        """
+        change = decode_group_change(payload)
+        if change is None or not change.HasField("membership"):
+            return
+        before, coming = self._coming, membership_of(change.membership)
+        has_other_founder = before.founder and coming.founder != before.founder
+        if has_other_founder or (before.secret and coming.secret != before.secret):
+            raise OtherGroupsLog(index=index)
+        self._coming = coming
 
     @property
     def is_voter(self) -> bool:
@@ -102,6 +116,7 @@ class Group:
 
     def _take(self, membership: Membership) -> None:
         self.membership, self.kept_out_by = membership, set()
+        self._coming = membership  # the newest that is about to be applied, or is
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
         self.is_founded = bool(membership.founder and membership.secret)
