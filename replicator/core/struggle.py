@@ -1,4 +1,4 @@
-"""How much longer than agreed shall a node wait, once elections are held and no leader lasts?
+"""How much longer than agreed does a node wait when elections are held and no leader lasts?
 
 Exists because agreed timers are changed by a leader, and with timers shorter than a round trip there is none: whoever
 is elected gives up before a majority can have answered. So each node then doubles its own election timeouts until

@@ -148,10 +148,10 @@ class Node:
             return
         try:
             successor = await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX, why="shutdown")
-            _log.info("leadership handed over to=%s", successor)
+            _log.info("leadership transferred to=%s", successor)
         except ReplicatorError as error:
             _log.warning(
-                "leadership could not be handed over (%s); the others will elect a leader by themselves", error.message
+                "leadership could not be transferred (%s); the others will elect a leader by themselves", error.message
             )
 
     async def abandon(self) -> None:

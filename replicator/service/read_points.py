@@ -103,6 +103,6 @@ class ReadPoints:
 
 
 def _note_error(answer: "asyncio.Task[LogIndex]") -> None:
-    """Whoever waited has it already; if the last one was cancelled in the same moment, nobody wants it."""
+    """The callers that waited have it already; if the last one was cancelled at the same moment, no one needs it."""
     if not answer.cancelled():
         answer.exception()

@@ -210,8 +210,8 @@ async def test_a_node_that_lost_its_disk_is_refused_until_the_group_knows_its_ne
     for line in (refusing, refused):
         assert f"OTHER_DIRECTORY: node '{wiped}' comes with another data directory" in line
         assert "`replicator serve --join`" in line
-    assert sinks[wiped].kept_out_by == {other: FOUNDER}
-    assert sinks[other].kept_out_by == {}
+    assert sinks[wiped].refused_by == {other: FOUNDER}
+    assert sinks[other].refused_by == {}
     assert sinks[other].calls == []
     assert sinks[wiped].frames == {}
 

@@ -1,4 +1,4 @@
-"""Whom a node asks, and one question to whoever that is: here if this node leads, by message if another one does."""
+"""Which leader a node asks, and how it asks one question: locally if this node leads, else by message."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar

@@ -142,7 +142,7 @@ class Forwards:
         if transfer is not None and wish is not None and leader and self._transfers.is_granted_by(wish, leader):
             transfer(leader)
         else:
-            _fail(question, f"{question.leader} has not answered, and is not heard to lead any more")
+            _fail(question, f"{question.leader} has not answered, and no longer leads as far as this node knows")
 
     def fail_all(self, why: str) -> None:
         """The node stops."""
@@ -261,14 +261,14 @@ class Forwards:
         try:
             check_bounds(raft_pb2.RaftMessage(forward=forward))
         except Malformed as error:
-            raise InvalidArgument(f"this cannot be asked of the leader: {error}") from None
+            raise InvalidArgument(f"this request cannot be sent to the leader: {error}") from None
         forward.request_id = self._ask(question)
         self._send(question.leader, raft_pb2.RaftMessage(forward=forward))
         return forward.request_id
 
     def _ask(self, question: _Question) -> int:
         if len(self._questions) >= PENDING_MAX:
-            raise Overloaded(f"{PENDING_MAX} calls wait for the leader already; slow down", retry_after_s=0.05)
+            raise Overloaded(f"{PENDING_MAX} calls already wait for the leader; slow down", retry_after_s=0.05)
         request_id = next(self._request_ids)
         self._has_orphans |= question.leader not in self._heard
         self._questions[request_id] = question
@@ -304,5 +304,5 @@ def _fail(question: _Question, why: str) -> None:
         question.read(NoLeader(why, retry_after_s=0.05))
     if question.transfer is not None:
         question.transfer(
-            Unavailable(f"{why}: leadership may or may not have moved; see who leads", retry_after_s=0.05)
+            Unavailable(f"{why}: leadership may or may not have moved; check which node leads", retry_after_s=0.05)
         )

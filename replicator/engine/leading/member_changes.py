@@ -62,7 +62,7 @@ class MemberChanges:
     def ask(self, change: MemberChange, sink: MembershipSink) -> None:
         """Answers `sink` once: with the membership that grants the wish, applied here, or with why not."""
         if not self._graft.is_leader:
-            sink(NotLeader("this node is not the leader any more"))
+            sink(NotLeader("this node is no longer the leader"))
         elif self._wish is not None:
             sink(ChangeInProgress("another change of the membership is under way; try again", retry_after_s=0.2))
         else:
@@ -130,7 +130,7 @@ class MemberChanges:
             self._hand_over(wish)
         elif self._is_majority(wanted, self._pump.answering()):
             wish.index = self._propose(wanted)
-        elif not self._is_majority(wanted, self._pump.not_silent()):  # else whoever is there will answer yet
+        elif not self._is_majority(wanted, self._pump.not_silent()):  # else the connected voters may still answer
             self._answer(
                 NoMajority(
                     "after this change, the voters that are connected and answer now would be no majority, and the "

@@ -35,9 +35,9 @@ class RoleLog:
 
     def _tell(self, leader: NodeId | None, term: Term) -> None:
         if self._leader == self._node_id:
-            _LOG.info("leading no more term=%d", self._term)
+            _LOG.info("stepped down term=%d", self._term)
         elif leader is None:
-            _LOG.info("lost sight of leader=%s term=%d", self._leader, self._term)
+            _LOG.info("lost leader=%s term=%d", self._leader, self._term)
         if leader == self._node_id:
             _LOG.info("leading term=%d", term)
         elif leader is not None:

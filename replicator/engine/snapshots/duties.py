@@ -3,7 +3,7 @@
 The leader has each member that lacks served by a source near it (snapshot_sources.py), and asks that source once a
 period. A member that is asked makes a snapshot of what it has applied, offers it to the receiver under the leader's
 term, and promises so to the leader, again and again. Invariants:
-1. what is offered is committed, whoever offers it: it is a store at its applied index, and only that is ever applied;
+1. what is offered is committed, from any source: it is a store at its applied index, and only that is ever applied;
 2. a node serves only who lacks as the leader of its own term says: an order ends with the term, when the leader has not
    repeated it for some periods, and with a newer membership that the receiver is not in;
 3. what is offered connects to the leader's log as of its last order; one that the log has left behind is made again;
