@@ -243,7 +243,7 @@ class RaftEngine:
         return self._replica.proposals.depth
 
     async def change_members(self, change: MemberChange, *, timeout_s: float) -> Membership:
-        """The membership that grants the wish, applied at the leader; asked at any node.
+        """The membership after the change, applied at the leader; may be called on any node.
 
         Raises InvalidArgument, NoMajority, ChangeInProgress, NoLeader, Overloaded, ShuttingDown, DeadlineExceeded:
         nothing happened. Raises OutcomeUnknown: it may be granted yet; asking again is safe.

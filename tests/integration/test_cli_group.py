@@ -35,7 +35,7 @@ async def a_group() -> AsyncIterator[Group]:
     for node_id, region in (("n1", "eu"), ("n2", "us"), ("n3", "ap")):
         cluster.add(node_id, region)
     async with serving(cluster) as nodes:
-        cluster.add_stranger("n4", "ap")
+        cluster.add_unknown("n4", "ap")
         yield Group(nodes)
 
 

@@ -54,7 +54,7 @@ class Calls:
             raise DeadlineExceeded(f"no majority confirmed the read in time{self._why()}") from None
 
     async def change_members(self, change: MemberChange, *, timeout_s: float, check: Callable[[], None]) -> Membership:
-        """The membership that grants the wish. Raises DeadlineExceeded if nobody was asked, OutcomeUnknown."""
+        """The membership after the change. Raises DeadlineExceeded if nobody was asked, OutcomeUnknown."""
 
         def question(replica: Replica, leading: Leading, sink: Sink[Membership]) -> Asked:
             return asking.change_members(replica, leading, change, sink)

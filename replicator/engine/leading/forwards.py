@@ -151,7 +151,7 @@ class Forwards:
             _fail(question, why)
 
     def reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
-        """The leader has answered a forwarded wish. Raises Malformed."""
+        """The leader has answered a forwarded request. Raises Malformed."""
         question = self._take(peer, reply.request_id)
         if question is None or question.read is not None:
             return
@@ -184,7 +184,7 @@ class Forwards:
     # Leader side ---------------------------------------------------------------------------------------------------
 
     def serve(self, peer: NodeId, request: raft_pb2.Forward) -> None:
-        """A follower passes on what somebody wishes of the leader. It is answered once that has happened, or cannot.
+        """A follower forwards a request to the leader. It is answered once it has succeeded or failed.
 
         Raises Malformed.
         """
@@ -222,7 +222,7 @@ class Forwards:
     def _answer(
         self, peer: NodeId, request: raft_pb2.Forward
     ) -> Callable[[store_pb2.Outcome | Membership | NodeId | ReplicatorError], None]:
-        """Says to the peer what became of its wish, on the link that it was asked on or not at all."""
+        """Answers the peer's request, on the link on which it came or not at all."""
         asked_on = self._link_epoch(peer)
 
         def answer(result: store_pb2.Outcome | Membership | NodeId | ReplicatorError) -> None:

@@ -80,7 +80,7 @@ class Transfers:
         self._transfer: _Transfer | None = None
 
     def begin(self, wish: TransferWish, timeout_s: float, sink: TransferSink) -> None:
-        """`sink` hears once who leads, or why this node leads on. What is wished already is under way is joined.
+        """`sink` gets the new leader, or why this node stays leader. Joins a transfer under way to the same node.
 
         Raises InvalidArgument, NotLeader, or Unavailable: nothing was begun.
         """
@@ -95,7 +95,7 @@ class Transfers:
             running.sinks.append(sink)
             return
         if running is not None:
-            raise _unavailable(f"leadership is already being transferred to {_names(running.candidates)} already")
+            raise _unavailable(f"leadership is already being transferred to {_names(running.candidates)}")
         if not candidates & self._pump.linked:
             raise _unavailable(f"the leader, {self._settings.node_id}, has no link to {_names(candidates)}")
         now_s = self._clock.monotonic_s()
@@ -122,7 +122,7 @@ class Transfers:
                 self._hand_over(transfer, transfer.target)
 
     def is_granted_by(self, wish: TransferWish, leader: NodeId) -> bool:
-        """Whether it is whom the wish asks for, that `leader` leads now instead of whoever was asked."""
+        """Whether the new leader `leader` is one that the request allows."""
         member = self._group.membership.get(leader)
         region = member.region if member is not None else None
         return wish.node_id in (None, leader) and wish.region in (None, region)

@@ -158,11 +158,11 @@ def test_who_lags_votes_for_a_member_that_it_does_not_know() -> None:
     last = cluster[D].replica.journal.entry(cluster[D].replica.journal.last_index)
     wish = raft_pb2.RequestVote(term=9, last_index=last.index, last_term=last.term)
 
-    stranger = bodies(lagging.turn(frame(D, 1, request_vote=wish)), "vote_reply")
+    unknown = bodies(lagging.turn(frame(D, 1, request_vote=wish)), "vote_reply")
     wish.membership_index = membership_at(cluster[D]).index
     member = bodies(lagging.turn(frame(D, 1, request_vote=wish)), "vote_reply")
 
-    assert (len(stranger), len(member)) == (0, 1)
+    assert (len(unknown), len(member)) == (0, 1)
 
 
 def test_a_node_that_joins_votes_for_nobody_before_it_belongs() -> None:
