@@ -16,7 +16,7 @@ Sink = Callable[[T | ReplicatorError], None]
 
 
 class Leading(NamedTuple):
-    """Whom to ask. Who leads no more in a term never leads in it again; a successor is somebody who may lead soon."""
+    """The leader to ask. A node never leads twice in one term. is_successor: it is expected to lead soon."""
 
     node_id: NodeId
     term: Term

@@ -1,6 +1,6 @@
 """What this node's callers ask of the leader: locally if this node leads, else by message.
 
-A question that was surely not taken up, because the node asked leads no more, goes to the next leader as soon as that
+A question that was surely not accepted, because the node asked no longer leads, goes to the next leader as soon as that
 one is heard of. Nothing else is repeated.
 """
 

@@ -206,7 +206,7 @@ class Transfers:
         elif leader is not None:
             self._end(_unavailable(f"{leader} has become the leader, not {_names(transfer.candidates)}"))
         elif now_s > transfer.until_s:
-            self._end(_unavailable("this node leads no more, and has heard of no other leader in time"))
+            self._end(_unavailable("this node no longer leads, and learned of no other leader in time"))
 
     def _leads_on(self, why: str) -> Unavailable:
         _LOG.info("leadership not transferred: %s", why)
