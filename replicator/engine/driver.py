@@ -1,4 +1,4 @@
-"""The engine's face to the rest of the node: propose, read index, wait, status, transfer. Async shell over a Replica.
+"""The engine's front door: propose, read index, wait, status, transfer. Async shell over a Replica.
 
 Decides nothing about Raft. Holds the loop, the deadlines and the callers' futures.
 """
@@ -246,7 +246,7 @@ class RaftEngine:
         """The membership after the change, applied at the leader; may be called on any node.
 
         Raises InvalidArgument, NoMajority, ChangeInProgress, NoLeader, Overloaded, ShuttingDown, DeadlineExceeded:
-        nothing happened. Raises OutcomeUnknown: it may be granted yet; asking again is safe.
+        nothing happened. Raises OutcomeUnknown: the change may still be applied; asking again is safe.
         """
         membership = await self._calls.change_members(change, timeout_s=timeout_s, check=self._check_accepting)
         return membership.without_secret()

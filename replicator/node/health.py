@@ -1,4 +1,4 @@
-"""Where a node is in its life, and what it tells those who ask whether to send it traffic."""
+"""The state of a node, and its answers to readiness probes."""
 
 from enum import Enum
 from typing import Protocol

@@ -143,7 +143,7 @@ class Node:
         _log.info("drained node=%s took_s=%.2f", self._config.node.id, time.monotonic() - began_s)
 
     async def _hand_over_leadership(self, rooms: Rooms) -> None:
-        """If it is this node's to give, and there is somebody to give it to."""
+        """Only if this node leads and another voter can take over."""
         if rooms.engine.status().role != "leader" or len(rooms.engine.membership().voters) < 2:
             return
         try:

@@ -1,7 +1,7 @@
 """Who belongs to the group: adding, changing and removing a member, and what a node shows of all of them.
 
 What is wrong on its face is refused here; what only the group can know (another change under way, the last voter, an
-address that somebody else has) is refused by the leader's engine.
+address of another member) is refused by the leader's engine.
 """
 
 import random

@@ -33,7 +33,7 @@ class _Question:
 
 
 class ReadPoints:
-    """Used from one event loop. Holds a question only while somebody waits for it."""
+    """Used from one event loop. Holds a question only while a caller waits for it."""
 
     def __init__(self, engine: EnginePort) -> None:
         self._engine = engine

@@ -32,11 +32,11 @@ class Asked(NamedTuple):
 
     @property
     def is_surely_untaken(self) -> bool:
-        """A write that waits in a queue of this node yet."""
+        """A write that still waits in a queue of this node."""
         return self.proposal is not None and not self.proposal.admitted
 
     def withdraw(self) -> None:
-        """Nobody waits for the answer any more. A write that is queued here yet will not be proposed."""
+        """No caller waits for the answer any more. A write that is still queued here will not be proposed."""
         if self.request_id is not None:
             self.replica.forwards.forget(self.request_id)
         if self.proposal is not None:

@@ -1,4 +1,4 @@
-"""What a follower asks of its leader: to propose a command, to confirm a read, to hand over. And how a leader answers.
+"""Questions of a follower to its leader (propose, confirm a read, transfer, change members), and the leader's answers.
 
 A question is asked once, on one link, and answered on that link or not at all: request ids start anew with a process.
 If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither. The same
@@ -299,7 +299,7 @@ def _fail(question: _Question, why: str) -> None:
             )
         )
     if question.change is not None:
-        question.change(OutcomeUnknown(f"{why}: the membership may be changed yet; asking again is safe"))
+        question.change(OutcomeUnknown(f"{why}: the change may still be applied; asking again is safe"))
     if question.read is not None:
         question.read(NoLeader(why, retry_after_s=0.05))
     if question.transfer is not None:

@@ -1,4 +1,4 @@
-"""Commands on their way into the log, and callers waiting for what became of them.
+"""Commands on their way into the log, and the callers that wait for their outcomes.
 
 One entry carries the commands of one turn: group commit by construction. Replaces SyncObj's queue, which takes one
 pickled command an entry and forwards pickles to the leader.
@@ -109,7 +109,7 @@ class Proposals:
             _fail(proposals, _unknown())
 
     def lost_leadership(self) -> None:
-        """What is in the log may yet be committed by a successor; what is queued surely was not proposed."""
+        """A later leader may still commit what is in the log; what is queued was surely not proposed."""
         queue, self._queue, self._queued_bytes = self._queue, deque(), 0
         waiting, self._waiting = self._waiting, {}
         self._waiting_bytes = self._waiting_commands = 0

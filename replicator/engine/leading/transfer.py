@@ -134,7 +134,7 @@ class Transfers:
 
     @property
     def successor(self) -> NodeId | None:
-        """Who was asked to campaign by this node, and has deposed it, but has not been heard as a leader yet."""
+        """The node that this one asked to campaign, and that has deposed it, until it is heard as leader."""
         transfer = self._transfer
         if transfer is None or not transfer.is_asked or self._graft.is_leader or self._graft.leader is not None:
             return None
@@ -220,7 +220,7 @@ class Transfers:
 
 
 def _names(nodes: frozenset[NodeId]) -> str:
-    return " or ".join(sorted(nodes)) or "anybody"
+    return " or ".join(sorted(nodes)) or "any voter"
 
 
 def _unavailable(why: str) -> Unavailable:

@@ -1,6 +1,6 @@
-"""What a reader of the log should know of a node's group: who leads, who belongs to it, and by what timers.
+"""Log lines about a node's group: leaders, members, timers.
 
-One line for each change, at INFO; nothing is described unless somebody reads it, since a simulation runs through here
+One line for each change, at INFO; no text is made unless the line is written, since a simulation runs through here
 millions of times.
 """
 

@@ -127,7 +127,7 @@ class Snapshots:
 
     def _step(self) -> None:
         if self._held is not None and self._store.file(self._held.snapshot_id) is None:
-            self._held = None  # somebody has removed it
+            self._held = None  # another process removed it
         if self._replica().snapshots.step(self._held, making=self._making is not None):
             self._making = asyncio.create_task(self._make(), name="snapshot-make")
             self._making.add_done_callback(self._made)

@@ -1,4 +1,4 @@
-"""Where a node keeps snapshots, and what storage does with them: implements snapshots.SnapshotStore."""
+"""Where a node keeps snapshots, and what storage does with them: implements exchange.SnapshotStore."""
 
 import shutil
 from pathlib import Path

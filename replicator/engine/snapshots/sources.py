@@ -1,7 +1,7 @@
 """Which member serves a snapshot to a member that lacks one? Asked of the leader once a period.
 
 A neighbour, a member in the receiver's region that is well within the log, so that the bytes do not cross regions; else
-the leader; else, if the receiver cannot take it from the leader either, anybody. Invariants, for every receiver:
+the leader; else, if the receiver cannot fetch it from the leader either, any member. Invariants, for every receiver:
 1. it has one source at a time, and after a moment it has one: the leader can always be chosen;
 2. a source that is silent, unlinked or refuses, that makes and makes, or from which the receiver could not take what it
    offered, is replaced; it comes back only when all others have failed since. So every member that can serve is tried.
@@ -40,7 +40,7 @@ class Situation:
     last_index: LogIndex
 
     def has_room(self, peer: NodeId) -> bool:
-        """Whether what `peer` makes now connects to the log yet when it arrives: its second half is still there."""
+        """Whether a snapshot that `peer` makes now will connect to the log: it holds the second half of the log."""
         return 2 * self.match.get(peer, 0) >= self.first_index + self.last_index
 
 
