@@ -116,7 +116,7 @@ class Group:
 
     def _take(self, membership: Membership) -> None:
         self.membership, self.refused_by = membership, set()
-        self._coming = membership  # the newest that is about to be applied, or is
+        self._coming: Membership = membership  # the newest that is about to be applied, or is
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
         self.is_founded = bool(membership.founder and membership.secret)
