@@ -328,7 +328,7 @@ class Replica:
         self._set_members(anew)
         self.pump.members_changed(anew)
         self.members.applied(entry.index)
-        if self.graft.is_leader and not self.group.is_voter:  # a leader before us proposed that, without our leave
+        if self.graft.is_leader and not self.group.is_voter:  # an earlier leader proposed that
             self.graft.step_down()
             self._note_role()
 

@@ -216,7 +216,7 @@ class Turns:
             return outcomes
 
     async def _commit_with_heartbeats(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
-        """Waits for the disk; a leader keeps its followers calm meanwhile, but no longer than one election timeout."""
+        """Waits for the disk; a leader sends heartbeats meanwhile, for at most one election timeout."""
         timing = self.replica.timers.timing
         commit = asyncio.ensure_future(self._committer.commit(write))
         give_up_s = self._clock.monotonic_s() + timing.election_timeout_max_s

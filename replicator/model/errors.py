@@ -121,7 +121,7 @@ class ChangeInProgress(Unavailable):
 
 
 class NoMajority(ReplicatorError):
-    """The change would leave a membership of which no majority is connected: the group would stand still."""
+    """The change would leave a membership of which no majority is connected: the group could commit nothing."""
 
     reason = "NO_MAJORITY"
 

@@ -33,8 +33,8 @@ class NodeHealth:
     """Answers probes from memory. Implements `console.Probes`.
 
     Catching up is a gate at start only: a node that later loses its leader still serves the reads that callers may
-    want, and says in the answer what is missing. One that its group has removed hears nothing any more: what it holds
-    ages for ever, so it is not ready.
+    want, and says in the answer what is missing. One that its group has removed receives no more updates, and its data
+    only get older, so it is not ready.
     """
 
     def __init__(self, replica: Replica, node_id: NodeId) -> None:

@@ -50,12 +50,12 @@ class Pump:
         return Progress(FlowWindow(limits))
 
     def want(self) -> None:
-        """All followers are owed an append; it goes out once, when the turn knows all that it will carry."""
+        """All followers get an append, once, when the turn knows everything that it carries."""
         self._owed.update(self.progress)
         self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timers.timing.heartbeat_s
 
     def want_one(self, peer: NodeId) -> None:
-        """`peer` is owed an append, and nobody else."""
+        """Only `peer` gets an append at the end of this turn."""
         self._owed.add(peer)
 
     def members_changed(self, anew: Collection[NodeId]) -> None:
@@ -89,7 +89,7 @@ class Pump:
         self.linked.discard(peer)
 
     def flush(self) -> None:
-        """Sends what followers are owed. Called once a turn, after the tick."""
+        """Sends the pending appends. Called once a turn, after the tick."""
         self._flushed_s = self._clock.monotonic_s()
         if not self._owed:
             return

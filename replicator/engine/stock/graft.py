@@ -47,7 +47,7 @@ class EngineHooks(Protocol):
         ...
 
     def replicate(self) -> None:
-        """Followers are owed an append before this turn ends."""
+        """Followers must get an append before this turn ends."""
         ...
 
     def admit_proposals(self) -> None:
@@ -275,11 +275,11 @@ class Graft:
 
     @property
     def leader_in_sight(self) -> NodeId | None:
-        """The leader, unless it is another node and this one was deaf to it, or it silent, for an election timeout."""
+        """The leader, unless it is another node from which nothing was received for an election timeout."""
         return None if self._is_leader_lost else self.leader
 
     def look_for_leader(self) -> None:
-        """Called in each turn once what has arrived is taken; at other times a heartbeat may lie there, unheard."""
+        """Called in each turn after all arrived messages are taken; earlier, a heartbeat may still wait in the inbox."""
         self._is_leader_lost = not self.is_leader and self._clock.monotonic_s() > self.election_deadline_s
 
     def hears_nobody(self) -> None:
@@ -302,7 +302,7 @@ class Graft:
 
     @property
     def heartbeat_due_s(self) -> float:
-        """When a leader owes the next append, by its monotonic clock."""
+        """When a leader must send the next append, by its monotonic clock."""
         return float(self._engine._SyncObj__newAppendEntriesTime)
 
     @heartbeat_due_s.setter

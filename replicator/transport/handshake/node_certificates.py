@@ -1,4 +1,4 @@
-"""Certificates between nodes: what this node shows when it dials, and whether the one of who came is that of a node.
+"""Certificates between nodes: what this node shows when it dials, and whether a peer's certificate is that of a node.
 
 The dialling side leaves the name to TLS itself; the accepting side is told by TLS only that the authority is trusted,
 which it may be for API clients, too.
@@ -46,7 +46,7 @@ class PeerCredentials:
 def judge_certificate_of(
     context: "grpc.aio.ServicerContext[bytes, bytes]", node_id: str, cluster_id: ClusterId
 ) -> Refused | None:
-    """None if who came shows the certificate of the node that it claims to be. node_id: from the wire."""
+    """None if the peer shows the certificate of the node that it claims to be. node_id: from the wire."""
     pem = next(iter(context.auth_context().get(_PEM, ())), b"")
     problem = judge_certificate(pem, node_id, cluster_id)
     if problem is None:

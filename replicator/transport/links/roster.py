@@ -86,7 +86,7 @@ class Roster:
         for link in tuple(self._live()):
             refusal = known_peers.refusal_of(link.said)
             if refusal is not None:
-                self._dismiss(link, f"{refusal}: {admission_message(known_peers, link.said, refusal)}")
+                self._close(link, f"{refusal}: {admission_message(known_peers, link.said, refusal)}")
         for peer_id in tuple(self._seats):
             self._tidy(peer_id)
 
@@ -242,7 +242,7 @@ class Roster:
     def _unknown(self) -> int:
         return sum(self._is_unknown(link.peer) for link in self._live())
 
-    def _dismiss(self, link: Link, why: str) -> None:
+    def _close(self, link: Link, why: str) -> None:
         """Takes the link of one down that is no longer to be linked; what is queued may still leave."""
         self.retire(link, why)
         asyncio.get_running_loop().call_later(FAREWELL_S, link.cut, why)
