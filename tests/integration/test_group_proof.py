@@ -1,4 +1,4 @@
-"""Real sockets: the cluster's secret makes no member, and nobody outside the group makes a node give up its data."""
+"""Real sockets: the cluster's secret makes no member, ends no node, and silence blocks no peer."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,9 @@ from replicator.model.incarnation import KnownIncarnation
 from replicator.node.known_runs import KnownRuns
 from replicator.storage import StorageWriter
 from replicator.transport.handshake.proof import Secrets, signed_refusal
+from replicator.transport.links.admission_gate import UNSHAKEN_STREAMS_MAX
 from replicator.transport.links.introductions import HANDSHAKE_BYTES_MAX
+from replicator.transport.settings import LinkTimers
 from replicator.v1 import peer_pb2
 from tests.support.links import (
     ALL_SECRETS,
@@ -124,3 +126,31 @@ async def test_a_note_whose_handshake_was_given_up_counts_once_it_is_on_disk(tmp
     await until(lambda: runs.known(N2) == later)
     await writer.close()
     storage.close()
+
+
+@pytest.mark.parametrize("says_hello", [False, True])
+async def test_streams_that_never_prove_who_they_are_are_limited_in_number_and_keep_nobody_out(
+    links: Links, says_hello: bool
+) -> None:
+    """The oldest of them gives up its place to one that comes; a peer needs its place for a moment only."""
+    one = await links.start(peers_of("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
+    silent = [HandDriven(one.bound_port) for _ in range(UNSHAKEN_STREAMS_MAX)]
+    try:
+        for peer in silent:
+            await peer.call.wait_for_connection()
+            if says_hello:
+                await peer.say(a_hello())
+                assert (await peer.hear()).WhichOneof("body") == "welcome"
+        turned_away = [asyncio.create_task(peer.call.read()) for peer in silent]
+        while not any(task.done() for task in turned_away):  # the last of the silent ones may still be on its way
+            async with HandDriven(one.bound_port) as late:
+                await late.shake_hands()
+                await until(lambda: is_linked(one, "n2"))
+        for task in turned_away:
+            task.cancel()
+        codes = [error.code() for task in await asyncio.gather(*turned_away, return_exceptions=True)
+                 if isinstance(error := task, grpc.aio.AioRpcError)]  # fmt: skip
+        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    finally:
+        for peer in silent:
+            await peer.__aexit__()

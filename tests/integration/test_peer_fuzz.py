@@ -58,8 +58,8 @@ class Directory:
     def read(cls, path: Path) -> "Directory":
         with opened_offline(path) as store:
             txn, databases = store.view
-            stored = store_pb2.Membership.FromString(txn.get(MEMBERSHIP_KEY, db=databases.meta))
-            directory_id = bytes(txn.get(DIRECTORY_ID_KEY, db=databases.meta))
+            stored = store_pb2.Membership.FromString(txn.get(MEMBERSHIP_KEY, db=databases.meta) or b"")
+            directory_id = txn.get(DIRECTORY_ID_KEY, db=databases.meta) or b""
             facts, runs = store.facts(), incarnations.number_held(txn, databases)
         assert facts.term is not None
         return cls(directory_id, runs, membership_of(stored), facts.term, facts.last_index)
@@ -116,7 +116,7 @@ class Fuzz:
             case _:
                 await self._shake_hands(peer, role, hello)
         await peer.call.done_writing()
-        while (message := await peer.call.read()) is not grpc.aio.EOF:
+        while isinstance(message := await peer.call.read(), bytes):  # else the end of the stream
             self.heard.append(message)
 
     async def _shake_hands(self, peer: HandDriven, role: Role, hello: peer_pb2.LinkMessage) -> None:
