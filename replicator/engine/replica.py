@@ -26,6 +26,7 @@ from replicator.engine.graft import Graft
 from replicator.engine.group import Group
 from replicator.engine.guard import Guard
 from replicator.engine.journal import LogReader, TurnJournal
+from replicator.engine.log_time import LogTime
 from replicator.engine.majority import Majority
 from replicator.engine.members import MemberChanges
 from replicator.engine.message_bounds import LostData, Malformed
@@ -111,14 +112,15 @@ class Replica:
             group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, ballots=self._ballots,
             freshness=self.freshness, clock=clock, observer=observer, send=self._send,
         )  # fmt: skip
-        self._wire_callers()
+        self._wire_callers(log)
         self._dispatch = Dispatch(self._guard, self._ballots, self.forwards, self.snapshots)
 
-    def _wire_callers(self) -> None:
+    def _wire_callers(self, log: LogReader) -> None:
         """What stands between callers and the log."""
         settings, clock = self.settings, self._clock
+        self.log_time = LogTime(log, journal=self.journal, applied_index=self.applied_index, clock=clock)
         self.proposals = Proposals(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, log_time=self.log_time
         )
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
@@ -151,6 +153,7 @@ class Replica:
         for event in events:
             self._take(event)
             self._note_role()  # one event may make us leader and the next one depose us: what waits must hear of both
+        self.log_time.look()
         self.reads.close_rounds()
         self.graft.tick()
         self.graft.look_for_leader()
