@@ -11,8 +11,22 @@ from functools import partial
 import lmdb
 
 from replicator.core.causal_token import CausalToken
-from replicator.engine import ballot, events, forwards, group, guard, journal, proposals, pump, read_index, replica
+from replicator.core.log_clock import Reading, continued
+from replicator.engine import (
+    ballot,
+    events,
+    forwards,
+    group,
+    guard,
+    journal,
+    log_time,
+    proposals,
+    pump,
+    read_index,
+    replica,
+)
 from replicator.engine.graft import Graft
+from replicator.engine.log_time import LogTime, Stamp
 from replicator.model.ids import LogIndex
 from replicator.model.log import TurnWrite
 from replicator.model.members import MemberRole
@@ -343,3 +357,33 @@ def tells_what_is_applied_before_it_is_stored() -> Iterator[None]:
 
     with replaced(replica.Replica, "turn", early), replaced(replica.Replica, "complete", undone):
         yield
+
+
+# Log time -----------------------------------------------------------------------------------------------------------
+
+
+def trusts_the_calendar_that_it_begins_with() -> AbstractContextManager[None]:
+    """Log time continues from a reading of the node's own calendar, not from the log, and stands still behind it."""
+
+    def old_stamp(self: LogTime, _term):  # type: ignore[no-untyped-def]
+        wall_ms, now_s = self._clock.wall_ms(), self._clock.monotonic_s()
+        time_ms, read_s = vars(self).get("trusted", (wall_ms, now_s))
+        time_ms = max(time_ms, min(wall_ms, time_ms + 2000 * (now_s - read_s)))
+        vars(self)["trusted"] = time_ms, now_s
+        return Stamp(max(1, int(time_ms)), 0)
+
+    return replaced(LogTime, "stamp", old_stamp)
+
+
+def loses_the_fraction_of_a_millisecond() -> AbstractContextManager[None]:
+    """Each entry begins to count from a whole millisecond: little by little log time falls behind."""
+
+    def rounded(last: Reading, *, wall_ms: int, now_s: float) -> Reading:
+        return Reading(float(int(continued(last, wall_ms=wall_ms, now_s=now_s).time_ms)), now_s)
+
+    return replaced(log_time, "continued", rounded)
+
+
+def remembers_the_time_of_entries_that_are_gone() -> AbstractContextManager[None]:
+    """What a truncation takes out of the log leaves its reading behind."""
+    return replaced(LogTime, "_is_in_log", lambda _self, _noted: True)
