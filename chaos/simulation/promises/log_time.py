@@ -3,10 +3,10 @@
 From one entry to the next: by at most RATE_MAX times the time between their writing. Between entries of one leader: by
 at least RATE_MIN times. So what is idle for T of real time under one leader is known to have been idle for at least
 RATE_MIN * T, and a client is forgotten within SESSION_IDLE / RATE_MIN of it. A new leader may lose time, see
-engine/log_time.py, and gain none. Holds over any two entries, so errors must not add up.
+engine/leading/log_time.py, and gain none. Holds over any two entries, so errors must not add up.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records
@@ -20,7 +20,8 @@ DRIFT_MAX = 500e-6  # of the monotonic clocks that it is counted by
 ROUNDING_MS = 1.01  # log time is in whole milliseconds, rounded down
 
 
-class _Written(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Written:
     index: int
     term: int
     log_ms: int
