@@ -89,7 +89,8 @@ class World:
         self._seed, self._scenario, self._timing = seed, scenario, scenario.timing
         self._dice = dice = random.Random(seed)
         self._character = draw(dice, self._timing, scenario.mix)
-        self._calendar_error = random.Random(f"calendars of {seed}").choice(CALENDAR_ERRORS)
+        calendar_error = random.Random(f"calendars of {seed}").choice(CALENDAR_ERRORS)
+        self._calendar_error = calendar_error if scenario.engine == "guarded" else 1  # stock's entries carry calendars
         self._timeline, self._directory = Timeline(), directory
         self._judge = Judge(of_guard=scenario.engine == "guarded")
         self._trace = hashlib.blake2b(digest_size=16)
