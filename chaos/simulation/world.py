@@ -23,7 +23,7 @@ from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.sessions import Session
 from chaos.simulation.snapshots import SnapshotExchange, held_by
 from chaos.simulation.stock import StockNode
-from chaos.simulation.timeline import Timeline
+from chaos.simulation.timeline import CALENDAR_ERRORS, Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
 from replicator.core.admission import refusal_of
@@ -89,6 +89,8 @@ class World:
         self._seed, self._scenario, self._timing = seed, scenario, scenario.timing
         self._dice = dice = random.Random(seed)
         self._character = draw(dice, self._timing, scenario.mix)
+        calendar_error = random.Random(f"calendars of {seed}").choice(CALENDAR_ERRORS)
+        self._calendar_error = calendar_error if scenario.engine == "guarded" else 1  # stock's entries carry calendars
         self._timeline, self._directory = Timeline(), directory
         self._judge = Judge(of_guard=scenario.engine == "guarded")
         self._trace = hashlib.blake2b(digest_size=16)
@@ -203,6 +205,10 @@ class World:
         """A turn is about to take these."""
         self._judge.took(node, events)
 
+    def decided(self, node: SimNode, turn: Turn) -> None:
+        """What a turn wants made durable."""
+        self._judge.decided(node, turn)
+
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn decided is on disk."""
         for entry in turn.write.apply:
@@ -285,6 +291,7 @@ class World:
             watcher=self,
             commit_s=self._character.commit_s,
             drift_ppm=self._dice.uniform(-1.0, 1.0) * self._character.drift_ppm_max,
+            calendar_error=self._calendar_error,
         )
         node.exchange = SnapshotExchange(
             node,

@@ -19,6 +19,7 @@ from replicator.core.freshness import Freshness
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.events import BadLink, Event, Frame, LinkDown, LinkUp, Outgoing, RefusedBy, Turn
 from replicator.engine.leading.forwards import Forwards
+from replicator.engine.leading.log_time import LogTime
 from replicator.engine.leading.member_changes import MemberChanges
 from replicator.engine.leading.preference import Preference
 from replicator.engine.leading.proposals import Proposals
@@ -111,14 +112,15 @@ class Replica:
             group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, pre_votes=self._pre_votes,
             freshness=self.freshness, clock=clock, observer=observer, send=self._send,
         )  # fmt: skip
-        self._wire_callers()
+        self._wire_callers(log)
         self._dispatch = Dispatch(self._guard, self._pre_votes, self.forwards, self.snapshots)
 
-    def _wire_callers(self) -> None:
+    def _wire_callers(self, log: LogReader) -> None:
         """What stands between callers and the log."""
         settings, clock = self.settings, self._clock
+        self.log_time = LogTime(log, journal=self.journal, applied_index=self.applied_index, clock=clock)
         self.proposals = Proposals(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, log_time=self.log_time
         )
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
@@ -151,6 +153,7 @@ class Replica:
         for event in events:
             self._take(event)
             self._note_role()  # one event may make us leader and the next one depose us: what waits must hear of both
+        self.log_time.look()
         self.reads.close_rounds()
         self.graft.tick()
         self.graft.look_for_leader()
@@ -229,9 +232,8 @@ class Replica:
     def refuse_queued(self, why: str) -> tuple[Outgoing, ...]:
         """The disk is full: writes that wait for a turn surely did not happen, and nobody is heard until there is room.
 
-        Returns frames that say so to peers' callers.
-
-        They may leave although a turn is open, and so may what else was said since it began: it depends on no write.
+        Returns frames that say so to peers' callers. They may leave although a turn is open, and so may what else was
+        said since it began: it depends on no write.
         """
         self.graft.hears_nobody()
         self.proposals.fail_queued(StorageFull(f"this node accepts no writes: {why}", retry_after_s=1.0))

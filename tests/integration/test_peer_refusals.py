@@ -15,8 +15,6 @@ from replicator.certificates import NodeCertificates
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
 from replicator.transport.handshake.proof import Role, prove
-from replicator.transport.links.admission_gate import UNSHAKEN_STREAMS_MAX
-from replicator.transport.settings import LinkTimers
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
 from tests.support.authority import Authority, Issued, opened, tls_files
@@ -244,34 +242,6 @@ async def test_a_silent_stream_is_turned_away_after_the_hello_timeout(links: Lin
         with pytest.raises(grpc.aio.AioRpcError, match="no Hello and proof within") as refused:
             await silent.call.read()
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-
-
-@pytest.mark.parametrize("says_hello", [False, True])
-async def test_streams_that_never_prove_who_they_are_are_limited_in_number_and_keep_nobody_out(
-    links: Links, says_hello: bool
-) -> None:
-    """The oldest of them gives up its place to one that comes; a peer needs its place for a moment only."""
-    one = await links.start(peers_of("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
-    silent = [HandDriven(one.bound_port) for _ in range(UNSHAKEN_STREAMS_MAX)]
-    try:
-        for peer in silent:
-            await peer.call.wait_for_connection()
-            if says_hello:
-                await peer.say(a_hello())
-                assert (await peer.hear()).WhichOneof("body") == "welcome"
-        turned_away = [asyncio.create_task(peer.call.read()) for peer in silent]
-        while not any(task.done() for task in turned_away):  # the last of the silent ones may still be on its way
-            async with HandDriven(one.bound_port) as late:
-                await late.shake_hands()
-                await until(lambda: is_linked(one, "n2"))
-        for task in turned_away:
-            task.cancel()
-        codes = [error.code() for task in await asyncio.gather(*turned_away, return_exceptions=True)
-                 if isinstance(error := task, grpc.aio.AioRpcError)]  # fmt: skip
-        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    finally:
-        for peer in silent:
-            await peer.__aexit__()
 
 
 async def test_mutual_tls_links_nodes_whose_certificates_name_them(

@@ -52,7 +52,7 @@ async def test_nodes_that_a_group_keeps_out_elect_nobody(tmp_path: Path, survivo
         assert (kept.membership_index, kept.live_keys) == (index, 1)
 
 
-async def test_a_node_that_was_kept_out_joins_once_it_is_told_to(tmp_path: Path) -> None:
+async def test_a_node_that_was_rejected_joins_once_it_is_told_to(tmp_path: Path) -> None:
     """As the refusal says; what it was started with first is forgiven."""
     async with LocalCluster(plan_cluster(tmp_path, REGIONS)) as cluster:
         leader = await cluster.leader()

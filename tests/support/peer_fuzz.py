@@ -148,8 +148,12 @@ def is_in_a_members_power(frame: bytes, term: Term) -> bool:
     except (Malformed, DecodeError):
         return False
     kind = message.WhichOneof("body")
-    body: Any = getattr(message, kind or "")
+    if kind is None:
+        return False
+    body: Any = getattr(message, kind)
     named = max(getattr(body, "term", 0), getattr(body, "asked_term", 0))
+    if named > TERM_MAX:  # must be refused, whatever `decode` says
+        return False
     if named > term + 3:  # moves the group's term, which the test must be able to read as honest
         return True
     match kind:

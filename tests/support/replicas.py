@@ -95,6 +95,9 @@ class HandDisk:
     def timing(self) -> store_pb2.Timing | None:
         return self.store.timing
 
+    def log_time_ms(self) -> int:
+        return self.store.time_ms
+
     def log_bytes(self) -> int:
         return sum(len(entry.payload) for entry in self.entries)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.core.log_clock import LogClock
+from replicator.engine.leading.log_time import LogTime
 from replicator.engine.raft.group import Group
 from replicator.engine.raft.message_bounds import COMMAND_BYTES_MAX
 from replicator.engine.raft.pump import Pump
@@ -17,7 +17,6 @@ from replicator.engine.settings import EngineSettings
 from replicator.engine.stock.graft import Graft
 from replicator.engine.stock.journal import TurnJournal
 from replicator.machine.codec import encode_batch
-from replicator.model.clock import Clock
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, Term
 from replicator.v1 import store_pb2
@@ -42,11 +41,17 @@ class Proposals:
     """Leader side: queue, admission into the log, waiting table."""
 
     def __init__(
-        self, settings: EngineSettings, *, group: Group, graft: Graft, journal: TurnJournal, pump: Pump, clock: Clock
+        self,
+        settings: EngineSettings,
+        *,
+        group: Group,
+        graft: Graft,
+        journal: TurnJournal,
+        pump: Pump,
+        log_time: LogTime,
     ) -> None:
         self._settings, self._group, self._graft, self._journal = settings, group, graft, journal
-        self._pump, self._clock = pump, clock
-        self._log_clock = LogClock(wall_ms=clock.wall_ms(), monotonic_s=clock.monotonic_s())
+        self._pump, self._log_time = pump, log_time
         self._queue: deque[Proposal] = deque()
         self._queued_bytes = 0
         self._waiting: dict[LogIndex, tuple[Term, int, list[Proposal]]] = {}
@@ -141,9 +146,9 @@ class Proposals:
                 size += len(proposal.command)
         if not proposals:
             return
-        time_ms = self._log_clock.read_ms(wall_ms=self._clock.wall_ms(), monotonic_s=self._clock.monotonic_s())
-        payload = encode_batch(time_ms, [proposal.command for proposal in proposals])
         index, term = LogIndex(self._journal.last_index + 1), self._graft.term
+        time_ms, wall_ms = self._log_time.stamp(term)
+        payload = encode_batch(time_ms, [proposal.command for proposal in proposals], wall_ms)
         self._journal.add(payload, index, term)
         self._waiting[index] = (term, len(payload), proposals)
         self._waiting_bytes += len(payload)

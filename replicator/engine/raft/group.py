@@ -36,6 +36,7 @@ class Group:
         self._node_id, self._joining, self._leader_preference = node_id, joining, leader_preference
         self.directory_id = directory_id
         self.refused_by: set[NodeId] = set()
+        self._coming = membership
         self._take(membership)
 
     def take(self, membership: Membership) -> frozenset[NodeId]:
@@ -116,7 +117,7 @@ class Group:
 
     def _take(self, membership: Membership) -> None:
         self.membership, self.refused_by = membership, set()
-        self._coming: Membership = membership  # the newest that is about to be applied, or is
+        self._coming = membership  # the newest that is about to be applied, or is
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
         self.is_founded = bool(membership.founder and membership.secret)

@@ -279,7 +279,7 @@ class Graft:
         return None if self._is_leader_lost else self.leader
 
     def look_for_leader(self) -> None:
-        """Called in each turn after all arrived messages are taken; earlier, a heartbeat may still wait in the inbox."""
+        """Called in each turn after all messages are taken; before, a heartbeat may still wait in the inbox."""
         self._is_leader_lost = not self.is_leader and self._clock.monotonic_s() > self.election_deadline_s
 
     def hears_nobody(self) -> None:

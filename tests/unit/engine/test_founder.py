@@ -55,7 +55,7 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
     assert {cluster[name].replica.graft.term for name in (A, B)} == {0}
 
 
-def test_one_that_is_kept_out_spoils_no_election_of_others_and_takes_part_once_it_is_let_in() -> None:
+def test_one_that_is_rejected_spoils_no_election_of_others_and_takes_part_once_it_is_accepted() -> None:
     cluster = HandCluster(3, is_founded=False)
     cluster.disconnect(B, C)
     cluster.take(C, RefusedBy(B, DISK))
@@ -82,7 +82,7 @@ def test_who_is_let_in_again_takes_part_again() -> None:
     assert all(not node.replica.group.refused_by for node in cluster.nodes.values())
 
 
-def test_a_candidate_that_is_kept_out_does_not_win() -> None:
+def test_a_candidate_that_is_rejected_does_not_win() -> None:
     cluster = HandCluster(3, is_founded=False)
     node = cluster.campaign(A)
     cluster.take(A, RefusedBy(C, DISK))
@@ -141,7 +141,7 @@ def test_a_membership_of_another_group_is_never_applied() -> None:
     assert node.disk.store.membership == before
 
 
-def test_a_leader_that_is_kept_out_before_it_has_founded_anything_leads_no_more() -> None:
+def test_a_leader_that_is_rejected_before_it_has_founded_anything_leads_no_more() -> None:
     cluster = HandCluster(3, is_founded=False)
     cluster.elect_unheard(A)
     cluster.take(A, RefusedBy(B, DISK))

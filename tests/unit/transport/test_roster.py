@@ -164,3 +164,22 @@ async def test_a_run_that_comes_beside_one_that_goes_on_answering_is_a_copy() ->
     assert roster.run_beside(said_by("n2", run=2)) is None, "the earlier one may just have died"
     await until(lambda: roster.run_beside(said_by("n2", run=2)) == run_of("n2"))
     assert roster.run_beside(said_by("n2", run=3)) is None, "each run has its own time"
+
+
+async def test_time_in_which_this_node_stood_still_makes_no_copy_of_one_that_was_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The link of its dead process is down a moment after this node goes on; till then it only waits."""
+    roster = Roster(peers_of("n1", {"n2": 1}), RecordingSink())
+    roster.install(said_by("n2"), Quiet(is_dialled=False))
+    loop = asyncio.get_running_loop()
+    now_s = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now_s)
+    assert roster.run_beside(said_by("n2", run=2)) is None
+    now_s += 3600.0
+    assert roster.run_beside(said_by("n2", run=2)) is None, "it stood still for an hour"
+    for _ in range(20):
+        now_s += 1.0
+        found = roster.run_beside(said_by("n2", run=2))
+    assert found == run_of("n2")
+    monkeypatch.undo()
