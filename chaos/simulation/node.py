@@ -34,7 +34,7 @@ REGIONS = Region("east"), Region("west")
 
 
 class Watcher(Protocol):
-    """Whoever wants to know what nodes do."""
+    """An observer of what nodes do."""
 
     def started(self, node: "SimNode") -> None:
         """A process has opened its disk, and begins."""

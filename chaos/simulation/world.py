@@ -178,7 +178,9 @@ class World:
             operator = self._operator
             self._pass_until(lambda: operator.is_idle, healed_s + 16 * election_s + 6.0)
             if not operator.is_idle:
-                raise Violation(f"{self._timeline.now_s:.3f}s: a member waits to be let in, long after the heal")
+                raise Violation(
+                    f"{self._timeline.now_s:.3f}s: a member still waits to be accepted, long after the heal"
+                )
             operator.dismiss_strangers()
         self._pass(0.5 * election_s)
         for client in self._clients:
@@ -258,14 +260,12 @@ class World:
         """As transport.circle has it."""
         return self._admits(self._places[a], self._places[b]) and self._admits(self._places[b], self._places[a])
 
-    def _admits(self, node: SimNode, stranger: SimNode) -> bool:
-        own, theirs = node.membership, stranger.membership
+    def _admits(self, node: SimNode, other: SimNode) -> bool:
+        own, theirs = node.membership, other.membership
         if not own.members:
             return True  # it takes its contacts at their word
         is_proven = own.secret == theirs.secret  # nodes of the simulation prove what they hold
-        refusal = refusal_of(
-            own, stranger.node_id, stranger.directory_id, theirs.index, theirs.founder, is_proven=is_proven
-        )
+        refusal = refusal_of(own, other.node_id, other.directory_id, theirs.index, theirs.founder, is_proven=is_proven)
         return refusal is None
 
     def _add_node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:

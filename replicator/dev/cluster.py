@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from replicator.client import Client, ClientTls, connect
-from replicator.dev.layout import ClusterPlan
+from replicator.dev.cluster_plan import ClusterPlan
 from replicator.dev.processes import POLL_S, NodeProcess
 from replicator.model.errors import ReplicatorError, StartupError
 from replicator.model.ids import LogIndex, NodeId
@@ -21,7 +21,7 @@ STATE_HASH_TIMEOUT_S: Final = 30.0  # reads every key of the node
 class LocalCluster:
     """An async context manager: entered, every node serves and knows the leader; left, no process remains.
 
-    nodes: by id. A node that dies is left dead; `nodes[id].start()` brings it back.
+    nodes: by id. A node that dies is not restarted; `nodes[id].start()` brings it back.
     Raises StartupError, with the end of the log of the node that failed, if the cluster does not come up.
     """
 

@@ -1,6 +1,6 @@
 """One Raft node without sockets, disks or a loop: events in, a turn's writes and frames out.
 
-Contract with whoever drives it (the asyncio driver, or a simulation), for every turn:
+Contract with its driver (the asyncio loop of turns.py, or a simulation), for every turn:
 1. hand all that arrived to `turn`, in order of arrival; at most one turn is open at a time;
 2. make `Turn.write` durable, whole, before anything else of the turn takes effect;
 3. call `complete` with the outcomes; only now send the frames of the turn and those that `complete` returns;
@@ -17,7 +17,7 @@ from typing import Final
 from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
 from replicator.engine.dispatch import Dispatch
-from replicator.engine.events import BadLink, Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.events import BadLink, Event, Frame, LinkDown, LinkUp, Outgoing, RefusedBy, Turn
 from replicator.engine.leading.forwards import Forwards
 from replicator.engine.leading.log_time import LogTime
 from replicator.engine.leading.member_changes import MemberChanges
@@ -236,7 +236,7 @@ class Replica:
         said since it began: it depends on no write.
         """
         self.graft.hears_nobody()
-        self.proposals.fail_queued(StorageFull(f"this node takes no writes: {why}", retry_after_s=1.0))
+        self.proposals.fail_queued(StorageFull(f"this node accepts no writes: {why}", retry_after_s=1.0))
         frames, self._outbox = tuple(self._outbox), []
         return frames
 
@@ -281,15 +281,15 @@ class Replica:
     # graft.EngineHooks ---------------------------------------------------------------------------------------------
 
     def may_campaign(self) -> bool:
-        """See ballot.py, and group.py for why what is committed must be applied."""
+        """Asked once the election deadline has passed. group.py says why everything committed must be applied first."""
         return self.applied_index == self.graft.commit_index and self._pre_votes.may_campaign(self.linked)
 
     def replicate(self) -> None:
-        """See pump.py."""
+        """The pump sends appends before this turn ends."""
         self.pump.want()
 
     def admit_proposals(self) -> None:
-        """See proposals.py. New leadership must be known before anything is appended under it."""
+        """Appends queued commands. A new role must be known before anything is appended under it."""
         self._note_role()
         self.proposals.admit()
 
@@ -303,7 +303,7 @@ class Replica:
         self._to_apply.append(entry)
 
     def outgoing(self, peer: NodeId, message: dict[str, object]) -> None:
-        """See guard.py."""
+        """The guard turns SyncObj's message into one for the wire."""
         self._guard.outgoing(peer, message)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -353,8 +353,8 @@ class Replica:
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)
                 self.majority.link_up(peer)
-            case KeptOut(peer, founder):
-                self.group.kept_out(peer, founder)
+            case RefusedBy(peer, founder):
+                self.group.note_refusal(peer, founder)
                 if self.graft.role != "follower" and not self.group.is_voter:
                     self.graft.step_down()
             case LinkDown(peer, epoch):
@@ -364,7 +364,7 @@ class Replica:
                 if self._epochs.get(peer) != epoch:
                     self._observer.count(Signal.FRAMES_DROPPED, cause="superseded")  # fault 12
                     return
-                self.group.let_in(peer)
+                self.group.heard_from(peer)
                 try:
                     self._dispatch(peer, decode(payload))
                 except Malformed as problem:

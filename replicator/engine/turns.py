@@ -152,12 +152,12 @@ class Turns:
 
     def _drop_links(self, turn: Turn) -> None:
         for peer, epoch, why in turn.bad_links:
-            _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
+            _LOG.warning("link dropped peer=%s epoch=%d: it sent an invalid message: %s", peer, epoch, why)
             if self._transport is not None:
                 self._transport.drop(peer, epoch, why)
         for peer, epoch, why in turn.lost_data:
             _LOG.error(
-                "peer=%s has lost data: %s. It counts for nothing until it has joined anew: docs/operating.md, a lost "
+                "peer=%s has lost data: %s. It does not count until it joins again: docs/operating.md, a lost "
                 "or damaged disk", peer, why,
             )  # fmt: skip
             if self._transport is not None:
@@ -211,7 +211,7 @@ class Turns:
                 continue
             self._observer.record(Signal.COMMIT_S, self._clock.monotonic_s() - started_s)
             if self.read_only_reason:
-                _LOG.warning("there is room on the disk again: taking writes")
+                _LOG.warning("disk space is available again: accepting writes")
                 self.read_only_reason = ""
             return outcomes
 
@@ -231,7 +231,7 @@ class Turns:
         if not self.read_only_reason:
             self.read_only_reason = why
             _LOG.error(
-                "read-only: %s; reads go on, writes are refused, the node takes part again once there is room", why
+                "read-only: %s; reads continue, writes are refused; the node resumes once space is available", why
             )
         self._send(self.replica.refuse_queued(why))
 

@@ -103,7 +103,7 @@ class Overloaded(Unavailable):
 
 
 class StorageFull(Unavailable):
-    """The node's disk (or its configured size) is full: it serves reads and takes no writes."""
+    """The node's disk (or its configured size) is full: it serves reads and accepts no writes."""
 
     reason = "STORAGE_FULL"
 

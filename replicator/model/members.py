@@ -43,7 +43,7 @@ class Membership:
     were founded twice. Empty before that.
     secret: GROUP_SECRET_BYTES made with the founder, which only members hold; empty before that, and in answers to
     callers.
-    One without members is that of a node which joins and has not heard from its group yet.
+    Without members: a joining node that has not heard from its group.
     """
 
     index: LogIndex
@@ -86,14 +86,14 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class SetMember:
-    """A wish: add this member, or give the one of that name this role and these addresses."""
+    """A request: add this member, or give the one of that name this role and these addresses."""
 
     member: Member
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember:
-    """A wish: take this member out."""
+    """A request: remove this member."""
 
     node_id: NodeId
 

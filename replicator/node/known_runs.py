@@ -22,7 +22,7 @@ class KnownRuns:
         held = self._met.get(node_id)
         if held is None:
             held = self._storage.known_incarnation(node_id)
-            if held is not None:  # names that were never linked are anybody's, and are not remembered
+            if held is not None:  # a name that was never linked proves nothing, and is not stored
                 self._met[node_id] = held
         return held
 

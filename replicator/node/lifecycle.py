@@ -143,15 +143,15 @@ class Node:
         _log.info("drained node=%s took_s=%.2f", self._config.node.id, time.monotonic() - began_s)
 
     async def _hand_over_leadership(self, rooms: Rooms) -> None:
-        """If it is this node's to give, and there is somebody to give it to."""
+        """Only if this node leads and another voter can take over."""
         if rooms.engine.status().role != "leader" or len(rooms.engine.membership().voters) < 2:
             return
         try:
             successor = await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX, why="shutdown")
-            _log.info("leadership handed over to=%s", successor)
+            _log.info("leadership transferred to=%s", successor)
         except ReplicatorError as error:
             _log.warning(
-                "leadership could not be handed over (%s); the others will elect a leader by themselves", error.message
+                "leadership could not be transferred (%s); the others will elect a leader by themselves", error.message
             )
 
     async def abandon(self) -> None:

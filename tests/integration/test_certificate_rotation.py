@@ -214,7 +214,7 @@ async def a_signal_without_a_new_file_changes_nothing(cluster: LocalCluster) -> 
 
 
 def has_looked(plan: NodePlan) -> bool:
-    return count(plan, "asked for new certificates: none are there") == 1
+    return count(plan, "asked for new certificates: no file has changed") == 1
 
 
 async def the_old_authority_is_refused(plan: ClusterPlan, folder: Path, old: Authority, new: Authority) -> None:

@@ -32,7 +32,7 @@ async def a_group(*, promotes: bool = True) -> AsyncIterator[tuple[list[ApiNode]
     for node_id, region in (("n1", "eu"), ("n2", "us"), ("n3", "ap")):
         cluster.add(node_id, region)
     async with serving(cluster) as nodes:
-        yield nodes, cluster.add_stranger("n4", "ap")
+        yield nodes, cluster.add_unknown("n4", "ap")
 
 
 def config_of(joining: MemoryNode, group: list[ApiNode]) -> NodeConfig:

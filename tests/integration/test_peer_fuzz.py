@@ -135,7 +135,7 @@ class Fuzz:
         await self._say(peer, wrapped)
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await peer.call.done_writing()
-        first: Any = await peer.call.read()  # who is let in gets frames, or an end in order; who is not, a refusal
+        first: Any = await peer.call.read()  # an accepted peer gets frames, or an end in order; another one a refusal
         if first is grpc.aio.EOF or peer_pb2.LinkMessage.FromString(first).WhichOneof("body") != "refusal":
             self.linked[role.name] += 1
 

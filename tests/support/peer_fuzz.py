@@ -158,7 +158,7 @@ def is_in_a_members_power(frame: bytes, term: Term) -> bool:
         return True
     match kind:
         case "append_entries":
-            return named >= term  # whoever leads a term says what is in the log
+            return named >= term  # the leader of a term says what is in the log
         case "append_reply":
             return named >= term and bool(body.success)  # it counts for entries that it does not hold
         case "vote_reply":

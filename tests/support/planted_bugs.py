@@ -183,7 +183,7 @@ def counts_a_voter_twice() -> AbstractContextManager[None]:
 
 
 def counts_observers_as_voters() -> AbstractContextManager[None]:
-    """Whoever replicates counts in majorities."""
+    """Every replica counts in majorities."""
     original = group.Group._take
 
     def all_count(self: group.Group, membership):  # type: ignore[no-untyped-def]

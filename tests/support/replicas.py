@@ -340,6 +340,6 @@ class HandCluster:
         return LogIndex(answers[0].index)
 
     def leader(self) -> HandNode:
-        """Whoever leads the newest term."""
+        """The leader of the newest term."""
         leaders = [node for node in self.nodes.values() if node.replica.graft.is_leader]
         return max(leaders, key=lambda node: node.replica.graft.term)

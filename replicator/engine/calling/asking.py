@@ -1,4 +1,4 @@
-"""Whom a node asks, and one question to whoever that is: here if this node leads, by message if another one does."""
+"""Which leader a node asks, and how it asks one question: locally if this node leads, else by message."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -16,7 +16,7 @@ Sink = Callable[[T | ReplicatorError], None]
 
 
 class Leading(NamedTuple):
-    """Whom to ask. Who leads no more in a term never leads in it again; a successor is somebody who may lead soon."""
+    """The leader to ask. A node never leads twice in one term. is_successor: it is expected to lead soon."""
 
     node_id: NodeId
     term: Term
@@ -32,11 +32,11 @@ class Asked(NamedTuple):
 
     @property
     def is_surely_untaken(self) -> bool:
-        """A write that waits in a queue of this node yet."""
+        """A write that still waits in a queue of this node."""
         return self.proposal is not None and not self.proposal.admitted
 
     def withdraw(self) -> None:
-        """Nobody waits for the answer any more. A write that is queued here yet will not be proposed."""
+        """No caller waits for the answer any more. A write that is still queued here will not be proposed."""
         if self.request_id is not None:
             self.replica.forwards.forget(self.request_id)
         if self.proposal is not None:

@@ -1,6 +1,6 @@
-"""What this node's callers ask of whoever leads: here if this node does, by message if another one does.
+"""What this node's callers ask of the leader: locally if this node leads, else by message.
 
-A question that was surely not taken up, because the node asked leads no more, goes to the next leader as soon as that
+A question that was surely not accepted, because the node asked no longer leads, goes to the next leader as soon as that
 one is heard of. Nothing else is repeated.
 """
 
@@ -23,7 +23,7 @@ ANSWER_SHARE: Final = 0.9  # of a caller's time is the leader's; the rest is for
 
 
 class Calls:
-    """Callers' futures and their deadlines. replica: the present one. check: raises what forbids to ask at all."""
+    """Callers' futures and their deadlines. replica: the present one. check: raises what prevents a request."""
 
     def __init__(self, *, replica: Callable[[], Replica], wake: Callable[[], None], clock: Clock) -> None:
         self._replica, self._wake, self._clock = replica, wake, clock
@@ -38,7 +38,7 @@ class Calls:
         try:
             return await self._ask(question, self._clock.monotonic_s() + timeout_s, check)
         except _NotTaken:
-            raise DeadlineExceeded("the time for the write was over before it was proposed; nothing happened") from None
+            raise DeadlineExceeded("the deadline passed before the write was proposed; nothing happened") from None
         except TimeoutError:
             raise OutcomeUnknown(
                 f"no majority confirmed the write in time{self._why()}: it may or may not have happened; retry under "
@@ -54,7 +54,7 @@ class Calls:
             raise DeadlineExceeded(f"no majority confirmed the read in time{self._why()}") from None
 
     async def change_members(self, change: MemberChange, *, timeout_s: float, check: Callable[[], None]) -> Membership:
-        """The membership that grants the wish. Raises DeadlineExceeded if nobody was asked, OutcomeUnknown."""
+        """The membership after the change. Raises DeadlineExceeded if nobody was asked, OutcomeUnknown."""
 
         def question(replica: Replica, leading: Leading, sink: Sink[Membership]) -> Asked:
             return asking.change_members(replica, leading, change, sink)
@@ -62,11 +62,11 @@ class Calls:
         try:
             return await self._ask(question, self._clock.monotonic_s() + timeout_s, check)
         except _NotTaken:
-            raise DeadlineExceeded("the time was over before a leader was asked; nothing happened") from None
+            raise DeadlineExceeded("the deadline passed before a leader was asked; nothing happened") from None
         except TimeoutError:
             raise OutcomeUnknown(
-                f"the change of the membership was not confirmed in time{self._why()}: it may be made yet; look at the "
-                "members, or ask again, which is safe",
+                f"the change of the membership was not confirmed in time{self._why()}: it may still be made; look at "
+                "the members, or ask again, which is safe",
                 retry_after_s=0.2,
             ) from None
 
@@ -82,7 +82,7 @@ class Calls:
             return await self._ask(question, deadline_s, check)
         except TimeoutError:
             raise Unavailable(
-                "the leader has not said in time what became of the transfer; see who leads, and try again",
+                "the leader did not report the result of the transfer in time; check which node leads, and try again",
                 retry_after_s=0.5,
             ) from None
 
@@ -94,7 +94,7 @@ class Calls:
                 waiter.set_result(None)
 
     def fail_waiting(self, error: ReplicatorError) -> None:
-        """Whoever waits for a leader waits in vain: the node stops."""
+        """Fails the callers that wait for a leader: the node stops."""
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_exception(error)

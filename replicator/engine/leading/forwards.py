@@ -1,4 +1,4 @@
-"""What a follower asks of its leader: to propose a command, to confirm a read, to hand over. And how a leader answers.
+"""Questions of a follower to its leader (propose, confirm a read, transfer, change members), and the leader's answers.
 
 A question is asked once, on one link, and answered on that link or not at all: request ids start anew with a process.
 If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither. The same
@@ -142,7 +142,7 @@ class Forwards:
         if transfer is not None and wish is not None and leader and self._transfers.is_granted_by(wish, leader):
             transfer(leader)
         else:
-            _fail(question, f"{question.leader} has not answered, and is not heard to lead any more")
+            _fail(question, f"{question.leader} has not answered, and no longer leads as far as this node knows")
 
     def fail_all(self, why: str) -> None:
         """The node stops."""
@@ -151,7 +151,7 @@ class Forwards:
             _fail(question, why)
 
     def reply(self, peer: NodeId, reply: raft_pb2.ForwardReply) -> None:
-        """The leader has answered a forwarded wish. Raises Malformed."""
+        """The leader has answered a forwarded request. Raises Malformed."""
         question = self._take(peer, reply.request_id)
         if question is None or question.read is not None:
             return
@@ -184,7 +184,7 @@ class Forwards:
     # Leader side ---------------------------------------------------------------------------------------------------
 
     def serve(self, peer: NodeId, request: raft_pb2.Forward) -> None:
-        """A follower passes on what somebody wishes of the leader. It is answered once that has happened, or cannot.
+        """A follower forwards a request to the leader. It is answered once it has succeeded or failed.
 
         Raises Malformed.
         """
@@ -222,7 +222,7 @@ class Forwards:
     def _answer(
         self, peer: NodeId, request: raft_pb2.Forward
     ) -> Callable[[store_pb2.Outcome | Membership | NodeId | ReplicatorError], None]:
-        """Says to the peer what became of its wish, on the link that it was asked on or not at all."""
+        """Answers the peer's request, on the link on which it came or not at all."""
         asked_on = self._link_epoch(peer)
 
         def answer(result: store_pb2.Outcome | Membership | NodeId | ReplicatorError) -> None:
@@ -261,14 +261,14 @@ class Forwards:
         try:
             check_bounds(raft_pb2.RaftMessage(forward=forward))
         except Malformed as error:
-            raise InvalidArgument(f"this cannot be asked of the leader: {error}") from None
+            raise InvalidArgument(f"this request cannot be sent to the leader: {error}") from None
         forward.request_id = self._ask(question)
         self._send(question.leader, raft_pb2.RaftMessage(forward=forward))
         return forward.request_id
 
     def _ask(self, question: _Question) -> int:
         if len(self._questions) >= PENDING_MAX:
-            raise Overloaded(f"{PENDING_MAX} calls wait for the leader already; slow down", retry_after_s=0.05)
+            raise Overloaded(f"{PENDING_MAX} calls already wait for the leader; slow down", retry_after_s=0.05)
         request_id = next(self._request_ids)
         self._has_orphans |= question.leader not in self._heard
         self._questions[request_id] = question
@@ -299,10 +299,10 @@ def _fail(question: _Question, why: str) -> None:
             )
         )
     if question.change is not None:
-        question.change(OutcomeUnknown(f"{why}: the membership may be changed yet; asking again is safe"))
+        question.change(OutcomeUnknown(f"{why}: the change may still be applied; asking again is safe"))
     if question.read is not None:
         question.read(NoLeader(why, retry_after_s=0.05))
     if question.transfer is not None:
         question.transfer(
-            Unavailable(f"{why}: leadership may or may not have moved; see who leads", retry_after_s=0.05)
+            Unavailable(f"{why}: leadership may or may not have moved; check which node leads", retry_after_s=0.05)
         )

@@ -1,6 +1,6 @@
 """Changes of the membership, at the leader: one at a time, each an entry that carries the whole new membership.
 
-Wishes of operators come first. Besides, the leader notes the data directories of members that it has heard from, and
+Requests of operators come first. Besides, the leader notes the data directories of members that it has heard from, and
 makes voters of those that join once they have caught up (Ongaro 2014, 4.2.1). What makes changes safe is in group.py.
 """
 
@@ -60,9 +60,9 @@ class MemberChanges:
         self._wish: _Wish | None = None
 
     def ask(self, change: MemberChange, sink: MembershipSink) -> None:
-        """Answers `sink` once: with the membership that grants the wish, applied here, or with why not."""
+        """Answers `sink` once: with the membership after the change, applied here, or with the error."""
         if not self._graft.is_leader:
-            sink(NotLeader("this node is not the leader any more"))
+            sink(NotLeader("this node is no longer the leader"))
         elif self._wish is not None:
             sink(ChangeInProgress("another change of the membership is under way; try again", retry_after_s=0.2))
         else:
@@ -85,7 +85,7 @@ class MemberChanges:
         self._pending_index = self._journal.last_index
 
     def lost_leadership(self) -> None:
-        """A successor may grant the wish yet: asking again is safe, since wishes say what shall be."""
+        """The next leader may still apply the change: asking again is safe, since a request names the final state."""
         self._answer(NotLeader("leadership was lost while the membership was being changed"))
 
     def step(self) -> None:
@@ -130,7 +130,7 @@ class MemberChanges:
             self._hand_over(wish)
         elif self._is_majority(wanted, self._pump.answering()):
             wish.index = self._propose(wanted)
-        elif not self._is_majority(wanted, self._pump.not_silent()):  # else whoever is there will answer yet
+        elif not self._is_majority(wanted, self._pump.not_silent()):  # else the connected voters may still answer
             self._answer(
                 NoMajority(
                     "after this change, the voters that are connected and answer now would be no majority, and the "

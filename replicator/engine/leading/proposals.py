@@ -1,4 +1,4 @@
-"""Commands on their way into the log, and callers waiting for what became of them.
+"""Commands on their way into the log, and the callers that wait for their outcomes.
 
 One entry carries the commands of one turn: group commit by construction. Replaces SyncObj's queue, which takes one
 pickled command an entry and forwards pickles to the leader.
@@ -77,7 +77,7 @@ class Proposals:
             or self._queued_bytes + len(command) > self._settings.proposals_queued_bytes_max
         ):
             raise Overloaded(
-                f"{len(self._queue)} writes ({self._queued_bytes} bytes) are queued at the leader already; slow down",
+                f"{len(self._queue)} writes ({self._queued_bytes} bytes) are already queued at the leader; slow down",
                 retry_after_s=0.05,
             )
         proposal = Proposal(command, sink)
@@ -100,7 +100,7 @@ class Proposals:
             self._append_entry()
 
     def settle(self, index: LogIndex, term: Term, outcomes: Sequence[store_pb2.Outcome]) -> None:
-        """The entry at (index, term) is applied and durable: answer whoever waits for that index."""
+        """The entry at (index, term) is applied and durable: answers the callers that wait for that index."""
         waiting = self._waiting.pop(index, None)
         if waiting is None:
             return
@@ -114,7 +114,7 @@ class Proposals:
             _fail(proposals, _unknown())
 
     def lost_leadership(self) -> None:
-        """What is in the log may yet be committed by a successor; what is queued surely was not proposed."""
+        """A later leader may still commit what is in the log; what is queued was surely not proposed."""
         queue, self._queue, self._queued_bytes = self._queue, deque(), 0
         waiting, self._waiting = self._waiting, {}
         self._waiting_bytes = self._waiting_commands = 0
@@ -160,7 +160,7 @@ def refuse_oversized(command: bytes) -> None:
     """An entry that no link can carry would stop the replication of everything after it. Raises InvalidArgument."""
     if len(command) > COMMAND_BYTES_MAX:
         raise InvalidArgument(
-            f"a command has at most {COMMAND_BYTES_MAX} bytes, got {len(command)}; write less at once",
+            f"a command has at most {COMMAND_BYTES_MAX} bytes, got {len(command)}; split it into smaller writes",
             metadata={"limit_bytes": str(COMMAND_BYTES_MAX)},
         )
 

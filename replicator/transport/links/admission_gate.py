@@ -1,4 +1,4 @@
-"""Who comes in through the peer port, whichever method they call: nobody stays without saying who they are."""
+"""Bounds and times connections to the peer port before their handshake, for every method."""
 
 import asyncio
 from collections import Counter

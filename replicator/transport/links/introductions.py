@@ -45,7 +45,7 @@ from replicator.transport.ports import IncarnationMemory, IncarnationNotKept
 from replicator.transport.streams import ByteStream, LinkLost, parse
 from replicator.v1 import peer_pb2
 
-HANDSHAKE_BYTES_MAX: Final = 16 << 10  # of each message: whoever sends it has proven nothing
+HANDSHAKE_BYTES_MAX: Final = 16 << 10  # of each message: its sender has proven nothing
 
 JudgeCertificate: TypeAlias = Callable[[peer_pb2.Hello], Refused | None]
 

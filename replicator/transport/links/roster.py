@@ -205,7 +205,7 @@ class Roster:
         return links
 
     def current(self, peer: NodeId) -> Link | None:
-        """The live link of `peer`; None if there is none, whoever it is."""
+        """The live link of `peer`; None if there is none; members and unknown nodes alike."""
         seat = self._seats.get(peer)
         return None if seat is None else seat.link
 
@@ -225,7 +225,7 @@ class Roster:
         if self._closed or not refused.is_proven:
             return
         if refused.founder:
-            self._sink.kept_out(peer, refused.founder)
+            self._sink.note_refusal(peer, refused.founder)
         if refused.reason in SUPERSEDING and (refused.is_by_group or not self._known_peers.membership.secret):
             self._sink.superseded(peer, refused.message)
 

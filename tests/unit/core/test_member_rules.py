@@ -1,4 +1,4 @@
-"""What a wish makes of a membership."""
+"""The membership that follows from a change request."""
 
 from dataclasses import replace
 
@@ -43,9 +43,9 @@ def test_a_wish_that_is_granted_already_changes_nothing() -> None:
 def test_the_last_voter_stays() -> None:
     before = a_membership([a_member("n1"), a_member("n2", MemberRole.OBSERVER)])
 
-    for wish in (RemoveMember(NodeId("n1")), SetMember(a_member("n1", MemberRole.OBSERVER))):
+    for request in (RemoveMember(NodeId("n1")), SetMember(a_member("n1", MemberRole.OBSERVER))):
         with pytest.raises(InvalidArgument, match="last voter"):
-            changed(before, wish)
+            changed(before, request)
 
 
 def test_a_name_that_comes_back_with_another_directory_joins_anew() -> None:
@@ -95,16 +95,18 @@ def test_directories_are_noted_once() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([*MemberRole, None])), max_size=40))
-def test_majorities_of_two_memberships_that_follow_each_other_meet(wishes: list[tuple[str, MemberRole | None]]) -> None:
+def test_majorities_of_two_memberships_that_follow_each_other_meet(
+    requests: list[tuple[str, MemberRole | None]],
+) -> None:
     """Whatever is asked, in whatever order (Ongaro 2014, 4.1)."""
     membership = voters("n1", "n2", "n3")
-    for name, role in wishes:
-        wish: MemberChange = SetMember(a_member(name, role)) if role is not None else RemoveMember(NodeId(name))
+    for name, role in requests:
+        request: MemberChange = SetMember(a_member(name, role)) if role is not None else RemoveMember(NodeId(name))
         try:
-            after = changed(membership, wish)
+            after = changed(membership, request)
         except InvalidArgument:
             continue
         assert len(after.voters ^ membership.voters) <= 1
         assert after.voters
-        assert changed(after, wish) == after, "granted once, a wish is granted"
+        assert changed(after, request) == after, "a repeated request changes nothing"
         membership = after

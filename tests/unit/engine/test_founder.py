@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from replicator.engine.calling.asking import whom_to_ask
-from replicator.engine.events import KeptOut
+from replicator.engine.events import RefusedBy
 from replicator.engine.raft.messages import decode
 from replicator.machine.codec import GROUP_CHANGE, REGULAR
 from replicator.machine.group_entries import encode_membership
@@ -48,7 +48,7 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
     cluster.disconnect(A, C)
     cluster.disconnect(B, C)
     for name in (A, B):
-        cluster.take(name, KeptOut(C, DISK))
+        cluster.take(name, RefusedBy(C, DISK))
     cluster.wait(5 * LAN.election_timeout_max_s)
 
     assert {cluster[name].replica.graft.role for name in (A, B)} == {"follower"}
@@ -58,7 +58,7 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
 def test_one_that_is_kept_out_spoils_no_election_of_others_and_takes_part_once_it_is_let_in() -> None:
     cluster = HandCluster(3, is_founded=False)
     cluster.disconnect(B, C)
-    cluster.take(C, KeptOut(B, DISK))
+    cluster.take(C, RefusedBy(B, DISK))
     assert not cluster[C].replica.group.is_voter
 
     cluster.elect(A)
@@ -72,20 +72,20 @@ def test_who_is_let_in_again_takes_part_again() -> None:
     """All have lost their disks, one after the other: there is no group any more, and nobody is to be kept from one."""
     cluster = HandCluster(3, is_founded=False)
     for name in (A, B):
-        cluster.take(name, KeptOut(C, DISK))
+        cluster.take(name, RefusedBy(C, DISK))
     for one, other in ((A, C), (B, C)):
         cluster.connect(one, other)
     assert not cluster[A].replica.group.is_voter, "a link may yet be refused"
     cluster.wait(4 * LAN.election_timeout_max_s)
 
     assert cluster.leader().replica.graft.term > 0
-    assert all(not node.replica.group.kept_out_by for node in cluster.nodes.values())
+    assert all(not node.replica.group.refused_by for node in cluster.nodes.values())
 
 
 def test_a_candidate_that_is_kept_out_does_not_win() -> None:
     cluster = HandCluster(3, is_founded=False)
     node = cluster.campaign(A)
-    cluster.take(A, KeptOut(C, DISK))
+    cluster.take(A, RefusedBy(C, DISK))
     cluster.deliver()
 
     assert node.replica.graft.role == "follower"
@@ -95,10 +95,10 @@ def test_the_refusal_of_another_group_means_nothing_to_a_member() -> None:
     cluster = HandCluster(1, is_founded=False, directory_id=DISK)
     node = cluster[A]
     cluster.wait(1.0)
-    cluster.take(A, KeptOut(B, b"o" * 16))
-    assert node.replica.group.kept_out_by == set()
-    cluster.take(A, KeptOut(B, DISK))
-    assert node.replica.group.kept_out_by == {B}, "its own group has removed it"
+    cluster.take(A, RefusedBy(B, b"o" * 16))
+    assert node.replica.group.refused_by == set()
+    cluster.take(A, RefusedBy(B, DISK))
+    assert node.replica.group.refused_by == {B}, "its own group has removed it"
 
 
 def test_a_membership_of_another_group_stops_the_node() -> None:
@@ -144,7 +144,7 @@ def test_a_membership_of_another_group_is_never_applied() -> None:
 def test_a_leader_that_is_kept_out_before_it_has_founded_anything_leads_no_more() -> None:
     cluster = HandCluster(3, is_founded=False)
     cluster.elect_unheard(A)
-    cluster.take(A, KeptOut(B, DISK))
+    cluster.take(A, RefusedBy(B, DISK))
     assert not cluster[A].replica.graft.is_leader
 
 
@@ -153,7 +153,7 @@ def test_a_member_of_a_group_does_not_care_who_keeps_it_out() -> None:
     node = cluster[A]
     cluster.wait(1.0)
     assert membership_at(node).founder == DISK
-    cluster.take(A, KeptOut(B, DISK))
+    cluster.take(A, RefusedBy(B, DISK))
     assert node.replica.graft.is_leader
 
 

@@ -1,4 +1,4 @@
-"""Who sits where: one link a pair whoever dials, strangers within bounds, nobody who is no longer to be linked."""
+"""Roster: one link a pair whichever side dials, unknown nodes within bounds, nobody who is no longer to be linked."""
 
 import asyncio
 import itertools
@@ -79,20 +79,20 @@ async def test_of_two_streams_from_one_side_the_newer_stays(own: str, peer: str,
 
 async def test_strangers_are_limited_in_number_and_members_are_not() -> None:
     roster = Roster(peers_of("n1", {"n2": 1}), RecordingSink())
-    strangers = [f"s{number}" for number in range(UNKNOWN_NODES_MAX + 1)]
-    for name in strangers[:-1]:
+    unknown_nodes = [f"s{number}" for number in range(UNKNOWN_NODES_MAX + 1)]
+    for name in unknown_nodes[:-1]:
         roster.install(said_by(name, index=1), Quiet(is_dialled=False))
-    late = said_by(strangers[-1], index=1)
+    late = said_by(unknown_nodes[-1], index=1)
     assert roster.objection_to(late, dialled=False) is Objection.FULL
-    assert roster.objection_to(said_by(strangers[0], index=1), dialled=False) is None, (
+    assert roster.objection_to(said_by(unknown_nodes[0], index=1), dialled=False) is None, (
         "its newer stream takes its place"
     )
     assert roster.objection_to(said_by("n2"), dialled=False) is None
 
-    link = roster.current(NodeId(strangers[0]))
+    link = roster.current(NodeId(unknown_nodes[0]))
     assert link is not None
     roster.retire(link, "gone")
-    assert strangers[0] not in roster.status(), "a stranger that has left is forgotten"
+    assert unknown_nodes[0] not in roster.status(), "an unknown node that has left is forgotten"
     assert roster.objection_to(late, dialled=False) is None
 
 

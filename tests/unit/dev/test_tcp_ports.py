@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from replicator.dev import ports
-from replicator.dev.ports import free_ports, is_free
+from replicator.dev import tcp_ports
+from replicator.dev.tcp_ports import free_ports, is_free
 from replicator.model.errors import StartupError
 
 
@@ -17,12 +17,12 @@ def test_ports_are_different_and_can_be_bound() -> None:
 
 def test_ports_lie_outside_the_range_of_outgoing_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed node's port must still be there for it, however many connections were made meanwhile."""
-    monkeypatch.setattr(ports, "_ephemeral_range", lambda: (20_000, 60_000))
+    monkeypatch.setattr(tcp_ports, "_ephemeral_range", lambda: (20_000, 60_000))
     assert all(not 20_000 <= port <= 60_000 for port in free_ports(20))
 
 
 def test_a_machine_that_gives_away_every_port_still_gets_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_ephemeral_range", lambda: (1024, 65_535))
+    monkeypatch.setattr(tcp_ports, "_ephemeral_range", lambda: (1024, 65_535))
     assert len(free_ports(3)) == 3
 
 
@@ -32,6 +32,6 @@ def test_a_port_somebody_listens_on_is_not_free() -> None:
 
 
 def test_too_few_ports_are_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "is_free", lambda _: False)
+    monkeypatch.setattr(tcp_ports, "is_free", lambda _: False)
     with pytest.raises(StartupError, match="no 2 free ports"):
         free_ports(2)
