@@ -10,8 +10,8 @@ from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Judge, Violation, write_name
 from chaos.simulation.sessions import Session
 from chaos.simulation.timeline import Timeline
-from replicator.engine import asking
-from replicator.engine.asking import whom_to_ask
+from replicator.engine.calling import asking
+from replicator.engine.calling.asking import whom_to_ask
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.v1 import kv_pb2, store_pb2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from replicator.model.ids import LogIndex
 from replicator.model.log import HardState, TurnWrite
-from replicator.storage.raft_log import INITIAL_HARD_STATE
+from replicator.storage.log.raft_log import INITIAL_HARD_STATE
 from replicator.storage.storage import Position, Storage
 
 

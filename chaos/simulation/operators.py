@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from chaos.simulation.node import SimNode, member_at
 from chaos.simulation.promises.records import Records
 from chaos.simulation.timeline import Timeline
-from replicator.engine import asking
-from replicator.engine.asking import whom_to_ask
+from replicator.engine.calling import asking
+from replicator.engine.calling.asking import whom_to_ask
 from replicator.model.errors import InvalidArgument, NoMajority, ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.members import Member, MemberChange, MemberRole, Membership, RemoveMember, SetMember

@@ -1,6 +1,6 @@
 """Simulated sessions: a causal token goes with a client, and from client to client; each reads at any node with it.
 
-The rule for the node is that of `service/freshness.py` in virtual time: read once the token's point is applied here.
+The rule for the node is that of `service/read_levels.py` in virtual time: read once the token's point is applied here.
 """
 
 import random

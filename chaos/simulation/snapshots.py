@@ -15,9 +15,9 @@ from replicator.model.ids import ClusterId, NodeId
 from replicator.model.log import SnapshotManifest
 from replicator.storage.env import DATA_FILE, READER_TABLE_FILE
 from replicator.storage.failures import SnapshotFailed, SnapshotRefused
-from replicator.storage.snapshot import SNAPSHOTS_DIR, snapshot_file
-from replicator.storage.snapshot_checking import Preparation, prepare
-from replicator.storage.snapshot_making import make
+from replicator.storage.snapshots.checking import Preparation, prepare
+from replicator.storage.snapshots.making import make
+from replicator.storage.snapshots.requests import SNAPSHOTS_DIR, snapshot_file
 
 if TYPE_CHECKING:
     from chaos.simulation.node import SimNode

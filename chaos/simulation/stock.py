@@ -20,9 +20,9 @@ from pysyncobj.transport import Transport
 from chaos.simulation.disk import DiskRecord
 from chaos.simulation.node import SimNode
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
-from replicator.engine.graft import ROLES, Peer, _private_copy
+from replicator.engine.leading.transfer import TransferSink, TransferWish
 from replicator.engine.replica import Replica
-from replicator.engine.transfer import TransferSink, TransferWish
+from replicator.engine.stock.graft import ROLES, Peer, _private_copy
 from replicator.machine.codec import NO_OP, encode_batch
 from replicator.model.clock import Clock
 from replicator.model.errors import NoLeader, ReplicatorError

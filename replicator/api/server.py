@@ -9,14 +9,14 @@ from typing import Final
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
-from replicator.api.cluster_servicer import ClusterServicer
 from replicator.api.health import HEALTH_SERVICE_NAME, Health
 from replicator.api.interceptors.deadline import DeadlineInterceptor
 from replicator.api.interceptors.decode import DecodeInterceptor
 from replicator.api.interceptors.errors import ErrorsInterceptor
 from replicator.api.interceptors.limits import LimitsInterceptor
 from replicator.api.interceptors.trace import TraceInterceptor
-from replicator.api.kv_servicer import KVServicer
+from replicator.api.native.cluster_servicer import ClusterServicer
+from replicator.api.native.kv_servicer import KVServicer
 from replicator.certificates import NodeCertificates
 from replicator.certificates.grpc_credentials import server_credentials
 from replicator.config.schema import NodeConfig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from replicator.cli.outcome import ExitCode
+from replicator.cli.exit_codes import ExitCode
 from replicator.cli.output import print_json
 
 if TYPE_CHECKING:

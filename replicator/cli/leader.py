@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from replicator.cli.exit_codes import CommandFailed, ExitCode
 from replicator.cli.online import Online, call, group_options
-from replicator.cli.outcome import CommandFailed, ExitCode
 from replicator.cli.output import JsonValue, print_facts, print_json
 from replicator.model.values import MemberStatus
 

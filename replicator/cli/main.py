@@ -8,7 +8,7 @@ from typing import Any, Final, Never
 
 import click
 
-from replicator.cli.outcome import CommandFailed, ExitCode, one_line
+from replicator.cli.exit_codes import CommandFailed, ExitCode, one_line
 from replicator.model.errors import ReplicatorError, StartupError
 
 PLUGIN_GROUP: Final = "replicator.commands"

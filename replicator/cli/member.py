@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
+from replicator.cli.exit_codes import CommandFailed, ExitCode
 from replicator.cli.online import Online, call, group_options
-from replicator.cli.outcome import CommandFailed, ExitCode
 from replicator.cli.output import NO_LEADER_KNOWN, Column, print_facts, print_json, print_table
 from replicator.model.values import MembershipResult, MemberStatus
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from replicator.cli.outcome import ExitCode, one_line
+from replicator.cli.exit_codes import ExitCode, one_line
 from replicator.cli.output import Format
 from replicator.cli.read import pair_printer
 from replicator.model.errors import DataDirectoryError

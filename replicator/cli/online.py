@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from replicator.cli.outcome import CommandFailed, ExitCode, failure_of
+from replicator.cli.exit_codes import CommandFailed, ExitCode, failure_of
 from replicator.cli.output import Format
 from replicator.model.addresses import is_valid_address
 from replicator.model.errors import ReplicatorError

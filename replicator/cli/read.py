@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
 
+from replicator.cli.exit_codes import CommandFailed, ExitCode
 from replicator.cli.online import Online, call, online_options
-from replicator.cli.outcome import CommandFailed, ExitCode
 from replicator.cli.output import Format, JsonValue, bytes_fields, json_text, print_json, shown
 from replicator.model.limits import SCAN_PAGE_KEYS_MAX
 from replicator.model.values import Consistency, GetResult, KeyValue

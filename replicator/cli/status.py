@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from replicator.cli.exit_codes import CommandFailed, ExitCode, one_line
 from replicator.cli.online import Online, call, online_options
-from replicator.cli.outcome import CommandFailed, ExitCode, one_line
 from replicator.cli.output import NO_LEADER_KNOWN, Column, print_json, print_table
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import NodeStatus

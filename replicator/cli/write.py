@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from replicator.cli.exit_codes import CommandFailed, ExitCode
 from replicator.cli.online import Online, call, online_options
-from replicator.cli.outcome import CommandFailed, ExitCode
 from replicator.cli.output import JsonValue, bytes_fields, print_facts, print_json, shown
 from replicator.model.limits import VALUE_BYTES_MAX
 from replicator.model.values import CompareAndSetResult, DeleteResult, PutResult

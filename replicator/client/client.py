@@ -10,8 +10,8 @@ import grpc.aio
 
 from replicator.client import convert
 from replicator.client.channels import Channels, Connection
-from replicator.client.directory import ENDPOINTS_MAX, Directory
 from replicator.client.discovery import Discovery
+from replicator.client.endpoints import ENDPOINTS_MAX, Directory
 from replicator.client.failover import Call, Failover
 from replicator.client.tls import ClientTls
 from replicator.client.wire_errors import error_of

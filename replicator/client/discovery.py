@@ -9,7 +9,7 @@ import grpc.aio
 
 from replicator.client.channels import Channels
 from replicator.client.convert import node_status
-from replicator.client.directory import Directory
+from replicator.client.endpoints import Directory
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import NodeStatus
 from replicator.v1 import cluster_pb2

@@ -13,8 +13,8 @@ from typing import Final, Generic, TypeVar
 import grpc.aio
 
 from replicator.client.channels import MESSAGE_BYTES_MAX, Channels, Connection
-from replicator.client.directory import Directory
 from replicator.client.discovery import Discovery
+from replicator.client.endpoints import Directory
 from replicator.client.wire_errors import error_of
 from replicator.model.deadline import Deadline
 from replicator.model.errors import (

@@ -1,10 +1,10 @@
 """Which part of the engine a peer's message is for."""
 
-from replicator.engine.ballot import Ballots
-from replicator.engine.forwards import Forwards
-from replicator.engine.guard import Guard
-from replicator.engine.message_bounds import Malformed
-from replicator.engine.snapshot_duties import SnapshotDuties
+from replicator.engine.leading.forwards import Forwards
+from replicator.engine.raft.guard import Guard
+from replicator.engine.raft.message_bounds import Malformed
+from replicator.engine.raft.pre_vote import PreVotes
+from replicator.engine.snapshots.duties import SnapshotDuties
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
 
@@ -12,8 +12,8 @@ from replicator.v1 import raft_pb2
 class Dispatch:
     """Hands over one message. Raises Malformed."""
 
-    def __init__(self, guard: Guard, ballots: Ballots, forwards: Forwards, snapshots: SnapshotDuties) -> None:
-        self._guard, self._ballots, self._forwards, self._snapshots = guard, ballots, forwards, snapshots
+    def __init__(self, guard: Guard, pre_votes: PreVotes, forwards: Forwards, snapshots: SnapshotDuties) -> None:
+        self._guard, self._pre_votes, self._forwards, self._snapshots = guard, pre_votes, forwards, snapshots
 
     def __call__(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
         match message.WhichOneof("body"):
@@ -34,7 +34,7 @@ class Dispatch:
             case "vote_reply":
                 self._guard.vote_reply(peer, message.vote_reply)
             case "pre_vote":
-                self._ballots.answer(peer, message.pre_vote)
+                self._pre_votes.answer(peer, message.pre_vote)
             case "pre_vote_reply":
                 self._guard.pre_vote_reply(peer, message.pre_vote_reply)
             case "stale_term":

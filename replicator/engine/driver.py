@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Protocol
 
 from replicator.config.timing import RaftTiming
-from replicator.engine.calls import Calls
+from replicator.engine.calling.calls import Calls
+from replicator.engine.calling.waits import AppliedWaits
 from replicator.engine.events import Frame, KeptOut, LinkDown, LinkUp, Turn
+from replicator.engine.leading.transfer import TransferReason, TransferWish
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
-from replicator.engine.snapshot_files import SnapshotFiles
-from replicator.engine.snapshots import SnapshotFetcher, Snapshots
-from replicator.engine.transfer import TransferReason, TransferWish
+from replicator.engine.snapshots.exchange import SnapshotFetcher, Snapshots
+from replicator.engine.snapshots.folders import SnapshotFiles
 from replicator.engine.turns import FrameSender, Turns
-from replicator.engine.waits import AppliedWaits
 from replicator.model.clock import Clock
 from replicator.model.errors import (
     DeadlineExceeded,

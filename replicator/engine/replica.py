@@ -16,30 +16,30 @@ from typing import Final
 
 from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
-from replicator.engine.auto_timing import AutoTiming
-from replicator.engine.ballot import Ballots
-from replicator.engine.chronicle import Chronicle
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.events import BadLink, Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
-from replicator.engine.forwards import Forwards
-from replicator.engine.graft import Graft
-from replicator.engine.group import Group
-from replicator.engine.guard import Guard
-from replicator.engine.journal import LogReader, TurnJournal
-from replicator.engine.majority import Majority
-from replicator.engine.members import MemberChanges
-from replicator.engine.message_bounds import LostData, Malformed
-from replicator.engine.messages import decode, refusal
-from replicator.engine.preference import Preference
-from replicator.engine.proposals import Proposals
-from replicator.engine.pump import Pump
-from replicator.engine.read_index import ReadIndexes
+from replicator.engine.leading.forwards import Forwards
+from replicator.engine.leading.member_changes import MemberChanges
+from replicator.engine.leading.preference import Preference
+from replicator.engine.leading.proposals import Proposals
+from replicator.engine.leading.read_index import ReadIndexes
+from replicator.engine.leading.timing_changes import TimingChanges
+from replicator.engine.leading.transfer import Transfers
+from replicator.engine.raft.group import Group
+from replicator.engine.raft.guard import Guard
+from replicator.engine.raft.majority import Majority
+from replicator.engine.raft.message_bounds import LostData, Malformed
+from replicator.engine.raft.messages import decode, refusal
+from replicator.engine.raft.pre_vote import PreVotes
+from replicator.engine.raft.pump import Pump
+from replicator.engine.raft.role_log import RoleLog
+from replicator.engine.raft.timers import Timers, timing_of_wire
 from replicator.engine.settings import EngineSettings
-from replicator.engine.snapshot_duties import SnapshotDuties
-from replicator.engine.timers import Timers, timing_of_wire
-from replicator.engine.transfer import Transfers
+from replicator.engine.snapshots.duties import SnapshotDuties
+from replicator.engine.stock.graft import Graft
+from replicator.engine.stock.journal import LogReader, TurnJournal
 from replicator.machine.codec import is_group_change
-from replicator.machine.group import decode_group_change, membership_of
+from replicator.machine.group_entries import decode_group_change, membership_of
 from replicator.model.clock import Clock
 from replicator.model.errors import NoLeader, StorageFull
 from replicator.model.ids import LogIndex, NodeId
@@ -97,22 +97,22 @@ class Replica:
             self._take_timing(agreed)
         self.on_role: Callable[[str], None] = lambda _role: None
         self._role = self.graft.role
-        self._chronicle = Chronicle(settings.node_id, self.graft)
+        self._role_log = RoleLog(settings.node_id, self.graft)
         self.pump = Pump(
             settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, clock=clock,
             send=self._send,
         )  # fmt: skip
-        self._auto_timing = AutoTiming(settings, self.timers, group=self.group, graft=self.graft, pump=self.pump)
-        self._ballots = Ballots(
+        self._auto_timing = TimingChanges(settings, self.timers, group=self.group, graft=self.graft, pump=self.pump)
+        self._pre_votes = PreVotes(
             settings.node_id, self.timers, group=self.group, graft=self.graft, journal=self.journal,
             clock=clock, dice=dice, send=self._send,
         )  # fmt: skip
         self._guard = Guard(
-            group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, ballots=self._ballots,
+            group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, pre_votes=self._pre_votes,
             freshness=self.freshness, clock=clock, observer=observer, send=self._send,
         )  # fmt: skip
         self._wire_callers()
-        self._dispatch = Dispatch(self._guard, self._ballots, self.forwards, self.snapshots)
+        self._dispatch = Dispatch(self._guard, self._pre_votes, self.forwards, self.snapshots)
 
     def _wire_callers(self) -> None:
         """What stands between callers and the log."""
@@ -154,7 +154,7 @@ class Replica:
         self.reads.close_rounds()
         self.graft.tick()
         self.graft.look_for_leader()
-        self._chronicle.look()
+        self._role_log.look()
         self.majority.look(self.timers.timing.election_timeout_max_s)
         self._note_role()
         self.members.step()
@@ -257,7 +257,7 @@ class Replica:
         due_s = self.graft.election_deadline_s
         now_s = self._clock.monotonic_s()
         if due_s <= now_s:  # campaigning: SyncObj asks us every turn, so choose when the answer can change
-            due_s = max(self._ballots.retry_due_s(), now_s + self.timers.timing.heartbeat_s)
+            due_s = max(self._pre_votes.retry_due_s(), now_s + self.timers.timing.heartbeat_s)
         return due_s + TIMER_SLACK_S
 
     def link_epoch(self, peer: NodeId) -> int | None:
@@ -280,7 +280,7 @@ class Replica:
 
     def may_campaign(self) -> bool:
         """See ballot.py, and group.py for why what is committed must be applied."""
-        return self.applied_index == self.graft.commit_index and self._ballots.may_campaign(self.linked)
+        return self.applied_index == self.graft.commit_index and self._pre_votes.may_campaign(self.linked)
 
     def replicate(self) -> None:
         """See pump.py."""
@@ -296,6 +296,8 @@ class Replica:
         index = LogIndex(self.graft.last_applied + 1)
         entry = self.journal.entry(index)
         assert entry.payload == payload
+        if is_group_change(payload):
+            self.group.check_origin(payload, index)
         self._to_apply.append(entry)
 
     def outgoing(self, peer: NodeId, message: dict[str, object]) -> None:

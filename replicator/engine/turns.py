@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
-from replicator.model.errors import HistoryReplaced, StorageFailed, Superseded
+from replicator.model.errors import HistoryReplaced, OtherGroupsLog, StorageFailed, Superseded
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import Observer, Signal
@@ -123,7 +123,10 @@ class Turns:
         self._room.set()
 
     async def run(self) -> None:
-        """Takes turns until stopped. Raises StorageFailed, HistoryReplaced, or what a bug raises: the node ends."""
+        """Takes turns until stopped.
+
+        Raises StorageFailed, HistoryReplaced, OtherGroupsLog, or what a bug raises: the node ends.
+        """
         while not self._stopping.is_set():
             await self._wait_for_work()
             turn = await self._turn()
@@ -139,10 +142,10 @@ class Turns:
             raise self._failure
 
     async def _turn(self) -> Turn:
-        """Raises HistoryReplaced, once the directory is marked: started again, the node must vote for nobody."""
+        """Raises HistoryReplaced or OtherGroupsLog, once the directory is marked: started again, it must not vote."""
         try:
             return self.replica.turn(self._take_inbox())
-        except HistoryReplaced as replaced:
+        except (HistoryReplaced, OtherGroupsLog) as replaced:
             with contextlib.suppress(DiskFull, StorageFailed):  # the node ends in any case
                 await self._committer.mark_superseded(str(replaced))
             raise

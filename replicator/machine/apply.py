@@ -3,7 +3,7 @@
 from replicator.machine.codec import REGULAR, decode_batch, decode_command, is_group_change, is_no_op
 from replicator.machine.digest import rolling_hash
 from replicator.machine.evaluate import APPLIED, Frontier, evaluate, rejected
-from replicator.machine.group import decode_group_change
+from replicator.machine.group_entries import decode_group_change
 from replicator.machine.sessions import apply_once, forget_idle
 from replicator.machine.store_port import StorePort
 from replicator.model.errors import InvalidArgument

@@ -206,6 +206,21 @@ class CorruptData(StorageFailed):
     """What is on disk contradicts its checksum or itself."""
 
 
+class OtherGroupsLog(Exception):
+    """The log brings the membership of another group than the one that this node belongs to: it must stop.
+
+    index: of the entry. It is not applied.
+    """
+
+    def __init__(self, *, index: LogIndex) -> None:
+        super().__init__(
+            f"entry {index} of this node's log brings a membership of another group than the one it belongs to: groups "
+            "that were founded apart have been mixed, by copied data directories or by a member that does not run "
+            "replicator. The entry was not applied"
+        )
+        self.index = index
+
+
 class HistoryReplaced(Exception):
     """A leader sends another entry in place of one that is committed here: the node must stop, and not start again.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from replicator.client import Client, ClientTls, connect
-from replicator.client.directory import ENDPOINTS_MAX
+from replicator.client.endpoints import ENDPOINTS_MAX
 from replicator.config.schema import NodeConfig
 from replicator.core.backoff import Backoff
 from replicator.model.errors import InvalidArgument, ReplicatorError

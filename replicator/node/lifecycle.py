@@ -19,6 +19,7 @@ from replicator.console.pages import admin_app
 from replicator.model.errors import (
     CorruptData,
     HistoryReplaced,
+    OtherGroupsLog,
     ReplicatorError,
     StartupError,
     StorageFailed,
@@ -247,11 +248,14 @@ def report_failure(config: NodeConfig, failure: BaseException) -> None:
             config.node.id, reason, _storage_remedy(failure, config.node.data_dir),
             exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
         )  # fmt: skip
-    elif isinstance(failure, HistoryReplaced):
+    elif isinstance(failure, HistoryReplaced | OtherGroupsLog):
+        chapter = (
+            "committed entries were replaced" if isinstance(failure, HistoryReplaced) else "two groups of one name"
+        )
         _log.critical(
             "node %s stops: %s. Remedy: do not start it again; `replicator export --data-dir %s` shows what it holds; "
-            "then let it join with an empty directory: docs/operating.md, committed entries were replaced",
-            config.node.id, reason, config.node.data_dir,
+            "then let it join with an empty directory: docs/operating.md, %s",
+            config.node.id, reason, config.node.data_dir, chapter,
         )  # fmt: skip
     else:
         _log.critical("node %s stops: a bug: %s. Please report this", config.node.id, reason, exc_info=failure)

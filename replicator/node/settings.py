@@ -15,7 +15,7 @@ from replicator.model.members import GROUP_SECRET_BYTES
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
-from replicator.transport.secret_file import SecretFile
+from replicator.transport.handshake.secret_file import SecretFile
 from replicator.transport.settings import PeerAddress, TransportSettings
 
 _MIB = 1 << 20

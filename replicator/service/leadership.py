@@ -3,7 +3,7 @@
 import random
 
 from replicator.model.ids import NodeId, Region
-from replicator.service.in_turn import in_turn
+from replicator.service.change_retry import in_turn
 from replicator.service.ports import GroupPort
 from replicator.service.validate import check_name, refuse
 

@@ -19,7 +19,7 @@ from replicator.model.members import (
 )
 from replicator.model.status import EngineStatus, PeerProgress
 from replicator.model.values import MembershipResult, MemberStatus
-from replicator.service.in_turn import in_turn
+from replicator.service.change_retry import in_turn
 from replicator.service.ports import EnginePort, GroupPort
 from replicator.service.validate import check_address, check_name, refuse
 

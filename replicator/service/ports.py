@@ -126,7 +126,7 @@ class PositionPort(Protocol):
     def rolling_hash(self) -> bytes: ...
 
 
-class StorePort(Protocol):
+class StoreReads(Protocol):
     """Reads of the local replica, from any thread. `scan` and `state_hash` are too long for the loop's own."""
 
     def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:

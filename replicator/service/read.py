@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.values import Consistency, KeyValue
-from replicator.service.freshness import Freshness, ReadOptions
-from replicator.service.ports import EnginePort, StorePort
+from replicator.service.ports import EnginePort, StoreReads
+from replicator.service.read_levels import ReadLevels, ReadOptions
 from replicator.service.validate import check_key
 
 
@@ -27,13 +27,13 @@ class Found:
 class ReadService:
     """Reads of single keys."""
 
-    def __init__(self, engine: EnginePort, store: StorePort) -> None:
+    def __init__(self, engine: EnginePort, store: StoreReads) -> None:
         self._engine = engine
         self._store = store
-        self._freshness = Freshness(engine)
+        self._freshness = ReadLevels(engine)
 
     async def get(self, key: bytes, options: ReadOptions, *, timeout_s: float) -> Found:
-        """Raises what Freshness.ready raises, and InvalidArgument."""
+        """Raises what ReadLevels.ready raises, and InvalidArgument."""
         check_key(key)
         started_s = time.monotonic()
         await self._freshness.ready(options, Deadline.after(timeout_s))

@@ -9,9 +9,9 @@ from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal, TokenAhead
 from replicator.model.limits import SCAN_PAGE_BYTES_MAX
 from replicator.model.values import KeyValue
-from replicator.service.freshness import Freshness, ReadOptions
-from replicator.service.ports import EnginePort, PagePort, StorePort
+from replicator.service.ports import EnginePort, PagePort, StoreReads
 from replicator.service.read import staleness_of
+from replicator.service.read_levels import ReadLevels, ReadOptions
 from replicator.service.validate import check_range, check_resume_key, page_keys
 
 
@@ -39,10 +39,10 @@ class Page:
 class ScanService:
     """Reads of ranges."""
 
-    def __init__(self, engine: EnginePort, store: StorePort) -> None:
+    def __init__(self, engine: EnginePort, store: StoreReads) -> None:
         self._engine = engine
         self._store = store
-        self._freshness = Freshness(engine)
+        self._freshness = ReadLevels(engine)
 
     async def scan(self, wanted: ScanRange, options: ReadOptions, *, timeout_s: float) -> Page:
         """One page. The read options choose the revision, hence count for the first page only."""

@@ -13,7 +13,7 @@ from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.values import NodeStatus
 from replicator.service.members import members_seen
-from replicator.service.ports import EnginePort, GroupPort, StorePort
+from replicator.service.ports import EnginePort, GroupPort, StoreReads
 
 # A state hash reads every live key: one at a time, and few may queue for it.
 STATE_HASHES_WAITING_MAX: Final = 4
@@ -36,7 +36,7 @@ class StatusService:
         self,
         engine: EnginePort,
         group: GroupPort,
-        store: StorePort,
+        store: StoreReads,
         identity: NodeIdentity,
         timing: Callable[[], RaftTiming],
     ) -> None:

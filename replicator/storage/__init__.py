@@ -5,13 +5,12 @@ Knows: files, lmdb, threads, the state machine. Must not know: Raft's rules beyo
 `writer` and `snapshot`), gRPC.
 """
 
-from replicator.storage.directory import DirectoryInUse
+from replicator.storage.data_directory.locking import DirectoryInUse
 from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotFailed, SnapshotRefused
-from replicator.storage.offline import OfflineFacts, OfflineStore, opened_offline
-from replicator.storage.raft_log import LogBounds
-from replicator.storage.reads import ScanPage
-from replicator.storage.recovering import Recovery, foresee, recover
-from replicator.storage.snapshot import (
+from replicator.storage.log.raft_log import LogBounds
+from replicator.storage.offline.offline_store import OfflineFacts, OfflineStore, opened_offline
+from replicator.storage.offline.recovering import Recovery, foresee, recover
+from replicator.storage.snapshots.requests import (
     INCOMING_DIR,
     SNAPSHOTS_DIR,
     make_snapshot,
@@ -19,8 +18,9 @@ from replicator.storage.snapshot import (
     remove_snapshots,
     snapshot_file,
 )
+from replicator.storage.state.reads import ScanPage
+from replicator.storage.state.turn import COMPACT_ENTRIES_MAX
 from replicator.storage.storage import Position, Storage
-from replicator.storage.turn import COMPACT_ENTRIES_MAX
 from replicator.storage.writer import StorageWriter
 
 __all__ = [

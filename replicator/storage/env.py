@@ -16,7 +16,7 @@ import lmdb
 
 from replicator.model.errors import DataDirectoryError, StorageFailed
 from replicator.model.incarnation import Incarnation
-from replicator.storage import directory
+from replicator.storage.data_directory import locking as directory
 from replicator.storage.failures import FULL_ERRNOS, DiskFull, failure_of
 from replicator.storage.gate import ReaderGate
 from replicator.storage.layout import Databases, Transaction

@@ -12,7 +12,9 @@ from replicator.model.errors import CorruptData, DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.model.incarnation import RUN_ID_BYTES, Incarnation
 from replicator.model.members import DIRECTORY_ID_BYTES
-from replicator.storage import directory, incarnations, trust
+from replicator.storage.data_directory import locking as directory
+from replicator.storage.data_directory import runs as incarnations
+from replicator.storage.data_directory import trust
 from replicator.storage.env import (
     DATA_FILE,
     MAP_BYTES_INITIAL,
@@ -34,7 +36,7 @@ from replicator.storage.layout import (
     Databases,
     Transaction,
 )
-from replicator.storage.snapshot_files import INCOMING_DIR, SNAPSHOTS_DIR
+from replicator.storage.snapshots.files import INCOMING_DIR, SNAPSHOTS_DIR
 
 READER_TABLE_BYTES: Final = 32 << 10
 _WHY_CHARS_MAX: Final = 300

@@ -14,17 +14,16 @@ from typing import Final, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from replicator.machine.digest import Pair, state_hash
-from replicator.machine.group import membership_of
+from replicator.machine.group_entries import membership_of
 from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed, Superseded, Unavailable
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
 from replicator.model.incarnation import Incarnation, KnownIncarnation
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import DIRECTORY_ID_BYTES, Membership
 from replicator.model.values import KeyValue
-from replicator.storage import incarnations, reads
+from replicator.storage.data_directory import runs as incarnations
 from replicator.storage.env import Environment
 from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotRefused
-from replicator.storage.installing import Held, seal
 from replicator.storage.layout import (
     DIRECTORY_ID_KEY,
     JOINING_KEY,
@@ -36,11 +35,13 @@ from replicator.storage.layout import (
     Transaction,
     pack_number,
 )
+from replicator.storage.log.raft_log import LogBounds, RaftLog
+from replicator.storage.log.soundness import assert_ordered, refuse_out_of_range
 from replicator.storage.opening import Identity, damaged, open_environment, random_run_id, shortened, superseded
-from replicator.storage.raft_log import LogBounds, RaftLog
-from replicator.storage.reads import ScanPage, ScanRange
-from replicator.storage.soundness import assert_ordered, refuse_out_of_range
-from replicator.storage.turn import perform_turn
+from replicator.storage.snapshots.installing import Held, seal
+from replicator.storage.state import reads
+from replicator.storage.state.reads import PageRequest, ScanPage
+from replicator.storage.state.turn import perform_turn
 from replicator.v1 import store_pb2
 
 M = TypeVar("M", bound=Message)
@@ -286,8 +287,8 @@ class Storage:
         keys_max: int,
         bytes_max: int,
     ) -> ScanPage:
-        """One page; see ScanRange and ScanPage. A revision not reached yet is answered as of the newest."""
-        wanted = ScanRange(start, end, at_revision, after_key, keys_max, bytes_max)
+        """One page; see PageRequest and ScanPage. A revision not reached yet is answered as of the newest."""
+        wanted = PageRequest(start, end, at_revision, after_key, keys_max, bytes_max)
         with self._environment.read() as txn:
             return reads.scan(txn, self._databases, wanted)
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 import grpc
 
 from replicator.model.errors import StartupError
-from replicator.transport.circle import Introduction
-from replicator.transport.door import Door, end, origin
-from replicator.transport.handshake import shown
-from replicator.transport.introductions import HandshakeRefused, Introductions, Objected
+from replicator.transport.handshake.known_peers import Introduction
+from replicator.transport.handshake.verdicts import shown
+from replicator.transport.links.admission_gate import AdmissionGate, end, origin
+from replicator.transport.links.introductions import HandshakeRefused, Introductions, Objected
+from replicator.transport.links.roster import Objection, Roster
 from replicator.transport.options import server_options
 from replicator.transport.ports import SnapshotSource
-from replicator.transport.roster import Objection, Roster
-from replicator.transport.snapshot_server import SnapshotServer
+from replicator.transport.snapshots.snapshot_server import SnapshotServer
 from replicator.transport.streams import FETCH_METHOD, METHOD, SERVICE, AcceptedStream
 
 _GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
@@ -45,15 +45,15 @@ class Acceptor:
         credentials: grpc.ServerCredentials | None,
         source: SnapshotSource | None,
     ) -> None:
-        settings = roster.circle.settings
+        settings = roster.known_peers.settings
         self._introductions = introductions
         self._listen = settings.listen
         self._roster = roster
         self._credentials = credentials
         self._server = grpc.aio.server(options=server_options(settings))
         self._handlers: set[asyncio.Task[Any]] = set()
-        self._door = Door(roster, certificates=credentials is not None)
-        self._snapshots = SnapshotServer(settings, self._door, introductions, source) if source is not None else None
+        self._gate = AdmissionGate(roster, certificates=credentials is not None)
+        self._snapshots = SnapshotServer(settings, self._gate, introductions, source) if source is not None else None
 
     async def start(self) -> int:
         """Binds and listens; returns the port. Raises StartupError."""
@@ -111,7 +111,7 @@ class Acceptor:
 
     async def _serve(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         stream = AcceptedStream(context)
-        said = await self._door.welcome(context, lambda: self._shake_hands(stream, context))
+        said = await self._gate.welcome(context, lambda: self._shake_hands(stream, context))
         if said is None:
             return
         objection = self._roster.objection_to(said, dialled=False)  # once more: much may have changed meanwhile
@@ -123,7 +123,7 @@ class Acceptor:
     def _object(self, objection: Objection, peer: str, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         """Sets the status for a stream that there is no place for."""
         if objection in (Objection.FULL, Objection.FORMER):
-            self._door.say(
+            self._gate.say(
                 f"{objection.name}:{peer}", f"turned away peer={shown(peer)} from={origin(context)}: {objection}"
             )
         end(context, OBJECTION_CODE[objection], objection.value)  # gRPC takes plain text only
@@ -132,7 +132,7 @@ class Acceptor:
         self, stream: AcceptedStream, context: "grpc.aio.ServicerContext[bytes, bytes]"
     ) -> Introduction | None:
         try:
-            return await self._introductions.accept(stream, lambda hello: self._door.judge_certificate(hello, context))
+            return await self._introductions.accept(stream, lambda hello: self._gate.judge_certificate(hello, context))
         except HandshakeRefused as error:
             self._refused(error, context)
             return None

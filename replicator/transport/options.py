@@ -8,7 +8,7 @@ from typing import Final
 
 import grpc
 
-from replicator.transport.certificates import PeerCredentials
+from replicator.transport.handshake.node_certificates import PeerCredentials
 from replicator.transport.ports import FRAME_BYTES_MAX
 from replicator.transport.settings import PeerAddress, TransportSettings
 

@@ -14,14 +14,14 @@ from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
 from replicator.model.members import Membership
 from replicator.transport.acceptor import Acceptor
-from replicator.transport.certificates import PeerCredentials
-from replicator.transport.circle import Circle
-from replicator.transport.dialling import Dialling
-from replicator.transport.introductions import Introductions
+from replicator.transport.handshake.known_peers import KnownPeers
+from replicator.transport.handshake.node_certificates import PeerCredentials
+from replicator.transport.links.dialling import Dialling
+from replicator.transport.links.introductions import Introductions
+from replicator.transport.links.roster import Roster
 from replicator.transport.ports import FRAME_BYTES_MAX, IncarnationMemory, LinkSink, LinkStatus, SnapshotSource
-from replicator.transport.roster import Roster
 from replicator.transport.settings import TransportSettings
-from replicator.transport.snapshot_client import SnapshotFetches, Wanted
+from replicator.transport.snapshots.snapshot_client import SnapshotFetches, Wanted
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class PeerTransport:
     ) -> None:
         self._settings = settings
         self._dice = dice
-        self._roster = Roster(Circle(settings, membership), sink)
+        self._roster = Roster(KnownPeers(settings, membership), sink)
         self._introductions = Introductions(self._roster, memory)
         self._acceptor: Acceptor | None = None
         self._dialling: Dialling | None = None
@@ -90,14 +90,14 @@ class PeerTransport:
         A link that is up is judged again, and stays if the other side would be let in now. One that was dialled at an
         address that has changed stays until the new one is reached.
         """
-        self._follow(replace(self._roster.circle, membership=membership))
+        self._follow(replace(self._roster.known_peers, membership=membership))
 
     def set_guide(self, guide: Membership) -> None:
         """Dials those too whom this membership names, until one as new is set: a node that joins was told of it."""
-        self._follow(replace(self._roster.circle, guide=guide))
+        self._follow(replace(self._roster.known_peers, guide=guide))
 
-    def _follow(self, circle: Circle) -> None:
-        self._roster.follow(circle)
+    def _follow(self, known_peers: KnownPeers) -> None:
+        self._roster.follow(known_peers)
         if self._dialling is not None and not self._roster.is_closed:
             self._dialling.follow()
 

@@ -255,19 +255,23 @@ class StoredIncarnation(_message.Message):
     DIRECTORY_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    IS_OF_GROUP_FIELD_NUMBER: _builtins.int
     directory_id: _builtins.bytes
     number: _builtins.int
     run_id: _builtins.bytes
+    is_of_group: _builtins.bool
+    """Whether some run of that directory has proven that it belongs to the group: then every later one must."""
     def __init__(
         self,
         *,
         directory_id: _builtins.bytes = ...,
         number: _builtins.int = ...,
         run_id: _builtins.bytes = ...,
+        is_of_group: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory_id", b"directory_id", "number", b"number", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory_id", b"directory_id", "is_of_group", b"is_of_group", "number", b"number", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,10 +19,10 @@ from pysyncobj.journal import Journal
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
-from replicator.engine import graft as graft_module
-from replicator.engine.graft import ENGINE_VERSION, ROLES, Peer
-from replicator.engine.journal import TurnJournal
 from replicator.engine.settings import stock_conf
+from replicator.engine.stock import graft as graft_module
+from replicator.engine.stock.graft import ENGINE_VERSION, ROLES, Peer
+from replicator.engine.stock.journal import TurnJournal
 from replicator.machine.codec import NO_OP_PAYLOAD, REGULAR_PREFIX
 from tests.support.members import voters
 from tests.support.replicas import NAMES, HandNode, hand_settings

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 import replicator
 from replicator.api.status import STATUS_OF
+from replicator.cli.exit_codes import ExitCode
 from replicator.cli.main import cli
-from replicator.cli.outcome import ExitCode
 from replicator.config import schema
 from replicator.model import limits
 from replicator.model.errors import ERROR_OF_REASON, InvalidToken, Unavailable

@@ -16,7 +16,7 @@ from replicator.certificates.kept import LOOK_EVERY_S
 from replicator.model.ids import NodeId
 from tests.support.api_nodes import Disturbance, an_api_server
 from tests.support.authority import DAY, Authority, Issued, client_tls, opened, put, put_pair, tls_files
-from tests.support.links import Links, RecordingSink, a_circle, is_linked, until
+from tests.support.links import Links, RecordingSink, is_linked, peers_of, until
 from tests.support.memory_cluster import MemoryCluster
 
 N1 = NodeId("n1")
@@ -51,9 +51,9 @@ async def test_the_dialling_node_says_what_is_wrong_with_which_certificate(
     links: Links, tmp_path: Path, caplog: pytest.LogCaptureFixture, acceptor: Issued, dialler: Issued, why: str
 ) -> None:
     tls = opened(tls_files(tmp_path / "n1", AUTHORITY.pem, acceptor), "n1")
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=tls), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=tls), RecordingSink())
     tls = opened(tls_files(tmp_path / "n2", AUTHORITY.pem, dialler), "n2")
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
     await until(lambda: why in told(caplog))
     assert not is_linked(two, "n1")
 
@@ -63,8 +63,8 @@ async def test_a_link_outlives_its_certificates_and_the_next_one_is_made_with_th
 ) -> None:
     sink_1, sink_2 = RecordingSink(), RecordingSink()
     tls = {n: opened(tls_files(tmp_path / n, AUTHORITY.pem, AUTHORITY.node(n)), n) for n in ("n1", "n2")}
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=tls["n1"]), sink_1)
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls["n2"]), sink_2)
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=tls["n1"]), sink_1)
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, tls=tls["n2"]), sink_2)
     await until(lambda: is_linked(two, "n1") and is_linked(one, "n2"))
     for name, certificates in tls.items():
         put(tmp_path / name / "ca.pem", OTHER.pem)
@@ -89,11 +89,11 @@ async def test_with_an_authority_of_its_own_the_peer_port_takes_nothing_that_the
         return opened(replace(files, peer_ca_file=put(tmp_path / name / "peers.pem", of_peers.pem)), name)
 
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1, "n3": 1}, tls=tls("n1", of_peers.node("n1"))), sink)
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls("n2", of_peers.node("n2"))), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1, "n3": 1}, tls=tls("n1", of_peers.node("n1"))), sink)
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, tls=tls("n2", of_peers.node("n2"))), RecordingSink())
     await until(lambda: is_linked(two, "n1"))
     three = await links.start(
-        a_circle("n3", {"n1": one.bound_port}, tls=tls("n3", of_clients.node("n3"))), RecordingSink()
+        peers_of("n3", {"n1": one.bound_port}, tls=tls("n3", of_clients.node("n3"))), RecordingSink()
     )
     await until(lambda: "may be of an authority that is not trusted there" in told(caplog))
     assert not is_linked(three, "n1")

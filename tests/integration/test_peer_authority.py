@@ -17,8 +17,8 @@ from replicator.dev import ClusterPlan, LocalCluster, plan_cluster
 from replicator.machine.codec import encode_batch
 from replicator.model.ids import NodeId, node_certificate_name
 from replicator.model.limits import INDEX_MAX
-from replicator.transport.proof import Secrets
-from replicator.transport.secret_file import SecretFile
+from replicator.transport.handshake.proof import Secrets
+from replicator.transport.handshake.secret_file import SecretFile
 from replicator.v1 import peer_pb2, raft_pb2
 from tests.support.authority import Authority, Issued, client_tls, tls_files
 from tests.support.commands import put

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.delay_proxy import DelayProxy
 from replicator.model.ids import NodeId
 from replicator.transport.peer_transport import PeerTransport
-from tests.support.links import QUICK, HandDriven, Links, RecordingSink, a_circle, a_membership, is_linked, until
+from tests.support.links import QUICK, HandDriven, Links, RecordingSink, a_membership, is_linked, peers_of, until
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 EAGER = replace(QUICK, late_dial_s=0.0)
@@ -62,8 +62,8 @@ async def test_two_nodes_that_dial_at_once_settle_on_one_link(links: Links, roun
     sys.stdout.write(f"seed {seed} round {round_number}\n")
     dice = random.Random(seed)
     sink_1, sink_2 = RecordingSink(), RecordingSink()
-    one = await links.start(a_circle("n1", {}, timers=EAGER), sink_1)
-    two = await links.start(a_circle("n2", {}, timers=EAGER), sink_2)
+    one = await links.start(peers_of("n1", {}, timers=EAGER), sink_1)
+    two = await links.start(peers_of("n2", {}, timers=EAGER), sink_2)
     delays_s = [dice.choice((0.0, 0.002, 0.01)) for _ in range(2)]
     async with DelayProxy(one.bound_port, delays_s[0]) as to_one, DelayProxy(two.bound_port, delays_s[1]) as to_two:
         membership = a_membership({"n1": to_one.port, "n2": to_two.port}, index=1)
@@ -85,8 +85,8 @@ async def test_the_lesser_id_dials_when_the_greater_one_does_not_reach_it(links:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         sink_1, sink_2 = RecordingSink(), RecordingSink()
-        two = await links.start(a_circle("n2", {"n1": closed.getsockname()[1]}), sink_2)
-        one = await links.start(a_circle("n1", {"n2": two.bound_port}), sink_1)
+        two = await links.start(peers_of("n2", {"n1": closed.getsockname()[1]}), sink_2)
+        one = await links.start(peers_of("n1", {"n2": two.bound_port}), sink_1)
         await settled(one, sink_1, two, sink_2)
         assert sink_1.calls == [("up", "n2", 1)]
         assert sink_2.calls == [("up", "n1", 1)]
@@ -116,7 +116,7 @@ async def test_a_newer_stream_of_the_lesser_id_takes_the_place_of_its_older_one(
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         sink = RecordingSink()
-        two = await links.start(a_circle("n2", {"n1": closed.getsockname()[1]}), sink)
+        two = await links.start(peers_of("n2", {"n1": closed.getsockname()[1]}), sink)
         async with HandDriven(two.bound_port) as old, HandDriven(two.bound_port) as new:
             for number, stream in enumerate((old, new), start=1):
                 await stream.shake_hands(node_id="n1", peer_id="n2", region="eu")

@@ -14,7 +14,7 @@ from replicator.model.ids import NodeId
 from replicator.transport.ports import FRAME_BYTES_MAX
 from replicator.transport.settings import LinkTimers
 from replicator.v1 import peer_pb2
-from tests.support.links import HandDriven, Links, RecordingSink, a_circle, is_linked, until
+from tests.support.links import HandDriven, Links, RecordingSink, is_linked, peers_of, until
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 
@@ -42,9 +42,9 @@ async def test_frames_arrive_in_order_in_both_directions(links: Links) -> None:
 
 async def test_three_nodes_link_in_pairs_with_one_stream_each(links: Links) -> None:
     sinks = {name: RecordingSink() for name in ("n1", "n2", "n3")}
-    one = await links.start(a_circle("n1", {"n2": 1, "n3": 1}), sinks["n1"])
-    two = await links.start(a_circle("n2", {"n1": one.bound_port, "n3": 1}), sinks["n2"])
-    three = await links.start(a_circle("n3", {"n1": one.bound_port, "n2": two.bound_port}), sinks["n3"])
+    one = await links.start(peers_of("n1", {"n2": 1, "n3": 1}), sinks["n1"])
+    two = await links.start(peers_of("n2", {"n1": one.bound_port, "n3": 1}), sinks["n2"])
+    three = await links.start(peers_of("n3", {"n1": one.bound_port, "n2": two.bound_port}), sinks["n3"])
     nodes = {N1: one, N2: two, N3: three}
     await until(lambda: all(status.connected for node in nodes.values() for status in node.links().values()))
 
@@ -72,7 +72,7 @@ async def test_the_largest_frame_passes_and_a_larger_one_is_the_callers_bug(link
 
 
 async def test_without_a_link_send_says_so(links: Links) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     assert not one.send(N2, b"x")
     assert not one.links()[N2].connected
 
@@ -85,7 +85,7 @@ async def test_the_dialler_comes_back_after_the_acceptor_restarts(links: Links) 
     assert not two.send(N1, b"lost")
 
     again = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, listen=f"127.0.0.1:{port}"), again)
+    one = await links.start(peers_of("n1", {"n2": 1}, listen=f"127.0.0.1:{port}"), again)
     await until(lambda: is_linked(two, "n1") and is_linked(one, "n2"))
     assert two.send(N1, b"hello again")
     await until(lambda: again.frames.get("n2") == [b"hello again"])
@@ -104,7 +104,7 @@ async def test_the_acceptor_notices_a_dialler_that_leaves(links: Links) -> None:
 async def test_a_newer_stream_supersedes_the_old_one_whose_late_frames_are_dropped(links: Links) -> None:
     """Old down first, then new up; what the old stream still holds never reaches the sink."""
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}), sink)
     async with HandDriven(one.bound_port) as old, HandDriven(one.bound_port) as new:
         await old.shake_hands()
         await until(lambda: is_linked(one, "n2"))
@@ -153,9 +153,9 @@ async def test_a_sink_that_stops_reading_fills_the_queue_and_nothing_is_lost_or_
 async def test_a_slow_sink_of_one_peer_does_not_hold_up_another(links: Links) -> None:
     slow, quick = RecordingSink(), RecordingSink()
     slow.gate.clear()
-    one = await links.start(a_circle("n1", {"n2": 1, "n3": 1}, queue_bytes_max=1 << 18), RecordingSink())
-    await links.start(a_circle("n2", {"n1": one.bound_port}), slow)
-    await links.start(a_circle("n3", {"n1": one.bound_port}), quick)
+    one = await links.start(peers_of("n1", {"n2": 1, "n3": 1}, queue_bytes_max=1 << 18), RecordingSink())
+    await links.start(peers_of("n2", {"n1": one.bound_port}), slow)
+    await links.start(peers_of("n3", {"n1": one.bound_port}), quick)
     await until(lambda: is_linked(one, "n2") and is_linked(one, "n3"))
 
     while one.send(N2, bytes(1 << 16)):
@@ -173,9 +173,9 @@ async def test_a_black_holed_link_is_noticed_on_both_sides_and_comes_back(links:
         connect_s=0.3, keepalive_time_s=0.3, keepalive_timeout_s=0.3, backoff_min_s=0.01, backoff_max_s=0.05
     )
     sink_1, sink_2 = RecordingSink(), RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, timers=timers), sink_1)
+    one = await links.start(peers_of("n1", {"n2": 1}, timers=timers), sink_1)
     async with DelayProxy(one.bound_port) as proxy:
-        two = await links.start(a_circle("n2", {"n1": proxy.port}, timers=timers), sink_2)
+        two = await links.start(peers_of("n2", {"n1": proxy.port}, timers=timers), sink_2)
         await until(lambda: is_linked(one, "n2") and is_linked(two, "n1"))
 
         proxy.freeze()
@@ -194,8 +194,8 @@ async def test_a_sink_that_raises_closes_the_link_and_is_logged(links: Links, ca
             await super().frame(peer, epoch, payload)
 
     sink = Faulty()
-    one = await links.start(a_circle("n1", {"n2": 1}), sink)
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), sink)
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}), RecordingSink())
     await until(lambda: is_linked(two, "n1"))
     two.send(N1, b"poison")
     await until(lambda: ("down", "n2", 1) in sink.calls)
@@ -255,7 +255,7 @@ async def test_a_dialled_stream_that_is_cut_with_unread_frames_leaves_nothing_be
 
 async def test_a_transport_that_was_never_started_can_be_stopped() -> None:
     async with Links() as running:
-        one = await running.start(a_circle("n1", {"n2": 1}), RecordingSink())
+        one = await running.start(peers_of("n1", {"n2": 1}), RecordingSink())
         await one.stop(0.1)
         assert not one.send(N2, b"x")
 
@@ -268,27 +268,27 @@ async def test_a_port_in_use_is_one_line_with_the_field_and_the_remedy(links: Li
         with pytest.raises(
             StartupError, match=r"^listen\.peer: 127\.0\.0\.1:\d+ is in use: stop .* or choose another port$"
         ):
-            await links.start(a_circle("n1", {"n2": 1}, listen=listen), RecordingSink())
+            await links.start(peers_of("n1", {"n2": 1}, listen=listen), RecordingSink())
 
 
 async def test_two_transports_never_share_a_port(links: Links) -> None:
     """Linux would let them, and gRPC asks for it by default."""
-    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     with pytest.raises(StartupError, match="is in use"):
-        await links.start(a_circle("n1", {"n2": 1}, listen=f"127.0.0.1:{one.bound_port}"), RecordingSink())
+        await links.start(peers_of("n1", {"n2": 1}, listen=f"127.0.0.1:{one.bound_port}"), RecordingSink())
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "node.example:0"])
 async def test_plaintext_is_refused_on_anything_but_loopback(links: Links, listen: str) -> None:
     with pytest.raises(StartupError, match=r"^listen\.peer: .*not loopback.*\[tls\]"):
-        await links.start(a_circle("n1", {"n2": 1}, listen=listen), RecordingSink())
+        await links.start(peers_of("n1", {"n2": 1}, listen=listen), RecordingSink())
 
 
 async def test_a_failing_dial_is_logged_once_until_it_changes(links: Links, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "replicator.transport")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound, not listening: connection refused
-        await links.start(a_circle("n2", {"n1": closed.getsockname()[1]}), RecordingSink())
+        await links.start(peers_of("n2", {"n1": closed.getsockname()[1]}), RecordingSink())
         await until(lambda: len([r for r in caplog.records if "cannot link peer=n1" in r.message]) >= 3)
     said = [record for record in caplog.records if "cannot link peer=n1" in record.message]
     assert [record.levelname for record in said[:3]] == ["WARNING", "DEBUG", "DEBUG"]

@@ -13,10 +13,10 @@ import pytest
 from benchmarks.delay_proxy import DelayProxy
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import Membership
-from replicator.transport.circle import Circle
+from replicator.transport.handshake.known_peers import KnownPeers
+from replicator.transport.links.roster import UNKNOWN_NODES_MAX
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
-from replicator.transport.roster import UNKNOWN_NODES_MAX
 from replicator.transport.settings import PeerAddress
 from tests.integration.test_peer_refusals import certificate, warnings
 from tests.support.authority import Authority
@@ -27,11 +27,11 @@ from tests.support.links import (
     Links,
     RecordingSink,
     RunsInMemory,
-    a_circle,
     a_hello,
     a_membership,
     directory_of,
     is_linked,
+    peers_of,
     until,
 )
 from tests.support.snapshots import ID, Shelf, a_server, some_bytes
@@ -51,10 +51,10 @@ def count(caplog: pytest.LogCaptureFixture, start: str) -> int:
     return sum(record.message.startswith(start) for record in caplog.records)
 
 
-def a_joiner(node: str, contact: str, port: int) -> Circle:
+def a_joiner(node: str, contact: str, port: int) -> KnownPeers:
     """A node that knows nobody but one contact."""
     row = PeerAddress(NodeId(contact), Region("eu"), f"127.0.0.1:{port}")
-    return Circle(a_circle(node, {}, contacts=(row,)).settings, Membership(LogIndex(0), ()))
+    return KnownPeers(peers_of(node, {}, contacts=(row,)).settings, Membership(LogIndex(0), ()))
 
 
 async def three(links: Links) -> tuple[dict[str, PeerTransport], dict[str, RecordingSink], dict[str, int]]:
@@ -64,7 +64,7 @@ async def three(links: Links) -> tuple[dict[str, PeerTransport], dict[str, Recor
     nodes: dict[str, PeerTransport] = {}
     for name, sink in sinks.items():
         peers = {peer: ports.get(peer, 1) for peer in sinks if peer != name}
-        nodes[name] = await links.start(a_circle(name, peers), sink)
+        nodes[name] = await links.start(peers_of(name, peers), sink)
         ports[name] = nodes[name].bound_port
     for node in nodes.values():
         node.set_membership(a_membership(ports, index=5))
@@ -104,7 +104,7 @@ async def test_a_joining_node_reaches_those_whom_only_the_groups_answer_names(li
     """The source of its snapshot, say: the membership that says where that one is comes with the snapshot."""
     content = some_bytes(300_000)
     source = await a_server(links, Shelf().put(tmp_path, content))
-    contact = await links.start(a_circle("n2", {"n1": source.bound_port}), RecordingSink())
+    contact = await links.start(peers_of("n2", {"n1": source.bound_port}), RecordingSink())
     joiner = await links.start(a_joiner("n3", "n2", contact.bound_port), RecordingSink())
     now = a_membership({"n1": source.bound_port, "n2": contact.bound_port, "n3": joiner.bound_port}, index=5)
     for node in (source, contact):
@@ -161,7 +161,7 @@ async def test_a_node_that_comes_back_under_another_address_is_dialled_there(lin
     one, _, two, _ = await links.pair()
     await one.stop(0.2)
     await until(lambda: not is_linked(two, "n1"))
-    again = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    again = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     assert again.bound_port != one.bound_port
     two.set_membership(a_membership({"n1": again.bound_port, "n2": 1}, index=1))
     await until(lambda: is_linked(two, "n1") and is_linked(again, "n2"))
@@ -197,8 +197,8 @@ async def test_a_node_that_lost_its_disk_is_refused_until_the_group_knows_its_ne
     known = {name: directory_of(name) for name in ("n1", "n2")}
     sinks, nodes, ports = {"n1": RecordingSink(), "n2": RecordingSink()}, {}, {}
     for name, sink in sinks.items():
-        circle = a_circle(name, {}, timers=timers, directory_id=WIPED if name == wiped else known[name])
-        nodes[name] = await links.start(circle, sink)
+        known_peers = peers_of(name, {}, timers=timers, directory_id=WIPED if name == wiped else known[name])
+        nodes[name] = await links.start(known_peers, sink)
         ports[name] = nodes[name].bound_port
     other = "n1" if wiped == "n2" else "n2"
     nodes[wiped].set_membership(a_membership(ports, founder=b""))  # it has forgotten what it once knew
@@ -230,8 +230,8 @@ async def test_a_link_from_a_directory_that_was_replaced_is_taken_down(links: Li
 async def test_a_stranger_that_knows_a_newer_membership_is_let_in(links: Links) -> None:
     """n1 lags. What it learns then decides: a member keeps its link, one that is none loses it."""
     sink_1 = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}), sink_1)
-    nine = await links.start(a_circle("n9", {"n1": one.bound_port}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), sink_1)
+    nine = await links.start(peers_of("n9", {"n1": one.bound_port}), RecordingSink())
     assert not is_linked(one, "n9")
     ports = {"n1": one.bound_port, "n9": nine.bound_port}
     nine.set_membership(a_membership(ports, index=6))
@@ -246,7 +246,7 @@ async def test_a_stranger_that_knows_a_newer_membership_is_let_in(links: Links) 
 
 
 async def test_strangers_beyond_the_bound_are_turned_away(links: Links, caplog: pytest.LogCaptureFixture) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     strangers = [HandDriven(one.bound_port) for _ in range(UNKNOWN_NODES_MAX)]
     try:
         for number, stranger in enumerate(strangers):
@@ -270,8 +270,8 @@ async def test_a_stranger_must_show_its_certificate_too(
     links: Links, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     authority, sink = Authority(), RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
-    nine = await links.start(a_circle("n9", {}, tls=certificate(authority, tmp_path, "n8")), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    nine = await links.start(peers_of("n9", {}, tls=certificate(authority, tmp_path, "n8")), RecordingSink())
     nine.set_membership(a_membership({"n1": one.bound_port, "n9": 1}, index=6))
     await until(lambda: len(warnings(caplog, "refused by peer=n1")) == 1)
     assert "IDENTITY" in warnings(caplog, "refused by peer=n1")[0]
@@ -280,10 +280,10 @@ async def test_a_stranger_must_show_its_certificate_too(
 
 async def test_a_membership_may_come_at_any_time_of_a_transports_life(links: Links) -> None:
     before = asyncio.all_tasks()
-    peer = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    peer = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     full, alone = a_membership({"n1": peer.bound_port, "n2": 1}, index=1), a_membership({"n2": 1}, index=2)
-    circle, sink = a_circle("n2", {}), RecordingSink()
-    two = PeerTransport(circle.settings, sink, links.dice, circle.membership, RunsInMemory())
+    known_peers, sink = peers_of("n2", {}), RecordingSink()
+    two = PeerTransport(known_peers.settings, sink, links.dice, known_peers.membership, RunsInMemory())
 
     two.set_membership(alone)
     two.set_membership(full)
@@ -328,7 +328,7 @@ async def test_a_fetch_follows_its_source_to_a_new_address_and_ends_when_it_is_r
 ) -> None:
     data = some_bytes(1 << 20)
     one = await a_server(links, Shelf().put(tmp_path, data))
-    two = await links.start(a_circle("n2", {"n1": 1}), RecordingSink())
+    two = await links.start(peers_of("n2", {"n1": 1}), RecordingSink())
 
     async def fetch(target: Path) -> None:
         await two.fetch_snapshot(N1, ID, target=target, size_bytes=len(data), timeout_s=60)
@@ -350,7 +350,7 @@ async def test_a_fetch_follows_its_source_to_a_new_address_and_ends_when_it_is_r
 
 
 async def test_a_hello_of_an_older_kind_is_told_to_upgrade(links: Links) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     async with HandDriven(one.bound_port) as peer:
         await peer.say(a_hello(directory_id=b""))
         refusal = (await peer.hear()).refusal

@@ -14,8 +14,8 @@ import pytest
 from replicator.certificates import NodeCertificates
 from replicator.model.errors import StartupError
 from replicator.model.ids import NodeId
-from replicator.transport.door import UNSHAKEN_STREAMS_MAX
-from replicator.transport.proof import Role, prove
+from replicator.transport.handshake.proof import Role, prove
+from replicator.transport.links.admission_gate import UNSHAKEN_STREAMS_MAX
 from replicator.transport.settings import LinkTimers
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
@@ -26,10 +26,10 @@ from tests.support.links import (
     HandDriven,
     Links,
     RecordingSink,
-    a_circle,
     a_hello,
     directory_of,
     is_linked,
+    peers_of,
     until,
 )
 
@@ -76,8 +76,8 @@ async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
     """And it is said once, however often the peer returns."""
     caplog.set_level(logging.DEBUG, "replicator.transport")
     sink_1, sink_2 = RecordingSink(), RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, **acceptor), sink_1)
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, **dialler), sink_2)
+    one = await links.start(peers_of("n1", {"n2": 1}, **acceptor), sink_1)
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, **dialler), sink_2)
 
     await until(lambda: sum(r.message.startswith("refused by peer=n1") for r in caplog.records) >= 3)
 
@@ -97,7 +97,7 @@ async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
 async def test_a_peer_of_another_protocol_version_is_refused(
     links: Links, caplog: pytest.LogCaptureFixture, version: int, version_min: int
 ) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     async with HandDriven(one.bound_port) as peer:
         await peer.say(a_hello(protocol_version=version, protocol_version_min=version_min))
         refusal = (await peer.hear()).refusal
@@ -141,7 +141,7 @@ async def test_the_dialler_refuses_a_newer_acceptor_and_tells_it(
         heard.put_nowait(peer_pb2.LinkMessage.FromString(await context.read()))
 
     async with a_peer_port(newer) as port:
-        two = await links.start(a_circle("n2", {"n1": port}), RecordingSink())
+        two = await links.start(peers_of("n2", {"n1": port}), RecordingSink())
         async with asyncio.timeout(20):
             refusal = (await heard.get()).refusal
         assert refusal.reason == "PROTOCOL_VERSION"
@@ -167,7 +167,7 @@ async def test_a_dialler_outlives_streams_that_the_other_side_cancels(links: Lin
 
     async with a_peer_port(cancelling) as port:
         sink = RecordingSink()
-        two = await links.start(a_circle("n2", {"n1": port}), sink)
+        two = await links.start(peers_of("n2", {"n1": port}), sink)
         await until(lambda: tries >= 3)
         await two.stop(0.2)
     assert bool(sink.calls) is after_hello
@@ -177,7 +177,7 @@ async def test_an_acceptor_that_is_refused_after_its_hello_logs_it(
     links: Links, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}), sink)
     async with HandDriven(one.bound_port) as peer:
         await peer.shake_hands()
         await peer.say(
@@ -190,7 +190,7 @@ async def test_an_acceptor_that_is_refused_after_its_hello_logs_it(
 async def test_another_region_than_configured_is_a_warning_and_no_more(
     links: Links, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     async with HandDriven(one.bound_port) as peer:
         await peer.say(a_hello(region="mars"))
         welcome = (await peer.hear()).welcome
@@ -212,7 +212,7 @@ async def test_a_stream_that_does_not_begin_with_hello_is_turned_away(
     links: Links, caplog: pytest.LogCaptureFixture, first: bytes, why: str
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}), sink)
     async with HandDriven(one.bound_port) as peer:
         await peer.call.write(first)
         with pytest.raises(grpc.aio.AioRpcError, match=why) as refused:
@@ -228,7 +228,7 @@ async def test_nonsense_on_an_established_link_closes_it(
 ) -> None:
     caplog.set_level(logging.INFO, "replicator.transport")
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}), sink)
     async with HandDriven(one.bound_port) as peer:
         await peer.shake_hands()
         await peer.call.write(message)
@@ -239,41 +239,48 @@ async def test_nonsense_on_an_established_link_closes_it(
 
 async def test_a_silent_stream_is_turned_away_after_the_hello_timeout(links: Links) -> None:
     timers = replace(QUICK, hello_s=0.2)
-    one = await links.start(a_circle("n1", {"n2": 1}, timers=timers), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}, timers=timers), RecordingSink())
     async with HandDriven(one.bound_port) as silent:
-        with pytest.raises(grpc.aio.AioRpcError, match="no Hello within") as refused:
+        with pytest.raises(grpc.aio.AioRpcError, match="no Hello and proof within") as refused:
             await silent.call.read()
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_streams_that_have_not_said_hello_are_limited_in_number(links: Links) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
+@pytest.mark.parametrize("says_hello", [False, True])
+async def test_streams_that_never_prove_who_they_are_are_limited_in_number_and_keep_nobody_out(
+    links: Links, says_hello: bool
+) -> None:
+    """The oldest of them gives up its place to one that comes; a peer needs its place for a moment only."""
+    one = await links.start(peers_of("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
     silent = [HandDriven(one.bound_port) for _ in range(UNSHAKEN_STREAMS_MAX)]
     try:
         for peer in silent:
             await peer.call.wait_for_connection()
-        while True:  # the last of the silent ones may still be on its way
+            if says_hello:
+                await peer.say(a_hello())
+                assert (await peer.hear()).WhichOneof("body") == "welcome"
+        turned_away = [asyncio.create_task(peer.call.read()) for peer in silent]
+        while not any(task.done() for task in turned_away):  # the last of the silent ones may still be on its way
             async with HandDriven(one.bound_port) as late:
-                try:
-                    await late.shake_hands()
-                except grpc.aio.AioRpcError as error:
-                    code = error.code()
-                    break
+                await late.shake_hands()
+                await until(lambda: is_linked(one, "n2"))
+        for task in turned_away:
+            task.cancel()
+        codes = [error.code() for task in await asyncio.gather(*turned_away, return_exceptions=True)
+                 if isinstance(error := task, grpc.aio.AioRpcError)]  # fmt: skip
+        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     finally:
         for peer in silent:
             await peer.__aexit__()
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    async with HandDriven(one.bound_port) as peer:
-        await peer.shake_hands()
 
 
 async def test_mutual_tls_links_nodes_whose_certificates_name_them(
     links: Links, authority: Authority, tmp_path: Path
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     tls = certificate(authority, tmp_path, "n2")
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
     await until(lambda: is_linked(two, "n1"))
     assert two.send(N1, b"under seal")
     await until(lambda: sink.frames.get("n2") == [b"under seal"])
@@ -283,9 +290,9 @@ async def test_a_valid_certificate_of_another_node_is_refused_on_both_sides(
     links: Links, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     stolen = certificate(authority, tmp_path, "n3")
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=stolen), RecordingSink())
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, tls=stolen), RecordingSink())
     await until(lambda: two.links()[N1].last_refusal is not None)
     for line in (*warnings(caplog, "refusing peer='n2'"), *warnings(caplog, "refused by peer=n1")):
         assert "IDENTITY" in line
@@ -311,7 +318,7 @@ async def test_who_has_a_certificate_of_the_authority_but_not_that_of_the_node_i
 ) -> None:
     """Its first message is its last, whatever it claims in it; the answer names the name to put in."""
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     shown = issued(authority)
     credentials = grpc.ssl_channel_credentials(authority.pem, shown.key, shown.certificate)
     for claim in ({}, {"node_id": "n7", "membership_index": 2**63}):
@@ -330,9 +337,9 @@ async def test_who_has_a_certificate_of_the_authority_but_not_that_of_the_node_i
 async def test_an_acceptor_with_the_certificate_of_another_node_is_not_linked(
     links: Links, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n3")), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n3")), RecordingSink())
     tls = certificate(authority, tmp_path, "n2")
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, tls=tls), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
     assert not is_linked(two, "n1")
     line = warnings(caplog, "cannot link peer=n1")[0]
@@ -344,9 +351,9 @@ async def test_a_certificate_of_another_authority_is_refused(
 ) -> None:
     """In both directions: the dialler trusts the acceptor's authority here, but is not trusted by it."""
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     foreign = opened(tls_files(tmp_path / "foreign", authority.pem, Authority("another").node("n2")), "n2")
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}, tls=foreign), RecordingSink())
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}, tls=foreign), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
     assert "may be of an authority that is not trusted there" in warnings(caplog, "cannot link peer=n1")[0]
     assert not is_linked(two, "n1")
@@ -357,8 +364,8 @@ async def test_a_plaintext_node_cannot_reach_a_tls_port(
     links: Links, authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}), RecordingSink())
     await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
     assert not is_linked(two, "n1")
     assert sink.calls == []
@@ -367,14 +374,14 @@ async def test_a_plaintext_node_cannot_reach_a_tls_port(
 async def test_an_address_of_another_machine_cannot_be_bound(
     links: Links, authority: Authority, tmp_path: Path
 ) -> None:
-    settings = a_circle("n1", {"n2": 1}, listen="192.0.2.1:0", tls=certificate(authority, tmp_path, "n1"))
+    settings = peers_of("n1", {"n2": 1}, listen="192.0.2.1:0", tls=certificate(authority, tmp_path, "n1"))
     with pytest.raises(StartupError, match=r"^listen\.peer: 192\.0\.2\.1:0 cannot be bound \(.*\): choose an address"):
         await links.start(settings, RecordingSink())
 
 
 async def test_a_client_without_a_certificate_is_refused(links: Links, authority: Authority, tmp_path: Path) -> None:
     sink = RecordingSink()
-    one = await links.start(a_circle("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
+    one = await links.start(peers_of("n1", {"n2": 1}, tls=certificate(authority, tmp_path, "n1")), sink)
     bare = grpc.ssl_channel_credentials(authority.pem)
     async with HandDriven(one.bound_port, bare) as peer:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -388,7 +395,7 @@ async def test_dialling_a_port_that_is_no_peer_port_says_so(links: Links, caplog
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        two = await links.start(a_circle("n2", {"n1": port}), RecordingSink())
+        two = await links.start(peers_of("n2", {"n1": port}), RecordingSink())
         await until(lambda: len(warnings(caplog, "cannot link peer=n1")) > 0)
         assert "no peer port listens there" in warnings(caplog, "cannot link peer=n1")[0]
         await two.stop(0.2)

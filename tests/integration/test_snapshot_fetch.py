@@ -15,7 +15,7 @@ from benchmarks.delay_proxy import DelayProxy
 from replicator.model.ids import NodeId
 from replicator.transport.ports import SNAPSHOT_CHUNK_BYTES, FetchFailure, SnapshotUnavailable
 from replicator.v1 import peer_pb2
-from tests.support.links import QUICK, Links, RecordingSink, a_circle, until
+from tests.support.links import QUICK, Links, RecordingSink, peers_of, until
 from tests.support.snapshots import (
     ID,
     MIB,
@@ -52,8 +52,8 @@ async def test_a_file_arrives_as_it_was_sent(links: Links, tmp_path: Path) -> No
 async def test_the_node_with_the_smaller_id_can_fetch_from_the_greater(links: Links, tmp_path: Path) -> None:
     """Who dials the link does not matter."""
     data = some_bytes(MIB)
-    two = await a_server(links, Shelf().put(tmp_path, data), a_circle("n2", {"n1": 1}))
-    one = await links.start(a_circle("n1", {"n2": two.bound_port}), RecordingSink())
+    two = await a_server(links, Shelf().put(tmp_path, data), peers_of("n2", {"n1": 1}))
+    one = await links.start(peers_of("n1", {"n2": two.bound_port}), RecordingSink())
     await one.fetch_snapshot(N2, ID, target=tmp_path / "got", size_bytes=len(data), timeout_s=30)
     assert (tmp_path / "got").read_bytes() == data
 
@@ -99,7 +99,7 @@ async def test_a_stream_cut_half_way_is_resumed(links: Links, tmp_path: Path, ca
     caplog.set_level(logging.INFO, "replicator.transport")
     data = some_bytes(8 * MIB)
     target = tmp_path / "got"
-    one = await a_server(links, Shelf().put(tmp_path, data), a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
+    one = await a_server(links, Shelf().put(tmp_path, data), peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
     proxy = DelayProxy(one.bound_port)
     async with proxy:
         two = await a_client(links, proxy.port)
@@ -141,13 +141,13 @@ async def test_a_node_that_restarts_is_asked_for_the_rest(links: Links, tmp_path
     data = some_bytes(8 * MIB)
     target = tmp_path / "got"
     shelf = Shelf().put(tmp_path, data)
-    one = await a_server(links, shelf, a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
+    one = await a_server(links, shelf, peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
     two = await a_client(links, one.bound_port)
     fetching = asyncio.create_task(fetch(two, target, len(data)))
     await until(lambda: target.exists() and target.stat().st_size >= 2 * MIB)
     await one.stop(0.2)
     assert not fetching.done()
-    await a_server(links, shelf, a_circle("n1", {"n2": 1}, listen=f"127.0.0.1:{one.bound_port}"))
+    await a_server(links, shelf, peers_of("n1", {"n2": 1}, listen=f"127.0.0.1:{one.bound_port}"))
     await fetching
     assert target.read_bytes() == data
 
@@ -155,7 +155,7 @@ async def test_a_node_that_restarts_is_asked_for_the_rest(links: Links, tmp_path
 async def test_a_file_deleted_while_it_is_sent_still_arrives(links: Links, tmp_path: Path) -> None:
     data = some_bytes(4 * MIB)
     shelf = Shelf().put(tmp_path, data)
-    one = await a_server(links, shelf, a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
+    one = await a_server(links, shelf, peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
     two = await a_client(links, one.bound_port)
     target = tmp_path / "got"
     fetching = asyncio.create_task(fetch(two, target, len(data)))
@@ -264,7 +264,7 @@ async def test_a_transfer_may_take_longer_than_silence_is_borne(links: Links, tm
     """Each chunk puts the end off, on both sides."""
     timers = replace(QUICK, snapshot_silence_s=1.0)
     shelf = Shelf().put(tmp_path, some_bytes(3 * MIB))
-    one = await a_server(links, shelf, a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=MIB, timers=timers))
+    one = await a_server(links, shelf, peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=MIB, timers=timers))
     two = await a_client(links, one.bound_port, timers=timers)
     await fetch(two, tmp_path / "got", 3 * MIB)
     assert len(shelf.asked) == 1, "in one stream"

@@ -15,9 +15,9 @@ import pytest
 
 from benchmarks.delay_proxy import DelayProxy
 from replicator.model.ids import NodeId
+from replicator.transport.handshake.proof import Secrets
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.ports import SNAPSHOT_STREAMS_MAX, FetchFailure, SnapshotUnavailable
-from replicator.transport.proof import Secrets
 from replicator.transport.streams import FETCH_METHOD
 from replicator.v1 import peer_pb2
 from tests.integration.test_peer_refusals import certificate
@@ -28,9 +28,9 @@ from tests.support.links import (
     Links,
     RecordingSink,
     RunsInMemory,
-    a_circle,
     a_hello,
     is_linked,
+    peers_of,
     until,
 )
 from tests.support.snapshots import (
@@ -112,7 +112,7 @@ async def test_a_malformed_request_is_turned_away(links: Links, message: bytes) 
 
 
 async def test_a_node_of_another_cluster_is_refused_for_good(links: Links, tmp_path: Path) -> None:
-    one = await a_server(links, Shelf().put(tmp_path, b"x"), a_circle("n1", {"n3": 1}))
+    one = await a_server(links, Shelf().put(tmp_path, b"x"), peers_of("n1", {"n3": 1}))
     two = await a_client(links, one.bound_port)
     with pytest.raises(SnapshotUnavailable, match="REFUSED: NOT_A_MEMBER") as error:
         await fetch(two, tmp_path / "got", 1)
@@ -120,7 +120,7 @@ async def test_a_node_of_another_cluster_is_refused_for_good(links: Links, tmp_p
 
 
 async def test_a_node_without_a_source_refuses(links: Links, tmp_path: Path) -> None:
-    one = await links.start(a_circle("n1", {"n2": 1}), RecordingSink())
+    one = await links.start(peers_of("n1", {"n2": 1}), RecordingSink())
     two = await a_client(links, one.bound_port)
     with pytest.raises(SnapshotUnavailable, match="REFUSED: UNIMPLEMENTED"):
         await fetch(two, tmp_path / "got", 1)
@@ -155,7 +155,7 @@ async def test_no_more_streams_than_the_bound_and_a_place_is_free_again(links: L
 
 async def test_a_receiver_that_stops_reading_loses_its_place(links: Links, tmp_path: Path) -> None:
     shelf = Shelf().put(tmp_path, some_bytes(8 * MIB))
-    one = await a_server(links, shelf, a_circle("n1", {"n2": 1}, timers=IMPATIENT))
+    one = await a_server(links, shelf, peers_of("n1", {"n2": 1}, timers=IMPATIENT))
     async with HandDrivenFetch(one.bound_port, a_request()) as stalled:
         assert (await stalled.chunk()).offset == 0
         assert open_files(shelf.files[ID]) == 1
@@ -175,7 +175,7 @@ async def test_a_receiver_that_leaves_frees_the_file(links: Links, tmp_path: Pat
 async def test_a_cancelled_fetch_leaves_nothing_open_and_can_be_taken_up_again(links: Links, tmp_path: Path) -> None:
     data = some_bytes(4 * MIB)
     shelf = Shelf().put(tmp_path, data)
-    one = await a_server(links, shelf, a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
+    one = await a_server(links, shelf, peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=4 * MIB))
     two = await a_client(links, one.bound_port)
     target = tmp_path / "got"
     for part in (1, 2):
@@ -197,7 +197,7 @@ async def test_stopping_ends_transfers(
 ) -> None:
     caplog.set_level(logging.INFO, "replicator.transport")
     shelf = Shelf().put(tmp_path, some_bytes(32 * MIB))
-    one = await a_server(links, shelf, a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=MIB))
+    one = await a_server(links, shelf, peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=MIB))
     two = await a_client(links, one.bound_port, timers=IMPATIENT)
     target = tmp_path / "got"
     fetching = asyncio.create_task(fetch(two, target, 32 * MIB))
@@ -220,12 +220,12 @@ async def test_links_carry_frames_while_snapshots_pass(links: Links, tmp_path: P
     """Each frame waits for the one before it to arrive, so a stalled link would show as a low count."""
     data = some_bytes(24 * MIB)
     shelf, sink_1, sink_2 = Shelf().put(tmp_path, data), RecordingSink(), RecordingSink()
-    circle = a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=16 * MIB)
-    one = PeerTransport(circle.settings, sink_1, random.Random(1), circle.membership, RunsInMemory())
+    known_peers = peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=16 * MIB)
+    one = PeerTransport(known_peers.settings, sink_1, random.Random(1), known_peers.membership, RunsInMemory())
     one.serve_snapshots(shelf)
     links.push_async_callback(one.stop, 0.2)
     await one.start()
-    two = await links.start(a_circle("n2", {"n1": one.bound_port}), sink_2)
+    two = await links.start(peers_of("n2", {"n1": one.bound_port}), sink_2)
     await until(lambda: is_linked(one, "n2") and is_linked(two, "n1"))
 
     fetching = asyncio.create_task(fetch(two, tmp_path / "got", len(data)))
@@ -248,7 +248,7 @@ async def test_under_mutual_tls_a_snapshot_arrives_and_only_at_the_node_of_the_c
 ) -> None:
     authority, data = Authority(), some_bytes(MIB)
     files = {name: certificate(authority, tmp_path, name) for name in ("n1", "n2", "n3")}
-    one = await a_server(links, Shelf().put(tmp_path, data), a_circle("n1", {"n2": 1, "n3": 1}, tls=files["n1"]))
+    one = await a_server(links, Shelf().put(tmp_path, data), peers_of("n1", {"n2": 1, "n3": 1}, tls=files["n1"]))
     two = await a_client(links, one.bound_port, tls=files["n2"])
     await fetch(two, tmp_path / "got", len(data))
     assert (tmp_path / "got").read_bytes() == data
@@ -265,7 +265,7 @@ async def test_under_mutual_tls_a_snapshot_arrives_and_only_at_the_node_of_the_c
 async def test_a_sender_with_the_certificate_of_another_node_is_not_believed(links: Links, tmp_path: Path) -> None:
     authority = Authority()
     stolen, mine = certificate(authority, tmp_path, "n3"), certificate(authority, tmp_path, "n2")
-    one = await a_server(links, Shelf().put(tmp_path, b"x"), a_circle("n1", {"n2": 1}, tls=stolen))
+    one = await a_server(links, Shelf().put(tmp_path, b"x"), peers_of("n1", {"n2": 1}, tls=stolen))
     two = await a_client(links, one.bound_port, tls=mine, timers=IMPATIENT)
     with pytest.raises(SnapshotUnavailable, match="TIMED_OUT"):
         await fetch(two, tmp_path / "got", 1)
@@ -280,7 +280,7 @@ async def test_how_fast_it_is(
     """Prints; a busy machine must not fail it."""
     data = some_bytes(size_mib * MIB)
     one = await a_server(
-        links, Shelf().put(tmp_path, data), a_circle("n1", {"n2": 1}, snapshot_bytes_per_s=bytes_per_s)
+        links, Shelf().put(tmp_path, data), peers_of("n1", {"n2": 1}, snapshot_bytes_per_s=bytes_per_s)
     )
     async with DelayProxy(one.bound_port, one_way_s) as proxy:
         two = await a_client(links, proxy.port if one_way_s else one.bound_port)

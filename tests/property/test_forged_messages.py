@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.engine import messages
 from replicator.engine.events import Frame, LinkUp
+from replicator.engine.raft import messages
 from replicator.model.errors import HistoryReplaced
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.v1 import raft_pb2

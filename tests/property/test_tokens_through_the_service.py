@@ -17,8 +17,8 @@ from replicator.model.errors import (
 from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import KEY_BYTES_MAX
 from replicator.model.values import Consistency
-from replicator.service.freshness import ReadOptions
 from replicator.service.read import Found
+from replicator.service.read_levels import ReadOptions
 from replicator.service.scan import Page, ScanRange
 from tests.support.memory_cluster import SCOPE, MemoryCluster, MemoryNode
 

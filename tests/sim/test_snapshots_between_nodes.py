@@ -12,8 +12,8 @@ from chaos.simulation.character import Character, draw
 from chaos.simulation.node import SimNode
 from chaos.simulation.world import Scenario, World
 from replicator.config.timing import RaftTiming
-from replicator.engine.snapshot_duties import SnapshotDuties
-from replicator.engine.snapshot_sources import SnapshotSources
+from replicator.engine.snapshots.duties import SnapshotDuties
+from replicator.engine.snapshots.sources import SnapshotSources
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
 from tests.support.planted_bugs import replaced

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import strategies as st
 
 from replicator.engine.events import Turn
-from replicator.engine.messages import decode
+from replicator.engine.raft.messages import decode
 from replicator.machine.codec import GROUP_CHANGE_PREFIX, NO_OP_PAYLOAD, REGULAR_PREFIX
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.v1 import raft_pb2, store_pb2

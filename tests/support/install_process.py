@@ -14,7 +14,8 @@ import lmdb
 
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import HardState, TurnWrite
-from replicator.storage import directory, env
+from replicator.storage import env
+from replicator.storage.data_directory import locking as directory
 from tests.support.storage_process import opened
 
 steps_left = int(sys.argv[3])

@@ -12,10 +12,10 @@ import grpc
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.incarnation import RUN_ID_BYTES, Incarnation, KnownIncarnation
 from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, Member, Membership
-from replicator.transport.circle import Circle
+from replicator.transport.handshake.known_peers import KnownPeers
+from replicator.transport.handshake.proof import Role, Secrets, prove
 from replicator.transport.peer_transport import PeerTransport
 from replicator.transport.ports import IncarnationMemory, LinkSink
-from replicator.transport.proof import Role, Secrets, prove
 from replicator.transport.settings import LinkTimers, TransportSettings
 from replicator.transport.streams import METHOD, SERVICE
 from replicator.v1 import peer_pb2
@@ -120,7 +120,7 @@ def a_membership(
     return Membership(LogIndex(index), tuple(members), founder, secret)
 
 
-def a_circle(node: str, peers: dict[str, int], **changes: Any) -> Circle:
+def peers_of(node: str, peers: dict[str, int], **changes: Any) -> KnownPeers:
     """The node's settings, with `changes`, and a membership of itself and `peers`, as in a_membership."""
     settings = TransportSettings(
         cluster_id=ClusterId("shop"),
@@ -132,7 +132,7 @@ def a_circle(node: str, peers: dict[str, int], **changes: Any) -> Circle:
         cluster_secret=CLUSTER_SECRET,
         timers=QUICK,
     )
-    return Circle(replace(settings, **changes), a_membership({node: 1} | peers))
+    return KnownPeers(replace(settings, **changes), a_membership({node: 1} | peers))
 
 
 class Links(AsyncExitStack):
@@ -140,8 +140,12 @@ class Links(AsyncExitStack):
 
     dice = random.Random(7)
 
-    async def start(self, circle: Circle, sink: LinkSink, memory: IncarnationMemory | None = None) -> PeerTransport:
-        transport = PeerTransport(circle.settings, sink, self.dice, circle.membership, memory or RunsInMemory())
+    async def start(
+        self, known_peers: KnownPeers, sink: LinkSink, memory: IncarnationMemory | None = None
+    ) -> PeerTransport:
+        transport = PeerTransport(
+            known_peers.settings, sink, self.dice, known_peers.membership, memory or RunsInMemory()
+        )
         self.push_async_callback(transport.stop, 0.5)
         await transport.start()
         return transport
@@ -149,8 +153,8 @@ class Links(AsyncExitStack):
     async def pair(self, **changes: Any) -> tuple[PeerTransport, RecordingSink, PeerTransport, RecordingSink]:
         """n1, which accepts, and n2, which dials; linked."""
         sink_1, sink_2 = RecordingSink(), RecordingSink()
-        one = await self.start(a_circle("n1", {"n2": 1}, **changes), sink_1)
-        two = await self.start(a_circle("n2", {"n1": one.bound_port}, **changes), sink_2)
+        one = await self.start(peers_of("n1", {"n2": 1}, **changes), sink_1)
+        two = await self.start(peers_of("n2", {"n1": one.bound_port}, **changes), sink_2)
         await until(lambda: is_linked(one, "n2") and is_linked(two, "n1"))
         return one, sink_1, two, sink_2
 

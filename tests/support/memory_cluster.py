@@ -59,7 +59,7 @@ class MemoryPosition:
 
 
 class MemoryReplica(MemoryStore):
-    """The state machine's store with the reads of service.ports.StorePort on top."""
+    """The state machine's store with the reads of service.ports.StoreReads on top."""
 
     def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:
         found = next((kv for kv in self._live_at(self.revision) if kv.key == key), None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from replicator.core.flow_window import FlowLimits, FlowWindow
-from replicator.engine.progress import Progress
+from replicator.engine.raft.progress import Progress
 
 MIB: Final = 1 << 20
 

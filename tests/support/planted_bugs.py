@@ -11,8 +11,12 @@ from functools import partial
 import lmdb
 
 from replicator.core.causal_token import CausalToken
-from replicator.engine import ballot, events, forwards, group, guard, journal, proposals, pump, read_index, replica
-from replicator.engine.graft import Graft
+from replicator.engine import events, replica
+from replicator.engine.leading import forwards, proposals, read_index
+from replicator.engine.raft import group, guard, pump
+from replicator.engine.raft import pre_vote as ballot
+from replicator.engine.stock import journal
+from replicator.engine.stock.graft import Graft
 from replicator.model.ids import LogIndex
 from replicator.model.log import TurnWrite
 from replicator.model.members import MemberRole
@@ -150,16 +154,16 @@ def forgets_its_vote() -> AbstractContextManager[None]:
 @contextmanager
 def votes_for_a_log_that_lacks_entries() -> Iterator[None]:
     """Also in the round of questions before."""
-    vote, answer = guard.Guard.request_vote, ballot.Ballots.answer
+    vote, answer = guard.Guard.request_vote, ballot.PreVotes.answer
     best = 1 << 40
 
     def for_anyone(self: guard.Guard, peer, request):  # type: ignore[no-untyped-def]
         vote(self, peer, raft_pb2.RequestVote(term=request.term, last_index=best, last_term=best))
 
-    def to_anyone(self: ballot.Ballots, peer, asked):  # type: ignore[no-untyped-def]
+    def to_anyone(self: ballot.PreVotes, peer, asked):  # type: ignore[no-untyped-def]
         answer(self, peer, raft_pb2.PreVote(term=asked.term, last_index=best, last_term=best))
 
-    with replaced(guard.Guard, "request_vote", for_anyone), replaced(ballot.Ballots, "answer", to_anyone):
+    with replaced(guard.Guard, "request_vote", for_anyone), replaced(ballot.PreVotes, "answer", to_anyone):
         yield
 
 

@@ -14,7 +14,10 @@ import lmdb
 
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.members import Member
-from replicator.storage import directory, env, raft_log, recover, store
+from replicator.storage import env, recover
+from replicator.storage.data_directory import locking as directory
+from replicator.storage.log import raft_log
+from replicator.storage.state import store
 
 ME = Member(NodeId("n"), Region("eu"), "127.0.0.1:1", "127.0.0.1:2")
 SIZE_MAX_BYTES = 1 << 30

@@ -11,17 +11,17 @@ from typing import Any
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
-from replicator.engine.messages import decode
+from replicator.engine.raft.messages import decode
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.machine.apply import apply_entry
-from replicator.machine.group import membership_of
+from replicator.machine.group_entries import membership_of
 from replicator.model.errors import CorruptData, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import DIRECTORY_ID_BYTES, MemberChange, Membership
 from replicator.model.observe import SilentObserver
-from replicator.storage.raft_log import INITIAL_HARD_STATE, LogBounds
+from replicator.storage.log.raft_log import INITIAL_HARD_STATE, LogBounds
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
 from tests.support.members import SECRET, founded, voters

@@ -13,14 +13,14 @@ from typing import Any
 import grpc
 
 from replicator.model.ids import NodeId
-from replicator.transport.circle import Circle
-from replicator.transport.introductions import Introductions
+from replicator.transport.handshake.known_peers import KnownPeers
+from replicator.transport.handshake.proof import Role, prove
+from replicator.transport.links.introductions import Introductions
+from replicator.transport.links.roster import Roster
 from replicator.transport.peer_transport import PeerTransport
-from replicator.transport.proof import Role, prove
-from replicator.transport.roster import Roster
 from replicator.transport.streams import FETCH_METHOD, SERVICE, AcceptedStream
 from replicator.v1 import peer_pb2
-from tests.support.links import ALL_SECRETS, Links, RecordingSink, RunsInMemory, a_circle, a_hello
+from tests.support.links import ALL_SECRETS, Links, RecordingSink, RunsInMemory, a_hello, peers_of
 
 MIB = 1 << 20
 ID = "7-00000000000000aa"
@@ -58,10 +58,12 @@ class Shelf:
         return self
 
 
-async def a_server(links: Links, shelf: Shelf, circle: Circle | None = None) -> PeerTransport:
+async def a_server(links: Links, shelf: Shelf, known_peers: KnownPeers | None = None) -> PeerTransport:
     """n1, whose snapshots are on `shelf`."""
-    circle = circle or a_circle("n1", {"n2": 1})
-    transport = PeerTransport(circle.settings, RecordingSink(), random.Random(1), circle.membership, RunsInMemory())
+    known_peers = known_peers or peers_of("n1", {"n2": 1})
+    transport = PeerTransport(
+        known_peers.settings, RecordingSink(), random.Random(1), known_peers.membership, RunsInMemory()
+    )
     transport.serve_snapshots(shelf)
     links.push_async_callback(transport.stop, 0.2)
     await transport.start()
@@ -70,7 +72,7 @@ async def a_server(links: Links, shelf: Shelf, circle: Circle | None = None) -> 
 
 async def a_client(links: Links, port: int, **changes: Any) -> PeerTransport:
     """n2, for which n1 listens on `port`."""
-    return await links.start(a_circle("n2", {"n1": port}, **changes), RecordingSink())
+    return await links.start(peers_of("n2", {"n1": port}, **changes), RecordingSink())
 
 
 async def fetch(client: PeerTransport, target: Path, size_bytes: int, timeout_s: float = 60.0) -> None:
@@ -88,7 +90,7 @@ async def a_hand_driven_source(answer: Answer) -> AsyncIterator[int]:
         assert request is not None, "the stream ended before a request"
         await answer(peer_pb2.LinkMessage.FromString(request).fetch, context)
 
-    introductions = Introductions(Roster(a_circle("n1", {"n2": 1}), RecordingSink()), RunsInMemory())
+    introductions = Introductions(Roster(peers_of("n1", {"n2": 1}), RecordingSink()), RunsInMemory())
 
     server = grpc.aio.server()
     method: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(handle)

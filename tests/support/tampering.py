@@ -8,8 +8,8 @@ from replicator.machine.codec import NO_OP_PAYLOAD
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState
 from replicator.storage.layout import Databases, Transaction
-from replicator.storage.raft_log import RaftLog
-from replicator.storage.snapshot_files import opened_file
+from replicator.storage.log.raft_log import RaftLog
+from replicator.storage.snapshots.files import opened_file
 
 
 @contextmanager

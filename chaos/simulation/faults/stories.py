@@ -7,7 +7,7 @@ from chaos.simulation.faults.links import LinkFaults
 from chaos.simulation.faults.members import MemberFaults
 from chaos.simulation.faults.nodes import NodeFaults
 from chaos.simulation.node import SimNode
-from replicator.engine.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferWish
 from replicator.model.errors import InvalidArgument, Unavailable
 from replicator.model.ids import NodeId
 

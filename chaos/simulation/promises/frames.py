@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from replicator.engine.messages import decode
+from replicator.engine.raft.messages import decode
 from replicator.v1 import raft_pb2
 
 # A message is one field, and the first byte says which. A frame that begins otherwise is decoded, so that a change of

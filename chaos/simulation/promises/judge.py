@@ -24,7 +24,7 @@ from chaos.simulation.promises.records import Promise, Records, Standing, WriteK
 from chaos.simulation.promises.state_machine_safety import StateMachineSafety
 from chaos.simulation.promises.vote_durability import VoteDurability
 from replicator.engine.events import Event, Frame, Outgoing, Turn
-from replicator.engine.messages import decode
+from replicator.engine.raft.messages import decode
 from replicator.model.ids import NodeId
 from replicator.model.members import Membership
 from replicator.v1 import raft_pb2, store_pb2

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from chaos.simulation.node import SimNode
 from replicator.engine.events import Frame, Outgoing, Turn
 from replicator.machine.codec import is_group_change
-from replicator.machine.group import decode_group_change, membership_of
+from replicator.machine.group_entries import decode_group_change, membership_of
 from replicator.model.ids import NodeId
 from replicator.model.members import Membership
 from replicator.v1 import raft_pb2

@@ -39,7 +39,7 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AdmissionGate:
     """One node, asked directly."""
 
     node: NodeId
@@ -48,7 +48,7 @@ class Door:
     stub: "kv_pb2_grpc.KVServiceAsyncStub"
 
 
-async def call(door: Door, answer: Awaitable[Answer], *, is_write: bool) -> Answer:
+async def call(door: AdmissionGate, answer: Awaitable[Answer], *, is_write: bool) -> Answer:
     """Raises the error family."""
     try:
         return await answer
@@ -61,7 +61,7 @@ class ProcessLoad:
 
     def __init__(self, cluster: LocalCluster, history: History, dice: random.Random) -> None:
         self.history, self.traffic = history, Traffic(history)
-        self.doors: dict[NodeId, Door] = {}
+        self.doors: dict[NodeId, AdmissionGate] = {}
         self._cluster, self._dice = cluster, dice
         self._stack, self._stopping = AsyncExitStack(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,15 +98,15 @@ class ProcessLoad:
         tasks, self._tasks = self._tasks, []
         await asyncio.gather(*tasks)
 
-    async def door(self, node: NodeId) -> Door:
+    async def door(self, node: NodeId) -> AdmissionGate:
         """To that node, whether it was there at the beginning or not."""
         if node not in self.doors:
             plan = self._cluster.nodes[node].plan
             channel = await self._stack.enter_async_context(grpc.aio.insecure_channel(plan.api, options=AT_ONCE))
-            self.doors[node] = Door(node, plan.region, plan.api, kv_pb2_grpc.KVServiceStub(channel))
+            self.doors[node] = AdmissionGate(node, plan.region, plan.api, kv_pb2_grpc.KVServiceStub(channel))
         return self.doors[node]
 
-    async def put_at(self, door: Door, timeout_s: float) -> Operation:
+    async def put_at(self, door: AdmissionGate, timeout_s: float) -> Operation:
         """A new key, at that node, once."""
         name = f"asked-{next(self._asked)}"
         asked = self._begun(Kind.PUT, name, door, f"{name}/key", value=name)
@@ -119,7 +119,7 @@ class ProcessLoad:
         return self._done(replace(asked, result=Result.OK, revision=answer.revision, token=answer.token))
 
     async def get_at(
-        self, door: Door, *, linearizable: bool, timeout_s: float = CALL_TIMEOUT_S, worker: str = "asked"
+        self, door: AdmissionGate, *, linearizable: bool, timeout_s: float = CALL_TIMEOUT_S, worker: str = "asked"
     ) -> Operation:
         """The key that was last heard of, at that node, once."""
         heard = self._newest
@@ -147,13 +147,13 @@ class ProcessLoad:
             if await self._over(PAUSE_S):
                 return
 
-    async def _write_at(self, door: Door) -> None:
+    async def _write_at(self, door: AdmissionGate) -> None:
         while True:
             put = await self.put_at(door, CALL_TIMEOUT_S)
             if await self._over(PAUSE_S if put.result is Result.OK else AFTER_FAILURE_S):
                 return
 
-    async def _read(self, door: Door, *, linearizable: bool) -> None:
+    async def _read(self, door: AdmissionGate, *, linearizable: bool) -> None:
         worker = f"{'linearizable' if linearizable else 'causal'}-at-{door.node}"
         while True:
             read = await self.get_at(door, linearizable=linearizable, worker=worker)
@@ -167,7 +167,7 @@ class ProcessLoad:
             return False
         return True
 
-    def _begun(self, kind: Kind, worker: str, door: Door, key: str, value: str | None = None) -> Operation:
+    def _begun(self, kind: Kind, worker: str, door: AdmissionGate, key: str, value: str | None = None) -> Operation:
         return record.begun(kind, worker, door.region, door.node, key, time.monotonic(), value)
 
     def _done(self, operation: Operation) -> Operation:

@@ -25,7 +25,7 @@ from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.values import NodeStatus
 from replicator.v1 import kv_pb2
-from tests.support.agreement.process_load import Door, ProcessLoad, call
+from tests.support.agreement.process_load import AdmissionGate, ProcessLoad, call
 from tests.support.agreement.record import ENDED
 from tests.support.agreement.stage import Answers, Ended, Reign
 
@@ -262,7 +262,7 @@ class ProcessStage:
 class ProcessAsked:
     """Implements stage.Asked."""
 
-    def __init__(self, load: ProcessLoad, door: Door) -> None:
+    def __init__(self, load: ProcessLoad, door: AdmissionGate) -> None:
         self._write = asyncio.create_task(load.put_at(door, PATIENCE_S))
         self._read = asyncio.create_task(load.get_at(door, linearizable=True, timeout_s=PATIENCE_S))
 

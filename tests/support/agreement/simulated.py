@@ -17,7 +17,7 @@ from chaos.simulation.promises import Violation
 from chaos.simulation.world import Verdict, World
 from replicator.config.timing import RaftTiming
 from replicator.engine.events import Event, Outgoing, Turn
-from replicator.engine.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferWish
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId, Region
 from replicator.model.members import Member, MemberRole, Membership, SetMember

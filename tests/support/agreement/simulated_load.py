@@ -1,7 +1,7 @@
 """Callers of simulated nodes, and the record of what they saw: the same kinds as in process_load.py.
 
-Nodes repeat calls as engine/calls.py does, which itself needs an event loop: at the next leader if one says that it
-leads no more, and never otherwise.
+Nodes repeat calls as engine/calling/calls.py does, which itself needs an event loop: at the next leader if one says
+that it leads no more, and never otherwise.
 """
 
 import random
@@ -15,8 +15,8 @@ from chaos.simulation.node import CLUSTER, TOKEN_SCOPE, SimNode
 from chaos.simulation.timeline import Timeline
 from replicator.config.timing import RaftTiming
 from replicator.core.causal_token import CausalToken
-from replicator.engine import asking
-from replicator.engine.asking import Asked, Leading, whom_to_ask
+from replicator.engine.calling import asking
+from replicator.engine.calling.asking import Asked, Leading, whom_to_ask
 from replicator.engine.replica import Replica
 from replicator.model.errors import NoLeader, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId

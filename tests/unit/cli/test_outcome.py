@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.cli.outcome import ExitCode, exit_code_of, failure_of, one_line
+from replicator.cli.exit_codes import ExitCode, exit_code_of, failure_of, one_line
 from replicator.model import errors
 
 

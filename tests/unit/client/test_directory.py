@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from replicator.client.directory import Directory
+from replicator.client.endpoints import Directory
 from replicator.model.values import MemberStatus, NodeStatus
 
 MEMBERS = {"n1": ("eu", "10.0.0.1:1"), "n2": ("us", "10.0.0.2:1"), "n3": ("ap", "10.0.0.3:1")}

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from replicator.config.timing import RaftTiming
-from replicator.engine.chronicle import note_membership
-from replicator.engine.timers import Timers
-from replicator.engine.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.raft.role_log import note_membership
+from replicator.engine.raft.timers import Timers
 from replicator.model.ids import LogIndex
 from replicator.model.members import MemberRole, RemoveMember, SetMember
 from replicator.v1 import raft_pb2

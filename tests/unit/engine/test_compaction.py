@@ -2,8 +2,8 @@
 
 import pytest
 
-from replicator.engine import journal
 from replicator.engine.events import Frame
+from replicator.engine.stock import journal
 from replicator.model.errors import OutcomeUnknown, ShuttingDown
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import SnapshotManifest

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.engine import forwards
-from replicator.engine.asking import whom_to_ask
+from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
-from replicator.engine.message_bounds import Malformed
-from replicator.engine.transfer import TransferWish
-from replicator.machine.group import stored_member
+from replicator.engine.leading import forwards
+from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.raft.message_bounds import Malformed
+from replicator.machine.group_entries import stored_member
 from replicator.model.errors import (
     Internal,
     InvalidArgument,

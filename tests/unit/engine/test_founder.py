@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.engine.asking import whom_to_ask
+from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import KeptOut
-from replicator.engine.messages import decode
+from replicator.engine.raft.messages import decode
 from replicator.machine.codec import GROUP_CHANGE, REGULAR
-from replicator.model.errors import ReplicatorError
+from replicator.machine.group_entries import encode_membership
+from replicator.model.errors import OtherGroupsLog, ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.model.members import GROUP_SECRET_BYTES, MemberRole, Membership, SetMember
 from replicator.v1 import raft_pb2, store_pb2
@@ -104,9 +105,40 @@ def test_a_membership_of_another_group_stops_the_node() -> None:
     cluster = HandCluster(1, is_founded=False, directory_id=DISK)
     node = cluster[A]
     cluster.wait(1.0)
-    foreign = replace(membership_at(node), index=LogIndex(99), founder=b"o" * 16)
-    with pytest.raises(AssertionError, match="the log of another group"):
-        node.replica.group.take(foreign)
+    held = membership_at(node)
+    for foreign in (
+        replace(held, founder=b"o" * 16),
+        replace(held, founder=b""),
+        replace(held, secret=b""),
+        replace(held, secret=OTHER_SECRET),
+    ):
+        with pytest.raises(OtherGroupsLog, match=r"entry 99 .* another group"):
+            node.replica.group.check_origin(encode_membership(foreign), LogIndex(99))
+    node.replica.group.check_origin(encode_membership(held), LogIndex(99))
+
+
+def test_a_membership_of_another_group_is_never_applied() -> None:
+    """Once in the store, it would be this node's own group after the next start."""
+    cluster = HandCluster(3)
+    cluster.elect(C)
+    cluster.write(b"k")
+    node = cluster[A]
+    last, term = node.disk.entries[-1], node.replica.graft.term
+    before = node.disk.store.membership
+    foreign = replace(membership_at(node), founder=b"o" * 16)
+    entry = raft_pb2.LogEntry(index=last.index + 1, term=term, payload=encode_membership(foreign))
+    append = raft_pb2.AppendEntries(
+        term=term,
+        sequence=999,
+        prev_index=last.index,
+        prev_term=last.term,
+        commit_index=entry.index,
+        entries=[entry],
+    )
+    with pytest.raises(OtherGroupsLog):
+        node.hear(C, append_entries=append)
+    node.restart()
+    assert node.disk.store.membership == before
 
 
 def test_a_leader_that_is_kept_out_before_it_has_founded_anything_leads_no_more() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine.message_bounds import Malformed
+from replicator.engine.raft.message_bounds import Malformed
 from replicator.model.ids import Term
 from replicator.model.log import HardState
 from replicator.v1 import raft_pb2

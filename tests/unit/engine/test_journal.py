@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from replicator.engine import journal
-from replicator.engine.journal import TurnJournal
+from replicator.engine.stock import journal
+from replicator.engine.stock.journal import TurnJournal
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage.failures import InvariantViolated

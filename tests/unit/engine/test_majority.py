@@ -78,7 +78,7 @@ def test_a_node_that_joins_or_is_refused_by_its_group_is_told_something_else() -
 
 
 def test_one_line_says_that_it_stays_away_and_one_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "replicator.engine.majority")
+    caplog.set_level(logging.WARNING, "replicator.engine.raft.majority")
     node = HandNode(A, [B, C])
     node.turn()
     node.wait(PATIENCE_S)

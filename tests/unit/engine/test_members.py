@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from replicator.engine.events import Frame, LinkUp
-from replicator.engine.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferWish
 from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import MemberRole, Membership, RemoveMember, SetMember

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from replicator.engine.message_bounds import (
+from replicator.engine.leading.proposals import ENTRY_BYTES_MAX
+from replicator.engine.raft.message_bounds import (
     APPEND_BYTES_MAX,
     CLOCK_MS_MAX,
     COMMAND_BYTES_MAX,
@@ -19,8 +20,7 @@ from replicator.engine.message_bounds import (
     Malformed,
     plain_text,
 )
-from replicator.engine.messages import checked_entries, decode, snapshot_refused
-from replicator.engine.proposals import ENTRY_BYTES_MAX
+from replicator.engine.raft.messages import checked_entries, decode, snapshot_refused
 from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import REGULAR_PREFIX
 from replicator.model.ids import NodeId, Term

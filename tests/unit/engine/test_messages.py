@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.engine.message_bounds import Malformed
-from replicator.engine.messages import checked_entries, decode
+from replicator.engine.raft.message_bounds import Malformed
+from replicator.engine.raft.messages import checked_entries, decode
 from replicator.machine.codec import NO_OP_PAYLOAD, REGULAR_PREFIX
 from replicator.v1 import raft_pb2
 from tests.support.forged import FORGED

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from replicator.config.timing import RaftTiming
-from replicator.engine.preference import PATIENCE_TIMEOUTS
+from replicator.engine.leading.preference import PATIENCE_TIMEOUTS
 from replicator.model.ids import NodeId, Region
 from tests.support.replicas import LAN, NAMES, HandCluster, bodies
 

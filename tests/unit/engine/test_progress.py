@@ -5,7 +5,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from replicator.core.flow_window import FlowLimits
-from replicator.engine.progress import Progress
+from replicator.engine.raft.progress import Progress
 from tests.support.paths import MIB, Path
 
 ROUND_TRIPS_TO_LEARN = 20

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from replicator.engine.events import LinkDown
-from replicator.engine.message_bounds import COMMAND_BYTES_MAX
-from replicator.engine.proposals import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
+from replicator.engine.leading.proposals import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
+from replicator.engine.raft.message_bounds import COMMAND_BYTES_MAX
 from replicator.machine.codec import decode_batch
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ShuttingDown, StorageFull
 from replicator.transport.ports import FRAME_BYTES_MAX

@@ -1,7 +1,7 @@
 """The sender: what a follower is sent, in what order, how much of it at once, and what it is not sent again."""
 
 from replicator.engine.events import Frame, LinkDown, LinkUp
-from replicator.engine.progress import IN_FLIGHT_APPENDS_MAX, Progress
+from replicator.engine.raft.progress import IN_FLIGHT_APPENDS_MAX, Progress
 from replicator.v1 import raft_pb2
 from tests.support.commands import put
 from tests.support.replicas import NAMES, HandCluster, HandNode, bodies

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine import read_index
+from replicator.engine.leading import read_index
 from replicator.model.errors import NotLeader, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.v1 import raft_pb2

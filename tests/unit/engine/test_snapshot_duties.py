@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from replicator.engine.events import Frame, Outgoing
-from replicator.engine.snapshot_sources import PATIENCE_PERIODS
+from replicator.engine.snapshots.sources import PATIENCE_PERIODS
 from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.log import SnapshotManifest
 from replicator.v1 import raft_pb2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from replicator.engine.snapshot_files import SnapshotFiles
+from replicator.engine.snapshots.folders import SnapshotFiles
 from replicator.model.ids import NodeId
 from replicator.storage import SnapshotFailed
 from tests.support.members import voters

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from replicator.engine.snapshot_sources import MAKING_S_MAX, PATIENCE_PERIODS, Situation, SnapshotSources
+from replicator.engine.snapshots.sources import MAKING_S_MAX, PATIENCE_PERIODS, Situation, SnapshotSources
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import Member, MemberRole
 from tests.support.members import a_member, a_membership

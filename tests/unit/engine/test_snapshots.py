@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from replicator.engine import snapshots
-from replicator.engine.snapshot_duties import _Order
-from replicator.engine.snapshots import Snapshots
+from replicator.engine.snapshots import exchange as snapshots
+from replicator.engine.snapshots.duties import _Order
+from replicator.engine.snapshots.exchange import Snapshots
 from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import HardState, SnapshotManifest

@@ -3,9 +3,9 @@
 import pytest
 
 from replicator.config.timing import RaftTiming
-from replicator.engine.auto_timing import PROPOSE_AGAIN_S
 from replicator.engine.events import Outgoing
-from replicator.engine.timers import timing_of_wire, timing_to_wire
+from replicator.engine.leading.timing_changes import PROPOSE_AGAIN_S
+from replicator.engine.raft.timers import timing_of_wire, timing_to_wire
 from replicator.model.errors import ConfigError
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2, store_pb2

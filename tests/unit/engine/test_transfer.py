@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferWish
 from replicator.model.errors import InvalidArgument, NotLeader, Unavailable
 from replicator.model.ids import NodeId, Region
 from replicator.v1 import raft_pb2, store_pb2

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
-from replicator.engine.messages import decode
+from replicator.engine.raft.messages import decode
 from replicator.engine.turns import Turns
 from replicator.model.errors import Superseded
 from replicator.model.ids import NodeId

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from replicator.engine import waits
-from replicator.engine.waits import AppliedWaits
+from replicator.engine.calling import waits
+from replicator.engine.calling.waits import AppliedWaits
 from replicator.model.errors import Overloaded, ReplicaBehind, ShuttingDown
 from replicator.model.ids import LogIndex
 

@@ -8,8 +8,8 @@ from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.errors import InvalidArgument, InvalidToken, NoLeader, ReplicaBehind, TokenAhead
 from replicator.model.ids import LogIndex
 from replicator.model.values import Consistency
-from replicator.service.freshness import ReadOptions
 from replicator.service.read import Found
+from replicator.service.read_levels import ReadOptions
 from tests.support.memory_cluster import SCOPE, MemoryCluster, MemoryNode
 
 SOON_S = 0.05

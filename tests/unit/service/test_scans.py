@@ -9,7 +9,7 @@ from replicator.model.errors import InvalidArgument, InvalidToken, ReplicaBehind
 from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import SCAN_PAGE_KEYS_MAX
 from replicator.model.values import Consistency
-from replicator.service.freshness import ReadOptions
+from replicator.service.read_levels import ReadOptions
 from replicator.service.scan import Page, ScanRange
 from tests.support.memory_cluster import SCOPE, MemoryCluster, MemoryNode
 

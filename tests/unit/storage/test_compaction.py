@@ -9,7 +9,7 @@ from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage import InvariantViolated, LogBounds, Storage
-from replicator.storage import turn as turn_module
+from replicator.storage.state import turn as turn_module
 from tests.support.commands import a_turn, an_entry, put
 from tests.support.storage_process import opened
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from replicator.machine.group import encode_membership
+from replicator.machine.group_entries import encode_membership
 from replicator.model.errors import DataDirectoryError, Superseded
 from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.incarnation import RUN_ID_BYTES, Incarnation, KnownIncarnation
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import MEMBERS_MAX, Member, Membership
 from replicator.storage import DiskFull, SnapshotRefused, Storage, StorageWriter, make_snapshot, snapshot_file
-from replicator.storage.incarnations import KNOWN_MAX
-from replicator.storage.snapshot_files import DIGEST_BYTES, opened_file
+from replicator.storage.data_directory.runs import KNOWN_MAX
+from replicator.storage.snapshots.files import DIGEST_BYTES, opened_file
 from tests.support.commands import a_turn
 from tests.support.storage_process import BIG_VALUE, next_turn, opened
 from tests.support.stores import a_past, follow, prepare

@@ -12,8 +12,9 @@ import pytest
 from replicator.model.errors import StorageFailed
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import HardState, SnapshotManifest, TurnWrite
-from replicator.storage import SnapshotRefused, Storage, StorageWriter, directory, make_snapshot, snapshot_file
-from replicator.storage.snapshot_files import opened_file
+from replicator.storage import SnapshotRefused, Storage, StorageWriter, make_snapshot, snapshot_file
+from replicator.storage.data_directory import locking as directory
+from replicator.storage.snapshots.files import opened_file
 from tests.support.commands import a_turn, an_entry, put
 from tests.support.storage_process import BIG_VALUE, opened
 from tests.support.stores import a_past, follow, prepare

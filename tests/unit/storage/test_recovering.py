@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from replicator.machine.codec import NO_OP_PAYLOAD
-from replicator.machine.group import encode_membership
+from replicator.machine.group_entries import encode_membership
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region, Term
 from replicator.model.incarnation import Incarnation, KnownIncarnation
@@ -18,8 +18,8 @@ from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import GROUP_SECRET_BYTES, Member, MemberRole, Membership
 from replicator.storage import Recovery, Storage, foresee, recover
 from replicator.storage.layout import Databases, Header
-from replicator.storage.raft_log import RaftLog
-from replicator.storage.snapshot_files import opened_file
+from replicator.storage.log.raft_log import RaftLog
+from replicator.storage.snapshots.files import opened_file
 from tests.support.commands import a_turn, an_entry, by, put
 from tests.support.recovering_process import ME, SIZE_MAX_BYTES
 from tests.support.storage_process import opened

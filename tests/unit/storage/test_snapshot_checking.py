@@ -17,8 +17,8 @@ from replicator.model.errors import CorruptData
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Term
 from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage import DiskFull, SnapshotRefused, make_snapshot, prepare_snapshot, snapshot_file
-from replicator.storage.snapshot_checking import Preparation, prepare
-from replicator.storage.snapshot_files import file_digest, snapshot_id_of
+from replicator.storage.snapshots.checking import Preparation, prepare
+from replicator.storage.snapshots.files import file_digest, snapshot_id_of
 from tests.support.storage_process import opened
 from tests.support.stores import CLUSTER, NODE, RECEIVER_STATE, a_past, follow
 

@@ -13,8 +13,9 @@ import pytest
 
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import SnapshotManifest
-from replicator.storage import SnapshotRefused, snapshot
-from replicator.storage.snapshot_files import hard_state_to_json, manifest_to_json, snapshot_id_of
+from replicator.storage import SnapshotRefused
+from replicator.storage.snapshots import requests as snapshot
+from replicator.storage.snapshots.files import hard_state_to_json, manifest_to_json, snapshot_id_of
 from tests.support.stores import CLUSTER, NODE, RECEIVER_STATE, prepare
 
 MANIFEST = SnapshotManifest(

@@ -11,7 +11,7 @@ from replicator.model.errors import CorruptData, DataDirectoryError, StorageFail
 from replicator.model.ids import LogIndex, NodeId, Revision, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage import InvariantViolated, LogBounds, ScanPage, Storage, StorageWriter, env
-from replicator.storage import reads as reads_module
+from replicator.storage.state import reads as reads_module
 from tests.support.commands import a_turn, an_entry, delete, put
 from tests.support.storage_process import BIG_VALUE, SIZE_MAX_BYTES, next_turn, opened
 

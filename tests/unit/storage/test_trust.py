@@ -12,7 +12,7 @@ import pytest
 
 from replicator.model.errors import DataDirectoryError, StorageFailed
 from replicator.storage import SNAPSHOTS_DIR, SnapshotFailed, make_snapshot
-from replicator.storage.directory import DirectoryLock, make_directory
+from replicator.storage.data_directory.locking import DirectoryLock, make_directory
 from tests.support.storage_process import next_turn, opened
 
 FILES = ("LOCK", "lock.mdb", "data.mdb")
@@ -141,7 +141,7 @@ def test_what_belongs_to_another_user_is_refused_with_the_remedy(data: Path, nam
 def test_a_volume_that_belongs_to_root_will_do_for_another_user(data: Path) -> None:
     """So containers get theirs: owner root, group of the process, writable for the group."""
     script = (
-        "import os, sys; from pathlib import Path; from replicator.storage import trust\n"
+        "import os, sys; from pathlib import Path; from replicator.storage.data_directory import trust\n"
         "os.setgroups([]); os.setgid(4711); os.setuid(4711)\n"
         "fd = trust.open_directory(Path(sys.argv[1])); trust.check_directory(fd, Path(sys.argv[1]))\n"
     )

@@ -4,34 +4,34 @@ from dataclasses import replace
 
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import Membership
-from replicator.transport.circle import Circle
+from replicator.transport.handshake.known_peers import KnownPeers
 from replicator.transport.settings import PeerAddress
-from tests.support.links import a_circle, a_membership
+from tests.support.links import a_membership, peers_of
 
 CONTACTS = tuple(PeerAddress(NodeId(name), Region("eu"), "127.0.0.1:99") for name in ("n1", "n2", "n8"))
 
 
-def addresses(circle: Circle) -> dict[str, str]:
-    return {peer.node_id: peer.address for peer in circle.others()}
+def addresses(known_peers: KnownPeers) -> dict[str, str]:
+    return {peer.node_id: peer.address for peer in known_peers.others()}
 
 
 def test_members_are_dialled_where_the_membership_says_and_contacts_where_they_say() -> None:
-    circle = a_circle("n1", {"n2": 2, "n3": 3}, contacts=CONTACTS)
-    assert addresses(circle) == {"n2": "127.0.0.1:2", "n3": "127.0.0.1:3", "n8": "127.0.0.1:99"}
-    assert circle.address_of(NodeId("n1")) is None, "a node does not dial itself"
-    assert circle.address_of(NodeId("n9")) is None
+    known_peers = peers_of("n1", {"n2": 2, "n3": 3}, contacts=CONTACTS)
+    assert addresses(known_peers) == {"n2": "127.0.0.1:2", "n3": "127.0.0.1:3", "n8": "127.0.0.1:99"}
+    assert known_peers.address_of(NodeId("n1")) is None, "a node does not dial itself"
+    assert known_peers.address_of(NodeId("n9")) is None
 
 
 def test_a_node_that_joins_knows_its_contacts_only() -> None:
-    circle = Circle(a_circle("n1", {}, contacts=CONTACTS).settings, Membership(LogIndex(0), ()))
-    assert addresses(circle) == {"n2": "127.0.0.1:99", "n8": "127.0.0.1:99"}
-    assert not circle.is_member("n2")
+    known_peers = KnownPeers(peers_of("n1", {}, contacts=CONTACTS).settings, Membership(LogIndex(0), ()))
+    assert addresses(known_peers) == {"n2": "127.0.0.1:99", "n8": "127.0.0.1:99"}
+    assert not known_peers.is_member("n2")
 
 
 def test_a_route_counts_more_than_what_the_membership_or_a_contact_says() -> None:
-    circle = a_circle("n1", {"n2": 2, "n3": 3}, contacts=CONTACTS)
-    routed = replace(circle.settings, routes={NodeId("n2"): "127.0.0.1:7", NodeId("n8"): "127.0.0.1:8"})
-    assert addresses(Circle(routed, circle.membership)) == {
+    known_peers = peers_of("n1", {"n2": 2, "n3": 3}, contacts=CONTACTS)
+    routed = replace(known_peers.settings, routes={NodeId("n2"): "127.0.0.1:7", NodeId("n8"): "127.0.0.1:8"})
+    assert addresses(KnownPeers(routed, known_peers.membership)) == {
         "n2": "127.0.0.1:7",
         "n3": "127.0.0.1:3",
         "n8": "127.0.0.1:8",
@@ -39,5 +39,5 @@ def test_a_route_counts_more_than_what_the_membership_or_a_contact_says() -> Non
 
 
 def test_a_node_that_was_removed_still_knows_the_others() -> None:
-    circle = Circle(a_circle("n1", {}).settings, a_membership({"n2": 2}, index=9))
-    assert addresses(circle) == {"n2": "127.0.0.1:2"}
+    known_peers = KnownPeers(peers_of("n1", {}).settings, a_membership({"n2": 2}, index=9))
+    assert addresses(known_peers) == {"n2": "127.0.0.1:2"}

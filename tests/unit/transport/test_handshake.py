@@ -6,8 +6,8 @@ import pytest
 
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import Membership
-from replicator.transport.circle import Circle
-from replicator.transport.handshake import (
+from replicator.transport.handshake.known_peers import KnownPeers
+from replicator.transport.handshake.verdicts import (
     MESSAGE_CHARS_MAX,
     Refused,
     hello_to,
@@ -18,18 +18,18 @@ from replicator.transport.handshake import (
 )
 from replicator.transport.settings import PeerAddress
 from replicator.v1 import peer_pb2
-from tests.support.links import FOUNDER, a_circle, a_hello, a_membership, directory_of
+from tests.support.links import FOUNDER, a_hello, a_membership, directory_of, peers_of
 
 NONCE = b"an honest nonce."
 
 
-def judged(circle: Circle, hello: peer_pb2.Hello) -> Refused | None:
+def judged(known_peers: KnownPeers, hello: peer_pb2.Hello) -> Refused | None:
     """What the accepting side makes of a Hello, its certificate aside."""
-    return judge_caller(circle, hello) or judge_claim(circle, hello)
+    return judge_caller(known_peers, hello) or judge_claim(known_peers, hello)
 
 
-N1 = a_circle("n1", {"n2": 1, "n3": 1})
-N2 = a_circle("n2", {"n1": 1, "n3": 1})
+N1 = peers_of("n1", {"n2": 1, "n3": 1})
+N2 = peers_of("n2", {"n1": 1, "n3": 1})
 
 
 def test_two_nodes_of_one_cluster_accept_each_other() -> None:
@@ -84,7 +84,8 @@ def test_text_from_the_wire_can_neither_forge_nor_flood_log_lines() -> None:
     assert "\n" not in verdict.message
     assert len(verdict.message) < 500
 
-    echoed = Refused.from_message(peer_pb2.Refusal(reason="A\nB" * 1000, message="c\x1b[31m\n" * 1000), is_proven=True)
+    long = peer_pb2.Refusal(reason="A\nB" * 1000, message="c\x1b[31m\n" * 1000)
+    echoed = Refused.from_message(long, is_proven=True, is_by_group=True)
     assert "\n" not in echoed.reason + echoed.message
     assert "\x1b" not in echoed.message
     assert len(echoed.reason) < 100
@@ -107,9 +108,9 @@ def test_a_hello_says_which_data_directory_it_comes_from(directory_id: bytes) ->
     )
 
 
-def at_17(**directories: bytes) -> Circle:
+def at_17(**directories: bytes) -> KnownPeers:
     """n1, whose group of n1 and n2 is as of entry 17."""
-    return Circle(N1.settings, a_membership({"n1": 1, "n2": 1}, index=17, directories=directories))
+    return KnownPeers(N1.settings, a_membership({"n1": 1, "n2": 1}, index=17, directories=directories))
 
 
 def test_a_node_that_is_no_member_is_told_to_join_or_to_stop() -> None:
@@ -126,14 +127,14 @@ def test_a_refusal_tells_that_there_is_a_group() -> None:
     """A node that belongs to none must not found another one then."""
     founder = directory_of("n1")
     ours = replace(a_membership({"n1": 1, "n2": 1}, index=17), founder=founder)
-    verdict = judged(Circle(N1.settings, ours), a_hello(node_id="n9").hello)
+    verdict = judged(KnownPeers(N1.settings, ours), a_hello(node_id="n9").hello)
     assert verdict is not None
-    assert Refused.from_message(verdict.to_message(), is_proven=True).founder == founder
+    assert Refused.from_message(verdict.to_message(), is_proven=True, is_by_group=True).founder == founder
 
 
 def test_a_node_of_a_group_that_was_founded_apart_is_refused_whatever_it_knows() -> None:
     ours = replace(a_membership({"n1": 1, "n2": 1}, index=17), founder=directory_of("n1"))
-    verdict = judged(Circle(N1.settings, ours), a_hello(membership_index=99, founder=directory_of("n2")).hello)
+    verdict = judged(KnownPeers(N1.settings, ours), a_hello(membership_index=99, founder=directory_of("n2")).hello)
     assert verdict is not None
     assert verdict.reason == "OTHER_GROUP"
     assert "two groups of one name" in verdict.message
@@ -143,20 +144,22 @@ def test_a_node_that_lost_its_disk_is_told_to_be_replaced() -> None:
     longest = "n" * 63
     ours = a_membership({"n1": 1, longest: 1}, index=17, directories={longest: directory_of("n2")})
     wiped = a_hello(node_id=longest, directory_id=b"0123456789abcdef", membership_index=17).hello
-    verdict = judged(Circle(N1.settings, ours), wiped)
+    verdict = judged(KnownPeers(N1.settings, ours), wiped)
     assert verdict is not None
     assert verdict.reason == "OTHER_DIRECTORY"
     for part in ("lost its disk", "the votes", "docs/operating.md", "`replicator serve --join`"):
         assert part in verdict.message
-    assert Refused.from_message(verdict.to_message(), is_proven=True) == verdict, "the other side can log all of it"
+    assert Refused.from_message(verdict.to_message(), is_proven=True, is_by_group=True) == verdict, (
+        "the other side can log all of it"
+    )
 
 
 def test_both_sides_refuse_a_directory_that_is_not_the_known_one() -> None:
-    circle = at_17(n2=directory_of("n2"))
+    known_peers = at_17(n2=directory_of("n2"))
     other = a_hello(directory_id=b"0123456789abcdef").hello
-    assert judged(circle, a_hello().hello) is None
-    assert judge_acceptor(circle, a_hello().hello, NodeId("n2")) is None
-    for verdict in (judged(circle, other), judge_acceptor(circle, other, NodeId("n2"))):
+    assert judged(known_peers, a_hello().hello) is None
+    assert judge_acceptor(known_peers, a_hello().hello, NodeId("n2")) is None
+    for verdict in (judged(known_peers, other), judge_acceptor(known_peers, other, NodeId("n2"))):
         assert verdict is not None
         assert verdict.reason == "OTHER_DIRECTORY"
 
@@ -172,12 +175,12 @@ def test_an_unknown_node_may_prove_that_it_knows_a_newer_membership_if_it_has_a_
 
 def test_a_node_without_a_membership_takes_its_contacts_at_their_word() -> None:
     contact = PeerAddress(NodeId("n2"), Region("us"), "127.0.0.1:1")
-    joining = Circle(replace(N1.settings, contacts=(contact,)), Membership(LogIndex(0), ()))
+    joining = KnownPeers(replace(N1.settings, contacts=(contact,)), Membership(LogIndex(0), ()))
     assert judged(joining, a_hello().hello) is None
     assert judged(joining, a_hello(node_id="n3", membership_index=5).hello) is None
     assert judged(joining, a_hello(node_id="n3").hello) is not None
 
-    joined = Circle(joining.settings, a_membership({"n1": 1, "n3": 1}, index=5))
+    joined = KnownPeers(joining.settings, a_membership({"n1": 1, "n3": 1}, index=5))
     verdict = judged(joined, a_hello(membership_index=5).hello)
     assert verdict is not None, "a contact that was removed since is none any more"
     assert verdict.reason == "NOT_A_MEMBER"

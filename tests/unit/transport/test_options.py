@@ -6,9 +6,9 @@ import grpc
 
 from replicator.transport.options import channel_options, server_options
 from replicator.transport.ports import FRAME_BYTES_MAX
-from tests.support.links import a_circle
+from tests.support.links import peers_of
 
-SETTINGS = a_circle("n1", {"n2": 1}).settings
+SETTINGS = peers_of("n1", {"n2": 1}).settings
 
 
 def test_every_option_is_one_that_this_grpc_reads() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.transport.pacer import BURST_S, Pacer
+from replicator.transport.snapshots.pacer import BURST_S, Pacer
 
 RATE = 1000
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.transport.proof import (
+from replicator.transport.handshake.proof import (
     Role,
     Secrets,
     prove,

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from replicator.model.ids import LogIndex, NodeId
-from replicator.transport.circle import Circle, Introduction
-from replicator.transport.link import Link
-from replicator.transport.roster import UNKNOWN_NODES_MAX, Objection, Roster
-from tests.support.links import FOUNDER, QUICK, RecordingSink, a_circle, a_membership, directory_of, run_of, until
+from replicator.transport.handshake.known_peers import Introduction, KnownPeers
+from replicator.transport.links.link import Link
+from replicator.transport.links.roster import UNKNOWN_NODES_MAX, Objection, Roster
+from tests.support.links import FOUNDER, QUICK, RecordingSink, a_membership, directory_of, peers_of, run_of, until
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 
@@ -55,7 +55,7 @@ async def test_in_whatever_order_crossing_streams_arrive_both_ends_keep_that_of_
     """Each end sees a stream that n1 dialled and one that n2 dialled, and keeps the same one: nothing flaps."""
     for own, peer, order in (("n1", "n2", at_lesser), ("n2", "n1", at_greater)):
         sink = RecordingSink()
-        roster = Roster(a_circle(own, {peer: 1}), sink)
+        roster = Roster(peers_of(own, {peer: 1}), sink)
         for dialler in order:
             arrives(roster, peer, dialled=dialler == own)
         kept = roster.current(NodeId(peer))
@@ -69,7 +69,7 @@ async def test_in_whatever_order_crossing_streams_arrive_both_ends_keep_that_of_
 async def test_of_two_streams_from_one_side_the_newer_stays(own: str, peer: str, dialled: bool) -> None:
     """It dials anew only if it has lost the older one."""
     sink = RecordingSink()
-    roster = Roster(a_circle(own, {peer: 1}), sink)
+    roster = Roster(peers_of(own, {peer: 1}), sink)
     first, second = arrives(roster, peer, dialled=dialled), arrives(roster, peer, dialled=dialled)
     assert first is not None
     assert not first.live
@@ -78,7 +78,7 @@ async def test_of_two_streams_from_one_side_the_newer_stays(own: str, peer: str,
 
 
 async def test_strangers_are_limited_in_number_and_members_are_not() -> None:
-    roster = Roster(a_circle("n1", {"n2": 1}), RecordingSink())
+    roster = Roster(peers_of("n1", {"n2": 1}), RecordingSink())
     strangers = [f"s{number}" for number in range(UNKNOWN_NODES_MAX + 1)]
     for name in strangers[:-1]:
         roster.install(said_by(name, index=1), Quiet(is_dialled=False))
@@ -98,14 +98,16 @@ async def test_strangers_are_limited_in_number_and_members_are_not() -> None:
 
 async def test_a_new_membership_keeps_the_links_that_it_would_let_in_and_no_others() -> None:
     sink = RecordingSink()
-    roster = Roster(a_circle("n1", {"n2": 1, "n3": 1}), sink)
+    roster = Roster(peers_of("n1", {"n2": 1, "n3": 1}), sink)
     vacant: list[str] = []
     roster.on_vacant = vacant.append
     for said in (said_by("n2"), said_by("n3"), said_by("n4", index=7), said_by("n5", index=9)):
         roster.install(said, Quiet(is_dialled=False))
 
     wiped = {"n2": directory_of("n2"), "n3": b"0123456789abcdef"}
-    roster.follow(Circle(roster.circle.settings, a_membership({"n1": 1, "n2": 1, "n3": 1}, index=8, directories=wiped)))
+    roster.follow(
+        KnownPeers(roster.known_peers.settings, a_membership({"n1": 1, "n2": 1, "n3": 1}, index=8, directories=wiped))
+    )
 
     assert set(sink.up) == {"n2", "n5"}, "n3 has another directory, n4 knew nothing newer, n5 does"
     assert vacant == ["n3", "n4"]
@@ -113,9 +115,9 @@ async def test_a_new_membership_keeps_the_links_that_it_would_let_in_and_no_othe
 
 
 async def test_a_handshake_that_a_new_membership_has_overtaken_makes_no_link() -> None:
-    roster = Roster(a_circle("n1", {"n2": 1}), RecordingSink())
+    roster = Roster(peers_of("n1", {"n2": 1}), RecordingSink())
     assert roster.objection_to(said_by("n2"), dialled=False) is None
-    roster.follow(Circle(roster.circle.settings, a_membership({"n1": 1}, index=3)))
+    roster.follow(KnownPeers(roster.known_peers.settings, a_membership({"n1": 1}, index=3)))
     assert roster.objection_to(said_by("n2"), dialled=False) is Objection.LAPSED
 
 
@@ -124,7 +126,7 @@ async def test_a_sink_that_refuses_a_link_leaves_the_seat_vacant() -> None:
         def link_up(self, peer: NodeId, epoch: int, directory_id: bytes) -> None:
             raise RuntimeError("a bug")
 
-    roster = Roster(a_circle("n1", {"n2": 1}), Refusing())
+    roster = Roster(peers_of("n1", {"n2": 1}), Refusing())
     vacant: list[str] = []
     roster.on_vacant = vacant.append
     for name in ("n2", "s1"):
@@ -136,14 +138,14 @@ async def test_a_sink_that_refuses_a_link_leaves_the_seat_vacant() -> None:
 
 async def test_the_sink_is_told_which_directory_the_peer_came_with() -> None:
     sink = RecordingSink()
-    roster = Roster(a_circle("n1", {"n2": 1}), sink)
+    roster = Roster(peers_of("n1", {"n2": 1}), sink)
     roster.install(replace(said_by("n2"), directory_id=b"0123456789abcdef"), Quiet(is_dialled=False))
     assert sink.directories == {"n2": b"0123456789abcdef"}
 
 
 async def test_a_later_run_waits_until_the_link_of_the_earlier_one_is_down() -> None:
     """Two runs of one directory never act in turn."""
-    roster = Roster(a_circle("n1", {"n2": 1}), RecordingSink())
+    roster = Roster(peers_of("n1", {"n2": 1}), RecordingSink())
     first = roster.install(said_by("n2"), Quiet(is_dialled=False))
     for dialled in (False, True):
         assert roster.objection_to(said_by("n2", run=2), dialled=dialled) is Objection.FORMER
@@ -155,7 +157,7 @@ async def test_a_later_run_waits_until_the_link_of_the_earlier_one_is_down() -> 
 async def test_a_run_that_comes_beside_one_that_goes_on_answering_is_a_copy() -> None:
     """A dead process's link is down after the keepalive; one that is up for longer is that of a living one."""
     timers = replace(QUICK, keepalive_time_s=0.01, keepalive_timeout_s=0.01)
-    roster = Roster(a_circle("n1", {"n2": 1}, timers=timers), RecordingSink())
+    roster = Roster(peers_of("n1", {"n2": 1}, timers=timers), RecordingSink())
     assert roster.run_beside(said_by("n2", run=2)) is None, "nothing is linked"
     roster.install(said_by("n2"), Quiet(is_dialled=False))
     assert roster.run_beside(said_by("n2")) is None, "it is the very run that is linked"

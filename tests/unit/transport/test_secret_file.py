@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from replicator.model.errors import StartupError
-from replicator.transport.secret_file import SECRET_CHARS_MIN, SecretFile
+from replicator.transport.handshake.secret_file import SECRET_CHARS_MIN, SecretFile
 
 
 def a_file(folder: Path, text: str, mode: int = 0o600) -> SecretFile:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from replicator.transport.send_queue import FRAME_COST_BYTES, SendQueue
+from replicator.transport.links.send_queue import FRAME_COST_BYTES, SendQueue
 
 
 async def test_frames_leave_in_the_order_they_came() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from replicator.transport import snapshot_files
 from replicator.transport.ports import SNAPSHOT_CHUNK_BYTES, FetchFailure, SnapshotUnavailable
-from replicator.transport.snapshot_files import BadChunk, FileThread, SnapshotReader, SnapshotWriter
+from replicator.transport.snapshots import chunks as snapshot_files
+from replicator.transport.snapshots.chunks import BadChunk, FileThread, SnapshotReader, SnapshotWriter
 from replicator.v1 import peer_pb2
 from tests.support.snapshots import a_chunk, some_bytes
 

@@ -1,0 +1,1 @@
+"""The native API: KVService and ClusterService."""

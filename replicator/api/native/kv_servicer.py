@@ -1,0 +1,83 @@
+"""KVService: each method turns a message into a use case and its answer into a message."""
+
+# ruff: noqa: N802, ARG002  # names and arguments are those of the generated servicer
+
+from replicator.api.context import Context
+from replicator.api.interceptors.deadline import call_timeout_s
+from replicator.api.native import convert
+from replicator.service.read import ReadService
+from replicator.service.scan import ScanRange, ScanService
+from replicator.service.status import NodeIdentity
+from replicator.service.validate import check_key, check_request_bytes, check_value
+from replicator.service.write import WriteService, Written
+from replicator.v1 import kv_pb2, kv_pb2_grpc
+
+
+class KVServicer(kv_pb2_grpc.KVServiceServicer):
+    """Raises the error family; the errors interceptor turns it into statuses."""
+
+    def __init__(self, write: WriteService, read: ReadService, scan: ScanService, identity: NodeIdentity) -> None:
+        self._write = write
+        self._read = read
+        self._scan = scan
+        self._identity = identity
+
+    async def Put(self, request: kv_pb2.PutRequest, context: Context) -> kv_pb2.PutResponse:
+        _check_write(request)
+        written = await self._write.put(
+            request.key, request.value, convert.write_id(request), timeout_s=call_timeout_s()
+        )
+        return kv_pb2.PutResponse(revision=written.revision, token=written.token)
+
+    async def Delete(self, request: kv_pb2.DeleteRequest, context: Context) -> kv_pb2.DeleteResponse:
+        check_request_bytes(request.ByteSize())
+        written = await self._write.delete(request.key, convert.write_id(request), timeout_s=call_timeout_s())
+        return kv_pb2.DeleteResponse(deleted=written.changed, revision=written.revision, token=written.token)
+
+    async def CompareAndSet(
+        self, request: kv_pb2.CompareAndSetRequest, context: Context
+    ) -> kv_pb2.CompareAndSetResponse:
+        _check_write(request)
+        written = await self._write.compare_and_set(
+            request.key,
+            request.value,
+            request.expected_revision,
+            convert.write_id(request),
+            timeout_s=call_timeout_s(),
+        )
+        return _compared(written)
+
+    async def Get(self, request: kv_pb2.GetRequest, context: Context) -> kv_pb2.GetResponse:
+        check_request_bytes(request.ByteSize())
+        options = convert.read_options(request.options, context)
+        found = await self._read.get(request.key, options, timeout_s=call_timeout_s())
+        return kv_pb2.GetResponse(
+            kv=None if found.kv is None else convert.key_value(found.kv),
+            revision=found.revision,
+            token=found.token,
+            staleness_ms=found.staleness_ms,
+            node_id=self._identity.node_id,
+            region=self._identity.region,
+        )
+
+    async def Scan(self, request: kv_pb2.ScanRequest, context: Context) -> kv_pb2.ScanResponse:
+        check_request_bytes(request.ByteSize())
+        options = convert.read_options(request.options, context)
+        wanted = ScanRange(request.start, request.end, request.page_size, request.page_token)
+        return convert.scan_response(await self._scan.scan(wanted, options, timeout_s=call_timeout_s()))
+
+
+def _check_write(request: kv_pb2.PutRequest | kv_pb2.CompareAndSetRequest) -> None:
+    """The field at fault is named before the message as a whole is."""
+    check_key(request.key)
+    check_value(request.value)
+    check_request_bytes(request.ByteSize())
+
+
+def _compared(written: Written) -> kv_pb2.CompareAndSetResponse:
+    return kv_pb2.CompareAndSetResponse(
+        succeeded=written.changed,
+        revision=written.revision,
+        current=None if written.current is None else convert.key_value(written.current),
+        token=written.token,
+    )

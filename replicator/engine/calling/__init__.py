@@ -1,0 +1,1 @@
+"""Callers of this node: whom they ask, how long they wait."""

@@ -1,0 +1,68 @@
+"""Brings leadership to the preferred region, by transfer: shows core/leader_preference.py what a leader sees."""
+
+from functools import partial
+from typing import Final
+
+from replicator.core.leader_preference import LeaderPreference
+from replicator.engine.leading.transfer import Transfers, TransferWish
+from replicator.engine.raft.group import Group
+from replicator.engine.raft.pump import Pump
+from replicator.engine.raft.timers import Timers
+from replicator.engine.settings import EngineSettings
+from replicator.engine.stock.graft import Graft
+from replicator.engine.stock.journal import TurnJournal
+from replicator.model.clock import Clock
+from replicator.model.errors import ReplicatorError
+from replicator.model.ids import EntryCount, NodeId
+
+PATIENCE_TIMEOUTS: Final = 10.0  # greatest election timeouts for which a voter must keep up before it is trusted
+
+
+class Preference:
+    """Does nothing where no region is preferred."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        timers: Timers,
+        *,
+        group: Group,
+        graft: Graft,
+        journal: TurnJournal,
+        pump: Pump,
+        transfers: Transfers,
+        clock: Clock,
+    ) -> None:
+        self._group, self._graft, self._journal, self._pump = group, graft, journal, pump
+        self._transfers, self._clock = transfers, clock
+        self._is_wanted = bool(settings.leader_preference)
+        self._timers = timers
+        self._decider = LeaderPreference(settings.node_id, rank=group.preference_rank)
+
+    def step(self) -> None:
+        """Called in each turn, before transfers take their step. A leader's heartbeats make turns often enough."""
+        if not self._is_wanted:
+            return
+        now_s = self._clock.monotonic_s()
+        patience_s = PATIENCE_TIMEOUTS * self._timers.agreed.election_timeout_max_s
+        chosen = self._decider.step(now_s, leader=self._graft.leader, lags=self._lags(), patience_s=patience_s)
+        if chosen is None:
+            return
+        try:
+            wish = TransferWish(node_id=chosen, why="preference")
+            self._transfers.begin(wish, patience_s, partial(self._heard, chosen))
+        except ReplicatorError:
+            self._decider.failed(chosen)
+
+    def _lags(self) -> dict[NodeId, EntryCount]:
+        if not self._graft.is_leader:
+            return {}
+        last = self._journal.last_index
+        fit = self._pump.linked & self._group.other_voters - self._pump.lacking()
+        return {peer: EntryCount(last - self._graft.match_index(peer)) for peer in sorted(fit)}
+
+    def _heard(self, chosen: NodeId, result: NodeId | ReplicatorError) -> None:
+        if result == chosen:
+            self._decider.handed_over(chosen, self._clock.monotonic_s())
+        else:
+            self._decider.failed(chosen)

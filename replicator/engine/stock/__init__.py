@@ -1,0 +1,1 @@
+"""pysyncobj, and nothing else of it: the graft that patches it, the journal that it writes to."""

@@ -1,0 +1,1 @@
+"""The Raft log and hard state, and whether their numbers make sense."""

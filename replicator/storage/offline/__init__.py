@@ -1,0 +1,1 @@
+"""A directory that no node runs on: read it, or found a new group from it."""

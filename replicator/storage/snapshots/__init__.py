@@ -1,0 +1,1 @@
+"""Snapshot files: made, checked, and put in the place of a node's data."""

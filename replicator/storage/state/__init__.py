@@ -1,0 +1,1 @@
+"""What the state machine reads and writes, and one turn of the node on disk."""

@@ -1,0 +1,1 @@
+"""Who a peer is and whether it may be linked: pure verdicts and proofs."""
