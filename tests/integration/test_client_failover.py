@@ -321,7 +321,7 @@ async def test_a_closed_client_says_so_and_calls_in_flight_end() -> None:
 async def test_closing_ends_the_search_for_nodes_even_in_the_moment_it_is_hurried() -> None:
     for _ in range(20):
         client = replicator.connect([free_address()])
-        with pytest.raises(replicator.Unavailable):
+        with pytest.raises((replicator.Unavailable, replicator.DeadlineExceeded)):  # as far as it got in that time
             await client.get(b"k", timeout_s=0.05)
         client._discovery.hurry()
         await client.close()
