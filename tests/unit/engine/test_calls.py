@@ -40,7 +40,7 @@ async def three(tmp_path: Path) -> AsyncIterator[EngineNet]:
 
 @pytest.fixture
 async def patient_three(tmp_path: Path) -> AsyncIterator[EngineNet]:
-    """Their disks may stand still for seconds, as on a busy machine, and nobody takes that for a leader that is gone."""
+    """Their disks may stand still for seconds, as on a busy machine, and no leader is given up for that."""
     async with three_engines(tmp_path, PATIENT) as net:
         yield net
 
@@ -122,7 +122,7 @@ async def test_what_cannot_be_is_refused_with_the_reason_at_any_node(three: Engi
 async def test_no_write_and_no_read_fails_while_leadership_moves(patient_three: EngineNet) -> None:
     """Callers wait for a moment at most; the state machine saw each write once.
 
-    Holds as long as no disk stands still for an election timeout. Then a hand-over may fail, and a write that was passed
+    Holds while no disk stands still for an election timeout. Else a hand-over may fail, and a write that was passed
     on to a leader that is not heard any more is of unknown outcome (forwards.py).
     """
     three = patient_three
