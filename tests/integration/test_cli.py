@@ -199,7 +199,10 @@ async def test_a_write_without_a_majority_is_refused_as_unavailable(tmp_path: Pa
     process = start_serve(lone.config_file, lone.log_file)
     try:
         await until(lambda: " serving " in lone.log_file.read_text(), "serving")
-        ended = await asyncio.to_thread(run_cli, "put", "k", "v", "--endpoints", lone.api, "--timeout", "2")
+        for _ in range(10):
+            ended = await asyncio.to_thread(run_cli, "put", "k", "v", "--endpoints", lone.api, "--timeout", "2")
+            if ended.code != 4:  # the time was over before a busy node could answer the last attempt
+                break
         assert ended.code == 3, ended
         assert ended.stderr.count("\n") == 1
     finally:

@@ -44,7 +44,7 @@ def config_of(joining: MemoryNode, group: list[ApiNode]) -> NodeConfig:
     own = {"id": joining.node_id, "region": joining.region, "peer": "127.0.0.1:9", "api": free_address()}
     raw = {
         "node": {"id": joining.node_id, "region": joining.region, "data_dir": "data"},
-        "cluster": {"id": "shop", "members": [*rows, own]},
+        "cluster": {"id": "shop", "secret_file": "cluster.secret", "members": [*rows, own]},
     }
     return parse_config(raw, Path("/base"))
 

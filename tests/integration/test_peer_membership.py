@@ -205,8 +205,8 @@ async def test_a_node_that_lost_its_disk_is_refused_until_the_group_knows_its_ne
     nodes[other].set_membership(a_membership(ports, index=5, directories=known))
 
     await until(lambda: count(caplog, f"refusing peer='{wiped}'") >= 3)
-    await until(lambda: count(caplog, f"refused by peer={other}") >= 3)
-    (refusing,), (refused,) = warnings(caplog, "refusing peer="), warnings(caplog, f"refused by peer={other}")
+    await until(lambda: count(caplog, "refused by peer=") >= 3)
+    (refusing,), (refused,) = warnings(caplog, "refusing peer="), warnings(caplog, "refused by peer=")
     for line in (refusing, refused):
         assert f"OTHER_DIRECTORY: node '{wiped}' comes with another data directory" in line
         assert "`replicator serve --join`" in line

@@ -12,7 +12,7 @@ import pytest
 
 from replicator.client import Client, connect
 from replicator.core.log_clock import CORRECTION_MAX
-from replicator.dev.cluster_plan import ClusterPlan, NodePlan
+from replicator.dev import ClusterPlan, NodePlan
 from replicator.machine.codec import decode_batch
 from replicator.model.ids import ClusterId, LogIndex, NodeId
 from replicator.storage.storage import Storage

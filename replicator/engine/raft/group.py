@@ -36,7 +36,7 @@ class Group:
         self._node_id, self._joining, self._leader_preference = node_id, joining, leader_preference
         self.directory_id = directory_id
         self.refused_by: set[NodeId] = set()
-        self._coming = membership
+        self._coming: Membership = membership
         self._take(membership)
 
     def take(self, membership: Membership) -> frozenset[NodeId]:

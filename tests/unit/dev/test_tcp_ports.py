@@ -26,6 +26,25 @@ def test_a_machine_that_gives_away_every_port_still_gets_some(monkeypatch: pytes
     assert len(free_ports(3)) == 3
 
 
+def test_ports_come_from_the_range_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes started by processes of that environment never meet those of another range."""
+    monkeypatch.setenv("REPLICATOR_DEV_PORTS", "20000-20099")
+    assert set(free_ports(30)) <= set(range(20_000, 20_100))
+
+
+def test_a_named_range_keeps_off_outgoing_connections_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_ports, "_ephemeral_range", lambda: (20_000, 60_000))
+    monkeypatch.setenv("REPLICATOR_DEV_PORTS", "18000-62000")
+    assert set(tcp_ports.drawn_from()) == {*range(18_000, 20_000), *range(60_001, 62_001)}
+
+
+@pytest.mark.parametrize("text", ["20000", "20999-20000", "0-10", "20000-70000", "a-b", "-5-10"])
+def test_a_range_that_is_none_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("REPLICATOR_DEV_PORTS", text)
+    with pytest.raises(StartupError, match=r"REPLICATOR_DEV_PORTS: must be FIRST-LAST"):
+        free_ports(1)
+
+
 def test_a_port_somebody_listens_on_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert not is_free(server.getsockname()[1])
