@@ -11,6 +11,7 @@ from typing import Final
 
 from replicator.config.timing import RaftTiming
 from replicator.core.member_rules import changed, pinned
+from replicator.core.quorum import is_majority
 from replicator.engine.leading.transfer import Transfers, TransferWish
 from replicator.engine.raft.group import Group
 from replicator.engine.raft.pump import Pump
@@ -168,7 +169,7 @@ class MemberChanges:
 
     def _is_majority(self, wanted: Membership, others: frozenset[NodeId]) -> bool:
         reached = wanted.voters & (others | {self._node_id})
-        return 2 * len(reached) > len(wanted.voters)
+        return is_majority(len(reached), len(wanted.voters))
 
     def _founded(self) -> Membership:
         """The present membership, of a group that has a founder and a secret.
