@@ -1,4 +1,4 @@
-"""What a wish makes of a membership, or why it cannot be granted. Pure."""
+"""What a request makes of a membership, or why it cannot be granted. Pure."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from replicator.model.members import (
 
 
 def changed(membership: Membership, change: MemberChange) -> Membership:
-    """The membership that grants the wish: the same one, if it is granted already. Differs by one member at most.
+    """The membership that grants the request: the same one, if it is granted already. Differs by one member at most.
 
     A member that is to vote joins first; the leader makes it a voter once it has caught up.
     Raises InvalidArgument.
@@ -42,18 +42,22 @@ def pinned(membership: Membership, directories: dict[str, bytes]) -> Membership:
     return replace(membership, members=tuple(members))
 
 
-def _set(membership: Membership, wish: Member) -> Membership:
-    present = membership.get(wish.node_id)
-    _check_addresses(membership, wish)
+def _set(membership: Membership, request: Member) -> Membership:
+    present = membership.get(request.node_id)
+    _check_addresses(membership, request)
     if present is None:
         if len(membership.members) >= MEMBERS_MAX:
             raise InvalidArgument(f"a group has at most {MEMBERS_MAX} members; remove one first")
-        return _with_voters_bounded(membership.with_member(replace(wish, role=_role(wish.role, MemberRole.JOINING))))
+        return _with_voters_bounded(
+            membership.with_member(replace(request, role=_role(request.role, MemberRole.JOINING)))
+        )
     # Another directory, or one that nobody has heard of, stands in place of one that was lost: it catches up before it
     # votes. Until then there is one voter less, as if it had been removed first.
-    is_proven = present.role is MemberRole.VOTER and wish.directory_id in (b"", present.directory_id)
+    is_proven = present.role is MemberRole.VOTER and request.directory_id in (b"", present.directory_id)
     as_voter = MemberRole.VOTER if is_proven else MemberRole.JOINING
-    wanted = replace(wish, role=_role(wish.role, as_voter), directory_id=wish.directory_id or present.directory_id)
+    wanted = replace(
+        request, role=_role(request.role, as_voter), directory_id=request.directory_id or present.directory_id
+    )
     return _with_voters_bounded(membership.with_member(wanted))
 
 
@@ -70,10 +74,12 @@ def _with_voters_bounded(membership: Membership) -> Membership:
     return membership
 
 
-def _check_addresses(membership: Membership, wish: Member) -> None:
+def _check_addresses(membership: Membership, request: Member) -> None:
     for other in membership.members:
-        if other.node_id == wish.node_id:
+        if other.node_id == request.node_id:
             continue
         for field in ("peer_address", "api_address"):
-            if getattr(other, field) == getattr(wish, field):
-                raise InvalidArgument(f"{field} {getattr(wish, field)} is that of {other.node_id}; each needs its own")
+            if getattr(other, field) == getattr(request, field):
+                raise InvalidArgument(
+                    f"{field} {getattr(request, field)} is that of {other.node_id}; each needs its own"
+                )

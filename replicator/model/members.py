@@ -86,14 +86,14 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class SetMember:
-    """A wish: add this member, or give the one of that name this role and these addresses."""
+    """A request: add this member, or give the one of that name this role and these addresses."""
 
     member: Member
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember:
-    """A wish: take this member out."""
+    """A request: take this member out."""
 
     node_id: NodeId
 

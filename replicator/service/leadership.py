@@ -18,8 +18,9 @@ class LeadershipService:
     async def transfer(self, node_id: str, region: str, *, timeout_s: float) -> NodeId:
         """Hands leadership over, without a gap; the new leader. Empty node_id and region: to whoever has caught up.
 
-        A wish that is met already changes nothing. Raises InvalidArgument (an unknown node or region, one that does not
-        vote), Unavailable (the target did not take over in time: the old leader goes on), and as a change of members.
+        A request that is met already changes nothing. Raises InvalidArgument (an unknown node or region, one that does
+        not vote), Unavailable (the target did not take over in time: the old leader goes on), and as a change of
+        members.
         """
         if node_id and region:
             raise refuse("region", "is given beside node_id; name a node or a region, not both")

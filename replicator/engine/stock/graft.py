@@ -292,7 +292,7 @@ class Graft:
         return bool(self._engine._SyncObj__transferInProgress)
 
     def forget_transfer(self) -> None:
-        """The term in which the leader asked is over. Stock keeps the wish, and ignores later heartbeats."""
+        """The term in which the leader asked is over. Stock keeps the request, and ignores later heartbeats."""
         self._engine._SyncObj__transferInProgress = False
 
     @property

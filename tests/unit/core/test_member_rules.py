@@ -1,4 +1,4 @@
-"""What a wish makes of a membership."""
+"""What a request makes of a membership."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_an_observer_that_is_to_vote_joins_first_too() -> None:
     assert roles(changed(before, SetMember(a_member("n2"))))["n2"] is MemberRole.JOINING
 
 
-def test_a_wish_that_is_granted_already_changes_nothing() -> None:
+def test_a_request_that_is_granted_already_changes_nothing() -> None:
     before = voters("n1", "n2", "n3")
 
     assert changed(before, SetMember(a_member("n2"))) == before
@@ -43,9 +43,9 @@ def test_a_wish_that_is_granted_already_changes_nothing() -> None:
 def test_the_last_voter_stays() -> None:
     before = a_membership([a_member("n1"), a_member("n2", MemberRole.OBSERVER)])
 
-    for wish in (RemoveMember(NodeId("n1")), SetMember(a_member("n1", MemberRole.OBSERVER))):
+    for request in (RemoveMember(NodeId("n1")), SetMember(a_member("n1", MemberRole.OBSERVER))):
         with pytest.raises(InvalidArgument, match="last voter"):
-            changed(before, wish)
+            changed(before, request)
 
 
 def test_a_name_that_comes_back_with_another_directory_joins_anew() -> None:
@@ -58,7 +58,7 @@ def test_a_name_that_comes_back_with_another_directory_joins_anew() -> None:
     assert after.voters == {"n1"}
 
 
-def test_a_wish_that_names_no_directory_keeps_the_known_one() -> None:
+def test_a_request_that_names_no_directory_keeps_the_known_one() -> None:
     before = a_membership([a_member("n1"), a_member("n2", directory_id=b"a" * 16)])
 
     assert changed(before, SetMember(a_member("n2"))) == before
@@ -95,16 +95,18 @@ def test_directories_are_noted_once() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from([*MemberRole, None])), max_size=40))
-def test_majorities_of_two_memberships_that_follow_each_other_meet(wishes: list[tuple[str, MemberRole | None]]) -> None:
+def test_majorities_of_two_memberships_that_follow_each_other_meet(
+    requests: list[tuple[str, MemberRole | None]],
+) -> None:
     """Whatever is asked, in whatever order (Ongaro 2014, 4.1)."""
     membership = voters("n1", "n2", "n3")
-    for name, role in wishes:
-        wish: MemberChange = SetMember(a_member(name, role)) if role is not None else RemoveMember(NodeId(name))
+    for name, role in requests:
+        request: MemberChange = SetMember(a_member(name, role)) if role is not None else RemoveMember(NodeId(name))
         try:
-            after = changed(membership, wish)
+            after = changed(membership, request)
         except InvalidArgument:
             continue
         assert len(after.voters ^ membership.voters) <= 1
         assert after.voters
-        assert changed(after, wish) == after, "granted once, a wish is granted"
+        assert changed(after, request) == after, "granted once, a request is granted"
         membership = after
