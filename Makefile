@@ -7,13 +7,16 @@ PROTOS := $(wildcard proto/replicator/v1/*.proto)
 
 .PHONY: demo test check fix proto simulate drill bench clean
 TIMES ?= 5
+WORKERS ?= 4
 SEEDS ?= 0:10000
 
 demo: $(STAMP)
 	$(BIN)/replicator demo
 
-test: $(STAMP)  ## all but what `drill` runs
-	$(BIN)/pytest -m "not slow"
+# Half of a test's time is waiting for timers, disks and processes, so there are more workers than cores.
+test: export PYTHONDONTWRITEBYTECODE =  # the nodes that tests start read compiled files
+test: $(STAMP)  ## all but what `drill` runs: make test WORKERS=0 for one process
+	$(BIN)/pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 check: $(STAMP)  ## reads only: format, lint, types
 	$(BIN)/ruff format --check .

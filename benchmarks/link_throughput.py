@@ -57,7 +57,7 @@ class CountingSink:
     def link_down(self, peer: NodeId, epoch: int) -> None:  # noqa: ARG002
         self.is_up.clear()
 
-    def kept_out(self, peer: NodeId, founder: bytes) -> None:  # noqa: ARG002
+    def note_refusal(self, peer: NodeId, founder: bytes) -> None:  # noqa: ARG002
         raise AssertionError(f"{peer} refuses")
 
     def superseded(self, peer: NodeId, why: str) -> None:

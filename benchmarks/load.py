@@ -1,7 +1,7 @@
 """Callers that call again as soon as they are answered, and what they saw. Knows nothing of what is called.
 
 A closed loop: the callers' number is fixed, the rate is what comes of it. So a stall holds back the calls that would
-have met it, and percentiles of such a run are those of served calls, not of calls that were due.
+have met it, and percentiles of such a run are those of served calls, not of calls intended.
 """
 
 import asyncio

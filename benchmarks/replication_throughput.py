@@ -20,7 +20,7 @@ from chaos.wire.link import Link
 from chaos.wire.settings import LineSettings, LinkSettings
 from replicator.client import Client
 from replicator.dev import LocalCluster, plan_cluster
-from replicator.dev.layout import SeenAt
+from replicator.dev.cluster_plan import SeenAt
 from replicator.model.values import Consistency
 
 VALUE_BYTES: Final = 256 << 10

@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 class Traffic:
     """What all workers share. writes_in_flight: sent, not answered yet. complaints: of readers, about broken words.
 
-    acknowledged, unknown, reads: running totals, for whoever watches. served: workers that have had a call succeed.
+    acknowledged, unknown, reads: running totals, for progress output. served: workers that have had a call succeed.
     answered_by: worker -> the node that answered its last read.
     """
 

@@ -52,6 +52,10 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
         "remove_heir": 4.0, "hire_voter": 4.0, "transfer": 1.0, "deafen_leader": 0.5, "blink": 0.5, "reset_link": 1.0,
         "heal_all": 2.0,
     },
+    "calendars": {  # to be asked for: how wrong calendars are is the seed's in every mix
+        "step_calendar": 5.0, "transfer": 2.0, "crash_leader": 1.0, "isolate_leader": 1.0, "depose": 1.0, "blink": 1.0,
+        "deafen_leader": 0.5, "change_drift": 0.5, "cut_power": 0.3, "heal_all": 3.0,
+    },
     "calm": {"heal_all": 1.0},  # for those who ask what a cluster does that nothing strikes
     "quiet": {"reset_link": 1.0, "transfer": 0.5, "slow_disk": 0.5, "heal_all": 1.0},
 }  # fmt: skip

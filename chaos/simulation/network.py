@@ -165,7 +165,7 @@ class Network:
                 self._timeline.after(self._dice.random() * 0.2, partial(self._redial, a, b))
 
     def judge(self, node: NodeId) -> None:
-        """The node has applied another membership: links that it would not let in any more end."""
+        """The node has applied another membership: links that it would no longer accept end."""
         for a, b in self.pairs:
             if node in (a, b) and (a, b) in self._stream and not self._admits(a, b):
                 self.reset(a, b)

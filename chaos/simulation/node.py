@@ -34,13 +34,16 @@ REGIONS = Region("east"), Region("west")
 
 
 class Watcher(Protocol):
-    """Whoever wants to know what nodes do."""
+    """An observer of what nodes do."""
 
     def started(self, node: "SimNode") -> None:
         """A process has opened its disk, and begins."""
 
     def took(self, node: "SimNode", events: Sequence[Event]) -> None:
         """A turn is about to take these, or a node that can take no turn refuses what they ask."""
+
+    def decided(self, node: "SimNode", turn: Turn) -> None:
+        """What a turn wants made durable; none of it is."""
 
     def stored(self, node: "SimNode", turn: Turn) -> None:
         """What a turn decided is on disk; nobody has been told, nor will be if the process dies now."""
@@ -56,7 +59,8 @@ class Watcher(Protocol):
 class SimNode:
     """A data directory that survives crashes, and a process that does not.
 
-    commit_s: what a commit takes, about. drift_ppm: of its clocks. generation: how many nodes had this name before.
+    commit_s: what a commit takes, about. drift_ppm: of its clocks. calendar_error: how many times worse its calendar is
+    than operators are told to keep it. generation: how many nodes had this name before.
     is_gone: never starts again. slow_until_s, slow_s: until then a commit takes that. full_until_s: until then it finds
     no room. sync_fails: the next commit does, and ends the process. power_fails: during the
     next one.
@@ -70,6 +74,7 @@ class SimNode:
     watcher: Watcher
     commit_s: float
     drift_ppm: float = 0.0
+    calendar_error: int = 1
     generation: int = 0
     is_gone: bool = False
     incarnation: int = 0
@@ -120,6 +125,10 @@ class SimNode:
 
     # Processes -----------------------------------------------------------------------------------------------------
 
+    def wall_skew_ms(self, dice: random.Random) -> int:
+        """How wrong its calendar is when somebody has set it."""
+        return dice.randint(-WALL_SKEW_MS_MAX, WALL_SKEW_MS_MAX) * self.calendar_error
+
     def start(self) -> None:
         """The process starts on what its disk holds, if it is still there."""
         assert self.replica is None, "already running"
@@ -142,7 +151,7 @@ class SimNode:
         self.clock = NodeClock(
             self.timeline,
             offset_s=self.dice.random() * 1e5,
-            wall_skew_ms=self.dice.randint(-WALL_SKEW_MS_MAX, WALL_SKEW_MS_MAX),
+            wall_skew_ms=self.wall_skew_ms(self.dice),
             drift_ppm=self.drift_ppm,
         )
         self._inbox, self._turn_planned, self._open_turn, self._committing = [], False, None, False
@@ -247,6 +256,7 @@ class SimNode:
         events, self._inbox = self._inbox, []
         self.watcher.took(self, events)
         turn = self._open_turn = replica.turn(events)
+        self.watcher.decided(self, turn)
         if turn.write.is_empty:
             self._finish(replica, turn, [])
             return

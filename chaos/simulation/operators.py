@@ -1,4 +1,4 @@
-"""Whoever runs the simulated cluster: adds, removes and replaces nodes, one thing at a time, asking until it is so.
+"""The operator of the simulated cluster: adds, removes and replaces nodes, one change at a time, retried until done.
 
 What it does to nodes is what an operator does to machines: starts a new one with nothing on its disk, stops one that
 was removed, and puts an empty disk where one was lost.
@@ -24,7 +24,7 @@ NEWCOMERS_MAX = 2  # beyond what the cluster began with, so that a run stays as 
 
 @dataclass(slots=True)
 class _Task:
-    """change: what shall be so. must: nothing else will do, however often it is refused."""
+    """change: the change to make. must: it is repeated however often it is refused."""
 
     change: MemberChange
     must: bool
@@ -54,11 +54,11 @@ class Operator:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is asked for, and whoever joins has become what it was to become."""
+        """No change is pending, and each joining node has its final role."""
         joining = any(member.role is MemberRole.JOINING for member in self._records.membership.members)
         return self._task is None and not joining
 
-    def hire(self, role: MemberRole) -> None:
+    def add_node(self, role: MemberRole) -> None:
         """A new node, with a name that nobody has had."""
         if self.is_idle and len(self._records.membership.members) < self._size + NEWCOMERS_MAX:
             self._hired += 1
@@ -69,7 +69,7 @@ class Operator:
     def remove(self, name: NodeId | None = None, *, at: SimNode | None = None) -> bool:
         """Any member, the leader too; two voters stay. The node runs on for a while, and may try to disturb.
 
-        name: this one, if it is a member. at: where to ask first. True if that is asked for now.
+        name: this one, if it is a member. at: where to ask first. True if that change is pending now.
         """
         membership = self._records.membership
         if not self.is_idle or len(membership.voters) < 3:

@@ -37,7 +37,7 @@ def interrupted(storage: Storage, write: TurnWrite, dice: random.Random) -> Posi
 def unsynced(storage: Storage, write: TurnWrite, dice: random.Random) -> Position | None:
     """The disk reports that it could not sync, at some point of a commit; otherwise as `interrupted`.
 
-    Asserts what a node relies on: the failure is told, and told again to whoever would go on.
+    Asserts what a node relies on: the failure is reported, and reported again to any later write.
     """
 
     def fail() -> None:

@@ -40,7 +40,7 @@ Sink = Callable[[store_pb2.Outcome | ReplicatorError], None]
 
 
 class _DurableJournal(MemoryJournal):  # type: ignore[misc]  # pysyncobj has no types
-    """Stock's journal in memory, which outlives its process; `disk` says what it holds to whoever asks."""
+    """Stock's journal in memory, which outlives its process; `disk` says what it holds."""
 
     def __init__(self, disk: DiskRecord) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class StockReplica:
 
     @property
     def leader_in_sight(self) -> NodeId | None:
-        """Whoever was heard last in this term."""
+        """The node that was heard last in this term."""
         return self.leader
 
     @property

@@ -23,7 +23,7 @@ from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.sessions import Session
 from chaos.simulation.snapshots import SnapshotExchange, held_by
 from chaos.simulation.stock import StockNode
-from chaos.simulation.timeline import Timeline
+from chaos.simulation.timeline import CALENDAR_ERRORS, Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
 from replicator.core.admission import refusal_of
@@ -89,6 +89,8 @@ class World:
         self._seed, self._scenario, self._timing = seed, scenario, scenario.timing
         self._dice = dice = random.Random(seed)
         self._character = draw(dice, self._timing, scenario.mix)
+        calendar_error = random.Random(f"calendars of {seed}").choice(CALENDAR_ERRORS)
+        self._calendar_error = calendar_error if scenario.engine == "guarded" else 1  # stock's entries carry calendars
         self._timeline, self._directory = Timeline(), directory
         self._judge = Judge(of_guard=scenario.engine == "guarded")
         self._trace = hashlib.blake2b(digest_size=16)
@@ -176,7 +178,9 @@ class World:
             operator = self._operator
             self._pass_until(lambda: operator.is_idle, healed_s + 16 * election_s + 6.0)
             if not operator.is_idle:
-                raise Violation(f"{self._timeline.now_s:.3f}s: a member waits to be let in, long after the heal")
+                raise Violation(
+                    f"{self._timeline.now_s:.3f}s: a member still waits to be accepted, long after the heal"
+                )
             operator.dismiss_strangers()
         self._pass(0.5 * election_s)
         for client in self._clients:
@@ -200,6 +204,10 @@ class World:
     def took(self, node: SimNode, events: Sequence[Event]) -> None:
         """A turn is about to take these."""
         self._judge.took(node, events)
+
+    def decided(self, node: SimNode, turn: Turn) -> None:
+        """What a turn wants made durable."""
+        self._judge.decided(node, turn)
 
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn decided is on disk."""
@@ -252,14 +260,12 @@ class World:
         """As transport.circle has it."""
         return self._admits(self._places[a], self._places[b]) and self._admits(self._places[b], self._places[a])
 
-    def _admits(self, node: SimNode, stranger: SimNode) -> bool:
-        own, theirs = node.membership, stranger.membership
+    def _admits(self, node: SimNode, other: SimNode) -> bool:
+        own, theirs = node.membership, other.membership
         if not own.members:
             return True  # it takes its contacts at their word
         is_proven = own.secret == theirs.secret  # nodes of the simulation prove what they hold
-        refusal = refusal_of(
-            own, stranger.node_id, stranger.directory_id, theirs.index, theirs.founder, is_proven=is_proven
-        )
+        refusal = refusal_of(own, other.node_id, other.directory_id, theirs.index, theirs.founder, is_proven=is_proven)
         return refusal is None
 
     def _add_node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
@@ -285,6 +291,7 @@ class World:
             watcher=self,
             commit_s=self._character.commit_s,
             drift_ppm=self._dice.uniform(-1.0, 1.0) * self._character.drift_ppm_max,
+            calendar_error=self._calendar_error,
         )
         node.exchange = SnapshotExchange(
             node,

@@ -1,4 +1,4 @@
-"""Why a TLS connection failed, in the operator's words, from what gRPC says of it.
+"""Explains a failed TLS connection to an operator, from the text of gRPC's error.
 
 A server that does not accept a client's certificate only closes the connection: gRPC sends no alert. What the client
 knows of its own certificate then tells the likely reason.

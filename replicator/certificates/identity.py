@@ -59,7 +59,7 @@ def read_authority(field: str, file: Path) -> tuple[bytes, tuple[Facts, ...]]:
     try:
         return pem, all_facts(pem)
     except ValueError as error:
-        raise UnusableFile(field, f"{file} holds no PEM certificate, or one that is cut off ({error})") from None
+        raise UnusableFile(field, f"{file} holds no PEM certificate, or a truncated one ({error})") from None
 
 
 def read_pair(cert_file: Path, key_file: Path) -> tuple[bytes, bytes, Facts]:
@@ -73,7 +73,7 @@ def read_pair(cert_file: Path, key_file: Path) -> tuple[bytes, bytes, Facts]:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UnusableFile(
             "cert_file",
-            f"{cert_file} and tls.key_file {key_file} are no usable pair of PEM certificate and unencrypted key "
+            f"{cert_file} and tls.key_file {key_file} are not a usable pair of PEM certificate and unencrypted key "
             f"({' '.join(str(error).split())}); issue them again",
         ) from None
     return certificate, key, facts

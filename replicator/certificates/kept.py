@@ -53,7 +53,7 @@ class KeptFiles(Generic[Content]):
 
     def _note(self, problem: str) -> None:
         if problem != self._problem:
-            _log.warning("%s; what was read before stays in force, and the next look tries again", problem)
+            _log.warning("%s; the previous files stay in force, and the next check tries again", problem)
         self._problem = problem
 
     def _stats(self) -> tuple[_Stat, ...]:

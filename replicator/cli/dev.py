@@ -26,7 +26,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Configuration, logs and data of all nodes; a cluster that is there already goes on.",
+    help="Configuration, logs and data of all nodes; an existing cluster continues.",
 )
 @click.option(
     "--profile", type=click.Choice(["lan", "wan", "auto"]), default="lan", show_default=True, help="Raft timers."
@@ -35,7 +35,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 def dev(nodes: int | None, regions: str, directory: Path, profile: str, as_json: bool) -> int:
     """Run a local cluster until Ctrl-C or SIGTERM.
 
-    A node that dies is left dead; `replicator serve --config FILE` brings it back.
+    A node that dies is not restarted; `replicator serve --config FILE` brings it back.
     """
     from replicator.dev import LocalCluster, plan_cluster
 
@@ -70,7 +70,7 @@ async def _serve(cluster: "LocalCluster", *, as_json: bool) -> None:
         async for process in cluster.deaths():
             click.echo(
                 f"replicator: node {process.plan.id} (pid {process.pid}) ended with code {process.exit_code}; it is "
-                f"left dead. Its log: {process.plan.log_file}. {await _remedy(cluster, process.plan)}",
+                f"not restarted. Its log: {process.plan.log_file}. {await _remedy(cluster, process.plan)}",
                 err=True,
             )
     finally:
@@ -80,9 +80,9 @@ async def _serve(cluster: "LocalCluster", *, as_json: bool) -> None:
 async def _remedy(cluster: "LocalCluster", plan: "NodePlan") -> str:
     removal = await cluster.removal_index(plan.id)
     if removal is None:
-        return f"To bring it back: replicator serve --config {plan.config_file}"
+        return f"To restart it: replicator serve --config {plan.config_file}"
     return (
-        f"It is not a member any more (membership of index {removal}), so it is not to be brought back; to take it in "
+        f"It is no longer a member (membership of index {removal}), so do not restart it; to add it "
         f"again, move {plan.data_dir} away first: replicator serve --config {plan.config_file} --join"
     )
 

@@ -33,8 +33,8 @@ def show(online: Online) -> None:
 
 
 @leader.command("transfer")
-@click.option("--to", "node", metavar="NODE", help="Who is to lead.")
-@click.option("--region", metavar="REGION", help="Where the next leader is to be.")
+@click.option("--to", "node", metavar="NODE", help="The new leader.")
+@click.option("--region", metavar="REGION", help="The region of the new leader.")
 @group_options
 def transfer(node: str | None, region: str | None, online: Online) -> None:
     """Hand leadership to a node or a region; with neither, to any voter that has caught up. Writes go on."""
@@ -44,7 +44,14 @@ def transfer(node: str | None, region: str | None, online: Online) -> None:
     async def use(client: "Client") -> str:
         return await client.transfer_leadership(node, region, timeout_s=online.timeout_s)
 
-    _print(online, {"leader": call(online, use, retry_hint="it names a leader, and that one leads already or will")})
+    _print(
+        online,
+        {
+            "leader": call(
+                online, use, retry_hint="once the leader named there leads, a repeated transfer changes nothing"
+            )
+        },
+    )
 
 
 def _print(online: Online, facts: dict[str, JsonValue]) -> None:

@@ -15,8 +15,10 @@ from replicator.model.values import MembershipResult, MemberStatus
 if TYPE_CHECKING:
     from replicator.client import Client
 
-_CHANGE_AGAIN: Final = "what is so already is left as it is"
-_FORCE: Final = click.option("--force", is_flag=True, help="Ask the leader all the same; it judges by its own links.")
+_CHANGE_AGAIN: Final = "settings that already match are left unchanged"
+_FORCE: Final = click.option(
+    "--force", is_flag=True, help="Ask the leader anyway; it decides from its own connections."
+)
 
 
 @click.group
@@ -102,7 +104,7 @@ def promote(node: str, online: Online) -> None:
 @_FORCE
 @group_options
 def demote(node: str, force: bool, online: Online) -> None:
-    """Make NODE an observer: it keeps its copy and serves reads, and votes no more. Exits with 1 if it is no member.
+    """Make NODE an observer: it keeps its copy and serves reads, and no longer votes. Exits with 1 if it is no member.
 
     Refused, with exit code 1, if the group would be left without a majority of connected voters.
     """
@@ -110,7 +112,7 @@ def demote(node: str, force: bool, online: Online) -> None:
 
 
 def shortage(members: Sequence[MemberStatus], node_id: str) -> str | None:
-    """Why the group could decide nothing if that member did not vote; None if it could, or the member does not vote."""
+    """Why no majority is left without that member's vote; None if one is, or the member does not vote."""
     voters = [each for each in members if each.role == "voter"]
     staying = [each for each in voters if each.node_id != node_id]
     if len(staying) == len(voters):
@@ -162,7 +164,7 @@ def _refuse_unsafe(members: Sequence[MemberStatus], node_id: str, done: str) -> 
 def _remedy(members: Sequence[MemberStatus], node_id: str) -> str:
     """Never what the leader would refuse as well."""
     if any(each.role == "voter" and each.node_id != node_id for each in members):
-        return "bring voters back, add some, or remove those that are down first; --force leaves it to the leader"
+        return "bring voters back, add some, or remove those that are down first; --force lets the leader decide"
     if any(each.role == "observer" for each in members):
         return "let an observer vote first (`replicator member promote`), or add a voter"
     return "add a voter first"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="As that of scan."
 )
 def export(data_dir: Path, output: Format) -> None:
-    """Print all pairs that a data directory holds, as `scan` does; stderr says how far they go.
+    """Print all pairs that a data directory holds, as `scan` does; stderr shows their position.
 
     Only reads: for a directory that must not act again, or cannot. While a node runs on it, ask that instead:
     `replicator scan --consistency local`.
@@ -120,7 +120,7 @@ def _describe(config: "NodeConfig", recovery: "Recovery", tense: str) -> None:
         "never start with their old data again",
     ]
     if recovery.members and me not in recovery.members:
-        lines.append(f"note: {me} was no member of the old group any more, so others may hold more")
+        lines.append(f"note: {me} was no longer a member of the old group, so others may hold more")
     if recovery.superseded is not None:
         lines.append(f"note: this directory is superseded ({recovery.superseded}): other data may hold more")
     for line in lines:

@@ -22,7 +22,7 @@ def serve(config_file: Path, join: bool, observer: bool, replace: str | None) ->
     """Run one node until SIGTERM or Ctrl-C; then drain and exit.
 
     With --join the node becomes a member of a group that exists: the file lists some of its members, and this node.
-    Running the same command again goes on where it was, or does nothing more.
+    Running the same command again continues where it stopped, or does nothing.
 
     Exit codes: 0 drained, 2 cannot start (one line says why), 70 the node failed.
     """

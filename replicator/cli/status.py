@@ -82,7 +82,7 @@ async def _ask_members(client: "Client", first: NodeStatus, state_hash: bool, ti
 
 
 def leader_of(nodes: Sequence[NodeStatus]) -> str:
-    """Whom the nodes name in the newest term that any of them knows; empty if nobody knows one."""
+    """The leader of the newest term that any of the nodes knows; empty if none knows one."""
     named = [node for node in nodes if node.leader_id]
     return max(named, key=lambda node: node.term).leader_id if named else ""
 
@@ -103,7 +103,7 @@ def role_of(node: NodeStatus) -> str:
 
 
 def notes_of(node: NodeStatus, nodes: Sequence[NodeStatus]) -> str:
-    """What its operator should know of one node, if anything. One that was removed is seldom told; others know."""
+    """Notes for the operator about one node. A removed node seldom knows of its removal; others do."""
     notes = []
     newest = max([node, *nodes], key=lambda other: other.membership_index)
     # By configuration alone a node is a member; one that joins knows no membership until one has reached it.

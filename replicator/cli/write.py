@@ -62,7 +62,7 @@ def delete(key: str, online: Online) -> None:
 )
 @online_options
 def compare_and_set(key: str, value: str, if_revision: int, online: Online) -> None:
-    """Set KEY to VALUE if nobody has changed it since --if-revision. Exits with 1 if somebody has.
+    """Set KEY to VALUE if it has not changed since --if-revision. Exits with 1 if it has.
 
     VALUE `-` reads stdin to its end.
     """

@@ -257,7 +257,7 @@ class Client:
         return await self._failover.run(_call(request, send, is_write=False, to_leader=True), deadline)
 
     async def _change(self, request: Request, send: Send[Request, Answer], timeout_s: float | None) -> Answer:
-        """A change that has no write id and needs none: asking again for what is so already changes nothing."""
+        """A change that has no write id and needs none: a repeated call changes nothing."""
         deadline = self._deadline(timeout_s)
         await self._ensure_open(deadline)
         try:

@@ -1,4 +1,4 @@
-"""Which nodes there are, and whom to ask first. Plain values in, an order out; no sockets, no clock.
+"""The known nodes, and the order in which to ask them. Plain values in, an order out; no sockets, no clock.
 
 Endpoints that the caller gave stay for good and are preferred over discovered addresses of the same node: they are
 known to be reachable from here (a proxy, a port forward), advertised ones only may be.

@@ -71,7 +71,7 @@ class Failover:
         tried: set[str] = set()
         may_have_happened = False
         last: ReplicatorError | None = None
-        told: ReplicatorError | None = None  # by a node, of its own accord: says more than a connection that failed
+        told: ReplicatorError | None = None  # by a node: says more than a failed connection, or time that ran out
         attempts = 0
         while (left_s := deadline.left_s()) > 0.0 and not self._closed:
             address = self._choose(tried, to_leader=call.to_leader)
@@ -80,7 +80,8 @@ class Failover:
             except ReplicatorError as error:
                 last = error
             may_have_happened |= call.is_write and last.applied == "unknown"
-            told = told if last.metadata.get("endpoint") == address else last
+            if last.metadata.get("endpoint") != address and not isinstance(last, DeadlineExceeded):
+                told = last
             self._learn(address, last)
             if not _is_worth_a_retry(last):
                 break

@@ -26,7 +26,7 @@ class WriteWindow:
     def __init__(self, client_id: bytes | None = None) -> None:
         self._client_id = client_id or secrets.token_bytes(CLIENT_ID_BYTES)
         self._next_sequence = 1
-        # Both keep the order of insertion: sequences ascend, and whoever waits longest is next.
+        # Both keep the order of insertion: sequences ascend, and the caller that waits longest is next.
         self._pending: dict[int, None] = {}
         self._waiting: dict[asyncio.Future[int], None] = {}
 
@@ -67,7 +67,7 @@ class WriteWindow:
                 turn.set_result(self._take())
 
     async def _wait_turn(self, deadline: Deadline) -> int:
-        """The sequence is taken by whoever makes room, so that no newcomer can slip in between."""
+        """The call that makes room also takes the sequence, so that no later caller can take it first."""
         if len(self._waiting) >= WRITES_WAITING_MAX:
             raise Overloaded(
                 f"{WRITES_WAITING_MAX} writes of this client wait already for a place among {WRITES_IN_FLIGHT_MAX} "

@@ -81,7 +81,7 @@ class RaftSection(Section):
 
     lan: heartbeat 0.05, election 0.3 to 0.6. wan: heartbeat 0.15, election 1.5 to 3. auto: derived from measured round
     trips and agreed through the log, so no field may be set beside it; begins as wan.
-    leader_preference: regions, the most preferred first; none: whoever leads goes on.
+    leader_preference: regions, the most preferred first; empty: no region is preferred.
     """
 
     profile: Literal["lan", "wan", "auto"] = "lan"

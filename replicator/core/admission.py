@@ -1,4 +1,4 @@
-"""May a node that says who it is be linked? Pure; both ends of a link ask the same question of their own membership.
+"""Is a node accepted as a peer? Pure; both ends of a link decide by their own membership.
 
 The other side has shown already that it is a node of this cluster: by its certificate, or by the cluster's secret. Here
 the question is whether it belongs to the group. A claim to know a newer membership would admit any node, so it counts

@@ -3,7 +3,7 @@
 Exists so that nobody tunes heartbeats and election timeouts by hand. Plain numbers in and out; agreeing on them, and
 setting them, is the engine's.
 
-Which round trip counts. Ten of them, as etcd advises, to the slowest voter: whoever campaigns needs a majority, and
+Which round trip counts. Ten of them, as etcd advises, to the slowest voter: a candidate needs a majority, and
 after a failure any majority may be the one that is left. But one voter far out of line must not make everybody's
 failover slow: beyond three times what the fastest majority needs it counts less, and beyond that an election must
 still succeed with it, so never less than four of its round trips. The slowest voter is the same for most leaders, so a

@@ -66,7 +66,7 @@ class CausalToken:
         assert 0 <= self.index <= _INDEX_MAX, self.index
 
     def merge(self, other: "CausalToken") -> "CausalToken":
-        """The later of two: whoever holds it has seen what both cover."""
+        """The later of two: its holder has seen everything that both cover."""
         return max(self, other)
 
     def encode(self, scope: TokenScope) -> str:
@@ -152,8 +152,8 @@ def _open(text: str, version: int, kind: _TokenKind) -> bytes:
 def _check_scope(name: str, issued: TokenScope, here: TokenScope) -> None:
     if issued != here:
         raise InvalidToken(
-            f"the {name} was issued by another group: it is of another cluster, or this one was founded again, "
-            "recovered or restored since; here it means nothing, drop it and read without it",
+            f"the {name} was issued by another group: of another cluster, or this one was founded again, "
+            "recovered or restored since; drop it and read without it",
             metadata={"problem": "foreign"},
         )
 

@@ -70,7 +70,7 @@ class FlowWindow:
 
     @property
     def batch_bytes(self) -> int:
-        """What one append shall carry: a small share, so that answers come evenly and little waits behind one."""
+        """How much one append carries: a small share, so that answers come evenly and little waits behind one."""
         share = self.window_bytes // BATCHES_A_WINDOW
         return min(max(share, BATCH_BYTES_MIN), self._limits.batch_bytes_max)
 

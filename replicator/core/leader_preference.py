@@ -1,4 +1,4 @@
-"""When shall a leader hand over to a voter of a more preferred region?
+"""When does a leader transfer leadership to a voter of a more preferred region?
 
 Not before that voter has kept up for a while without interruption, and the longer that while, the more often it has
 disappointed: so one that comes and goes does not pull leadership back and forth. Plain values in, a name out.
@@ -30,11 +30,11 @@ class LeaderPreference:
     def step(
         self, now_s: float, *, leader: NodeId | None, lags: Mapping[NodeId, EntryCount], patience_s: float
     ) -> NodeId | None:
-        """Who shall lead instead of this node, if it leads and somebody shall.
+        """The voter to transfer leadership to, or None.
 
         patience_s: how long a voter must keep up before it is trusted, if it has never disappointed.
         lags: of the voters that this leader reaches and that can follow its log, without those that need a snapshot.
-        Whoever is named must be tried, and `failed` or `handed_over` be called with what came of it.
+        The caller must start that transfer, and report its result with `failed` or `handed_over`.
         """
         self._judge(now_s, leader, patience_s)
         if leader != self._node_id:

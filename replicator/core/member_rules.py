@@ -1,4 +1,4 @@
-"""What a request makes of a membership, or why it cannot be granted. Pure."""
+"""The membership that follows from a change request, or why the request is refused. Pure."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from replicator.model.members import (
 
 
 def changed(membership: Membership, change: MemberChange) -> Membership:
-    """The membership that grants the request: the same one, if it is granted already. Differs by one member at most.
+    """The membership after the request: the same one if nothing changes. Differs by one member at most.
 
     A member that is to vote joins first; the leader makes it a voter once it has caught up.
     Raises InvalidArgument.

@@ -1,9 +1,8 @@
-"""How much longer than agreed shall a node wait, once elections are held and no leader lasts?
+"""How much longer than agreed does a node wait when elections are held and no leader lasts?
 
-Exists because agreed timers are changed by a leader, and with timers shorter than a round trip there is none: whoever
-is elected gives up before a majority can have answered. So each node then doubles its own election timeouts until
-somebody lasts, and keeps them so long that this leader can have better ones agreed upon. Timers are each node's own
-affair as far as safety goes.
+Only a leader changes agreed timers, and with timers shorter than a round trip no leader lasts: an elected node steps
+down before a majority can have answered. So each node doubles its own election timeouts until a leader lasts, and
+keeps them until that leader can propose better ones. Safety does not depend on timers.
 """
 
 from typing import Final

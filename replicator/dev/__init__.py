@@ -5,8 +5,8 @@ Knows: configuration files, processes, and what the public client reports. Must 
 """
 
 from replicator.dev.cluster import LocalCluster
-from replicator.dev.layout import ClusterPlan, NodePlan, SeenAt, plan_cluster
-from replicator.dev.ports import free_ports
+from replicator.dev.cluster_plan import ClusterPlan, NodePlan, SeenAt, plan_cluster
 from replicator.dev.processes import NodeProcess
+from replicator.dev.tcp_ports import free_ports
 
 __all__ = ["ClusterPlan", "LocalCluster", "NodePlan", "NodeProcess", "SeenAt", "free_ports", "plan_cluster"]

@@ -6,22 +6,23 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from replicator.client import Client, ClientTls, connect
-from replicator.dev.layout import ClusterPlan
+from replicator.dev.cluster_plan import ClusterPlan
 from replicator.dev.processes import POLL_S, NodeProcess
-from replicator.model.errors import ReplicatorError, StartupError
+from replicator.model.deadline import Deadline
+from replicator.model.errors import ReplicatorError, StartupError, Unavailable
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.values import NodeStatus
 
 START_TIMEOUT_S: Final = 30.0
-STATUS_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 30.0  # of one node that must answer: it may be busy, and a state hash reads every key
+ROUND_TIMEOUT_S: Final = 2.0  # of each node where all are asked again and again, and some may be dead
 ASK_EVERY_S: Final = 0.05
-STATE_HASH_TIMEOUT_S: Final = 30.0  # reads every key of the node
 
 
 class LocalCluster:
     """An async context manager: entered, every node serves and knows the leader; left, no process remains.
 
-    nodes: by id. A node that dies is left dead; `nodes[id].start()` brings it back.
+    nodes: by id. A node that dies is not restarted; `nodes[id].start()` brings it back.
     Raises StartupError, with the end of the log of the node that failed, if the cluster does not come up.
     """
 
@@ -76,15 +77,21 @@ class LocalCluster:
         return [process.plan.api for process in self.nodes.values() if process.alive]
 
     async def status(self, node_id: NodeId, *, state_hash: bool = False) -> NodeStatus:
-        """What one node says of itself. Raises the error family if it does not answer."""
-        timeout_s = STATE_HASH_TIMEOUT_S if state_hash else STATUS_TIMEOUT_S
-        endpoint = self.nodes[node_id].plan.api
-        return await self._client_of(node_id).status(endpoint, state_hash=state_hash, timeout_s=timeout_s)
+        """What one node says of itself; asked again while it cannot be reached. Raises the error family in the end."""
+        deadline = Deadline.after(ANSWER_TIMEOUT_S)
+        while True:
+            try:
+                return await self._ask(node_id, deadline.left_s(), state_hash=state_hash)
+            except Unavailable:
+                if deadline.left_s() <= ASK_EVERY_S:
+                    raise
+            await asyncio.sleep(ASK_EVERY_S)
 
     async def statuses(self) -> dict[NodeId, NodeStatus]:
         """Of all nodes that answer now."""
         running = [node_id for node_id, process in self.nodes.items() if process.alive]
-        answers = await asyncio.gather(*(self.status(node_id) for node_id in running), return_exceptions=True)
+        questions = (self._ask(node_id, ROUND_TIMEOUT_S) for node_id in running)
+        answers = await asyncio.gather(*questions, return_exceptions=True)
         found: dict[NodeId, NodeStatus] = {}
         for node_id, answer in zip(running, answers, strict=True):
             if isinstance(answer, NodeStatus):
@@ -119,7 +126,7 @@ class LocalCluster:
     async def _has_joined(self, node_id: NodeId, role: str, replaced: NodeId | None) -> bool:
         """As the new node itself sees it."""
         try:
-            status = await self.status(node_id)
+            status = await self._ask(node_id, ROUND_TIMEOUT_S)
         except ReplicatorError:
             return False
         roles = {member.node_id: member.role for member in status.members}
@@ -136,7 +143,7 @@ class LocalCluster:
         except TimeoutError:
             raise StartupError(await self._why_not(timeout_s)) from None
 
-    async def leader(self, timeout_s: float = STATUS_TIMEOUT_S) -> NodeId:
+    async def leader(self, timeout_s: float = START_TIMEOUT_S) -> NodeId:
         """The node that says that it leads, in the highest term. Raises StartupError if none says so in time."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -196,6 +203,10 @@ class LocalCluster:
             return False
         self._leader_id = NodeId(leaders.pop())
         return statuses[self._leader_id].role == "leader"
+
+    async def _ask(self, node_id: NodeId, timeout_s: float, *, state_hash: bool = False) -> NodeStatus:
+        endpoint = self.nodes[node_id].plan.api
+        return await self._client_of(node_id).status(endpoint, state_hash=state_hash, timeout_s=timeout_s)
 
     def _client_of(self, node_id: NodeId) -> Client:
         if node_id not in self._clients:

@@ -1,6 +1,6 @@
 """One node as an operating system process: started, watched, killed, started again.
 
-Nothing here restarts a node by itself: a node that dies is left dead, so that whoever looks sees what happened.
+Nothing here restarts a node by itself: a node that dies stays dead, so that its state can be examined.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from replicator.dev.layout import NodePlan
+from replicator.dev.cluster_plan import NodePlan
 from replicator.model.errors import StartupError
 
 POLL_S: Final = 0.02

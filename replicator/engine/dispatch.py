@@ -1,4 +1,4 @@
-"""Which part of the engine a peer's message is for."""
+"""Passes a peer's message to the part of the engine that handles it."""
 
 from replicator.engine.leading.forwards import Forwards
 from replicator.engine.raft.guard import Guard

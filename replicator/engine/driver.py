@@ -1,4 +1,4 @@
-"""The engine's face to the rest of the node: propose, read index, wait, status, transfer. Async shell over a Replica.
+"""The engine's front door: propose, read index, wait, status, transfer. Async shell over a Replica.
 
 Decides nothing about Raft. Holds the loop, the deadlines and the callers' futures.
 """
@@ -13,7 +13,7 @@ from typing import Protocol
 from replicator.config.timing import RaftTiming
 from replicator.engine.calling.calls import Calls
 from replicator.engine.calling.waits import AppliedWaits
-from replicator.engine.events import Frame, KeptOut, LinkDown, LinkUp, Turn
+from replicator.engine.events import Frame, LinkDown, LinkUp, RefusedBy, Turn
 from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE
 from replicator.engine.leading.transfer import TransferReason, TransferRequest
 from replicator.engine.replica import Replica
@@ -142,15 +142,17 @@ class RaftEngine:
         """The stream of that epoch is gone."""
         self._turns.post(LinkDown(peer, epoch))
 
-    def kept_out(self, peer: NodeId, founder: bytes) -> None:
+    def note_refusal(self, peer: NodeId, founder: bytes) -> None:
         """A peer does not let this node into its group."""
-        self._turns.post(KeptOut(peer, founder))
+        self._turns.post(RefusedBy(peer, founder))
 
     def superseded(self, peer: NodeId, why: str) -> None:
         """A copy of this node's data directory has run: that is made durable, and ends the node."""
         if self._superseding is None:
-            _LOG.error("peer=%s says that this node must not act: %s", peer, why)
-            self._superseding = asyncio.create_task(self._give_up(f"as {peer} says: {why}"), name="engine-superseded")
+            _LOG.error("peer=%s reports that this node must stop: %s", peer, why)
+            self._superseding = asyncio.create_task(
+                self._give_up(f"reported by {peer}: {why}"), name="engine-superseded"
+            )
 
     async def _give_up(self, why: str) -> None:
         try:
@@ -242,10 +244,10 @@ class RaftEngine:
         return self._replica.proposals.depth
 
     async def change_members(self, change: MemberChange, *, timeout_s: float) -> Membership:
-        """The membership that grants the request, applied at the leader; asked at any node.
+        """The membership after the change, applied at the leader; may be called on any node.
 
         Raises InvalidArgument, NoMajority, ChangeInProgress, NoLeader, Overloaded, ShuttingDown, DeadlineExceeded:
-        nothing happened. Raises OutcomeUnknown: it may still be granted; asking again is safe.
+        nothing happened. Raises OutcomeUnknown: the change may still be applied; asking again is safe.
         """
         membership = await self._calls.ask(MEMBER_CHANGE, change, timeout_s=timeout_s, check=self._check_accepting)
         return membership.without_secret()
@@ -273,7 +275,7 @@ class RaftEngine:
             membership=replica.group.membership.without_secret(),
             peers=tuple(self._progress_of(peer, connected=peer in connected) for peer in replica.group.others),
             no_majority=replica.majority.problem(),
-            kept_out_by="" if replica.graft.leader_in_sight else min(replica.group.kept_out_by, default=""),
+            refused_by="" if replica.graft.leader_in_sight else min(replica.group.refused_by, default=""),
         )
 
     async def transfer_leadership(
@@ -301,11 +303,11 @@ class RaftEngine:
     def _check_accepting(self) -> None:
         self._check_running()
         if self._refusing:
-            raise ShuttingDown("this node is shutting down; another one will take the write", retry_after_s=0.05)
+            raise ShuttingDown("this node is shutting down; send the write to another one", retry_after_s=0.05)
         if self._turns.read_only_reason:
             raise StorageFull(
-                f"this node takes no writes: {self._turns.read_only_reason}; free space or raise storage.size_max_mib, "
-                "or write through another node",
+                f"this node accepts no writes: {self._turns.read_only_reason}; free space or raise "
+                "storage.size_max_mib, or write through another node",
                 retry_after_s=1.0,
             )
 

@@ -15,8 +15,8 @@ class LinkUp(NamedTuple):
     directory_id: bytes = b""
 
 
-class KeptOut(NamedTuple):
-    """A peer does not let this node into its group, which has that founder."""
+class RefusedBy(NamedTuple):
+    """A peer rejects this node's link; founder: of that peer's group."""
 
     peer: NodeId
     founder: bytes
@@ -37,7 +37,7 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-Event = LinkUp | LinkDown | KeptOut | Frame
+Event = LinkUp | LinkDown | RefusedBy | Frame
 
 
 class Outgoing(NamedTuple):

@@ -1,6 +1,6 @@
 """One Raft node without sockets, disks or a loop: events in, a turn's writes and frames out.
 
-Contract with whoever drives it (the asyncio driver, or a simulation), for every turn:
+Contract with its driver (the asyncio loop of turns.py, or a simulation), for every turn:
 1. hand all that arrived to `turn`, in order of arrival; at most one turn is open at a time;
 2. make `Turn.write` durable, whole, before anything else of the turn takes effect;
 3. call `complete` with the outcomes; only now send the frames of the turn and those that `complete` returns;
@@ -17,9 +17,10 @@ from typing import Final
 from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
 from replicator.engine.dispatch import Dispatch
-from replicator.engine.events import BadLink, Event, Frame, KeptOut, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.events import BadLink, Event, Frame, LinkDown, LinkUp, Outgoing, RefusedBy, Turn
 from replicator.engine.leading.envelopes import is_question, refusal
 from replicator.engine.leading.forwards import Forwards
+from replicator.engine.leading.log_time import LogTime
 from replicator.engine.leading.member_changes import MemberChanges
 from replicator.engine.leading.preference import Preference
 from replicator.engine.leading.proposals import Proposals
@@ -94,8 +95,7 @@ class Replica:
         self.majority.bind(self.group, self.graft)
         self.timers = timers or Timers(settings.timing)
         self.timers.bind(self.graft)
-        agreed = log.timing()
-        if agreed is not None:
+        if (agreed := log.timing()) is not None:
             self._take_timing(agreed)
         self.on_role: Callable[[str], None] = lambda _role: None
         self._role = self.graft.role
@@ -113,14 +113,15 @@ class Replica:
             group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, pre_votes=self._pre_votes,
             freshness=self.freshness, clock=clock, observer=observer, send=self._send,
         )  # fmt: skip
-        self._wire_callers()
+        self._wire_callers(log)
         self._dispatch = Dispatch(self._guard, self._pre_votes, self.forwards, self.snapshots)
 
-    def _wire_callers(self) -> None:
+    def _wire_callers(self, log: LogReader) -> None:
         """What stands between callers and the log."""
         settings, clock = self.settings, self._clock
+        self.log_time = LogTime(log, journal=self.journal, applied_index=self.applied_index, clock=clock)
         self.proposals = Proposals(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock
+            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, log_time=self.log_time
         )
         self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
         self.transfers = Transfers(
@@ -153,6 +154,7 @@ class Replica:
         for event in events:
             self._take(event)
             self._note_role()  # one event may make us leader and the next one depose us: what waits must hear of both
+        self.log_time.look()
         self.reads.close_rounds()
         self.graft.tick()
         self.graft.look_for_leader()
@@ -231,12 +233,11 @@ class Replica:
     def refuse_queued(self, why: str) -> tuple[Outgoing, ...]:
         """The disk is full: writes that wait for a turn surely did not happen, and nobody is heard until there is room.
 
-        Returns frames that say so to peers' callers.
-
-        They may leave although a turn is open, and so may what else was said since it began: it depends on no write.
+        Returns frames that say so to peers' callers. They may leave although a turn is open, and so may what else was
+        said since it began: it depends on no write.
         """
         self.graft.hears_nobody()
-        self.proposals.fail_queued(StorageFull(f"this node takes no writes: {why}", retry_after_s=1.0))
+        self.proposals.fail_queued(StorageFull(f"this node accepts no writes: {why}", retry_after_s=1.0))
         frames, self._outbox = tuple(self._outbox), []
         return frames
 
@@ -245,10 +246,8 @@ class Replica:
         refused: list[Outgoing] = []
         for peer, epoch, payload in frames:
             with contextlib.suppress(Malformed):
-                message = decode(payload)
-                if is_question(message) and self._epochs.get(peer) == epoch:
-                    reply = refusal(message, StorageFull(""))
-                    refused.append(Outgoing(peer, epoch, reply.SerializeToString()))
+                if is_question(message := decode(payload)) and self._epochs.get(peer) == epoch:
+                    refused.append(Outgoing(peer, epoch, refusal(message, StorageFull("")).SerializeToString()))
         return tuple(refused)
 
     def next_due_s(self) -> float:
@@ -282,15 +281,15 @@ class Replica:
     # graft.EngineHooks ---------------------------------------------------------------------------------------------
 
     def may_campaign(self) -> bool:
-        """See ballot.py, and group.py for why what is committed must be applied."""
+        """Asked once the election deadline has passed. group.py says why everything committed must be applied first."""
         return self.applied_index == self.graft.commit_index and self._pre_votes.may_campaign(self.linked)
 
     def replicate(self) -> None:
-        """See pump.py."""
+        """The pump sends appends before this turn ends."""
         self.pump.want()
 
     def admit_proposals(self) -> None:
-        """See proposals.py. New leadership must be known before anything is appended under it."""
+        """Appends queued commands. A new role must be known before anything is appended under it."""
         self._note_role()
         self.proposals.admit()
 
@@ -299,10 +298,12 @@ class Replica:
         index = LogIndex(self.graft.last_applied + 1)
         entry = self.journal.entry(index)
         assert entry.payload == payload
+        if is_group_change(payload):
+            self.group.check_origin(payload, index)
         self._to_apply.append(entry)
 
     def outgoing(self, peer: NodeId, message: dict[str, object]) -> None:
-        """See guard.py."""
+        """The guard turns SyncObj's message into one for the wire."""
         self._guard.outgoing(peer, message)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -352,8 +353,8 @@ class Replica:
                 self.graft.link_up(peer)
                 self.pump.link_up(peer)
                 self.majority.link_up(peer)
-            case KeptOut(peer, founder):
-                self.group.kept_out(peer, founder)
+            case RefusedBy(peer, founder):
+                self.group.note_refusal(peer, founder)
                 if self.graft.role != "follower" and not self.group.is_voter:
                     self.graft.step_down()
             case LinkDown(peer, epoch):
@@ -363,7 +364,7 @@ class Replica:
                 if self._epochs.get(peer) != epoch:
                     self._observer.count(Signal.FRAMES_DROPPED, cause="superseded")  # fault 12
                     return
-                self.group.let_in(peer)
+                self.group.heard_from(peer)
                 try:
                     self._dispatch(peer, decode(payload))
                 except Malformed as problem:

@@ -22,7 +22,7 @@ class EngineSettings:
 
     membership: of a new group; what the log brought since counts more. directory_id: of this node's data directory.
     joining: it began empty, in a group that was there before it; its membership is then empty at first.
-    leader_preference: the first region that has a voter fit for it shall lead; empty: no region is preferred.
+    leader_preference: regions, the most preferred first; empty: no region is preferred.
     timing: what to begin with; auto_timing: the leader derives others from what it measures.
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
     append_bytes_max: entries sent in one message, unless a single one is larger; less on a path that carries little.

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
 from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
-from replicator.model.errors import HistoryReplaced, StorageFailed, Superseded
+from replicator.model.errors import HistoryReplaced, OtherGroupsLog, StorageFailed, Superseded
 from replicator.model.ids import NodeId
 from replicator.model.log import TurnWrite
 from replicator.model.observe import Observer, Signal
@@ -123,7 +123,10 @@ class Turns:
         self._room.set()
 
     async def run(self) -> None:
-        """Takes turns until stopped. Raises StorageFailed, HistoryReplaced, or what a bug raises: the node ends."""
+        """Takes turns until stopped.
+
+        Raises StorageFailed, HistoryReplaced, OtherGroupsLog, or what a bug raises: the node ends.
+        """
         while not self._stopping.is_set():
             await self._wait_for_work()
             turn = await self._turn()
@@ -139,22 +142,22 @@ class Turns:
             raise self._failure
 
     async def _turn(self) -> Turn:
-        """Raises HistoryReplaced, once the directory is marked: started again, the node must vote for nobody."""
+        """Raises HistoryReplaced or OtherGroupsLog, once the directory is marked: started again, it must not vote."""
         try:
             return self.replica.turn(self._take_inbox())
-        except HistoryReplaced as replaced:
+        except (HistoryReplaced, OtherGroupsLog) as replaced:
             with contextlib.suppress(DiskFull, StorageFailed):  # the node ends in any case
                 await self._committer.mark_superseded(str(replaced))
             raise
 
     def _drop_links(self, turn: Turn) -> None:
         for peer, epoch, why in turn.bad_links:
-            _LOG.warning("link dropped peer=%s epoch=%d: it sent what no correct peer sends: %s", peer, epoch, why)
+            _LOG.warning("link dropped peer=%s epoch=%d: it sent an invalid message: %s", peer, epoch, why)
             if self._transport is not None:
                 self._transport.drop(peer, epoch, why)
         for peer, epoch, why in turn.lost_data:
             _LOG.error(
-                "peer=%s has lost data: %s. It counts for nothing until it has joined anew: docs/operating.md, a lost "
+                "peer=%s has lost data: %s. It does not count until it joins again: docs/operating.md, a lost "
                 "or damaged disk", peer, why,
             )  # fmt: skip
             if self._transport is not None:
@@ -208,7 +211,7 @@ class Turns:
                 continue
             self._observer.record(Signal.COMMIT_S, self._clock.monotonic_s() - started_s)
             if self.read_only_reason:
-                _LOG.warning("there is room on the disk again: taking writes")
+                _LOG.warning("disk space is available again: accepting writes")
                 self.read_only_reason = ""
             return outcomes
 
@@ -228,7 +231,7 @@ class Turns:
         if not self.read_only_reason:
             self.read_only_reason = why
             _LOG.error(
-                "read-only: %s; reads go on, writes are refused, the node takes part again once there is room", why
+                "read-only: %s; reads continue, writes are refused; the node resumes once space is available", why
             )
         self._send(self.replica.refuse_queued(why))
 

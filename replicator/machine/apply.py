@@ -7,6 +7,7 @@ from replicator.machine.group_entries import decode_group_change
 from replicator.machine.sessions import apply_once, forget_idle
 from replicator.machine.store_port import StorePort
 from replicator.model.errors import InvalidArgument
+from replicator.model.limits import LOG_TIME_MS_MAX
 from replicator.model.log import Entry
 from replicator.v1 import store_pb2
 
@@ -44,7 +45,8 @@ def _apply_batch(store: StorePort, at: Frontier, payload: bytes) -> list[store_p
         kind = f"0x{payload[0]:02x}" if payload else "nothing"
         message = f"the entry does not decode: it begins with {kind}, a batch with 0x{REGULAR:02x}"
         return [rejected(at, InvalidArgument.reason, message)]
-    at.time_ms = max(at.time_ms, batch.time_ms)
+    if batch.time_ms <= LOG_TIME_MS_MAX:  # no leader writes more: a forged one would stop every later leader
+        at.time_ms = max(at.time_ms, batch.time_ms)
     forget_idle(store, at.time_ms)
     return [_apply_command(store, at, data) for data in batch.commands]
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from replicator.model.limits import LOG_TIME_MS_MAX
 from replicator.v1 import store_pb2
 
 REGULAR: Final = 0x00  # a serialized store_pb2.Batch follows
@@ -19,9 +20,13 @@ NO_OP_PAYLOAD: Final = bytes((NO_OP,))
 GROUP_CHANGE_PREFIX: Final = bytes((GROUP_CHANGE,))
 
 
-def encode_batch(time_ms: int, commands: Sequence[bytes]) -> bytes:
-    """The payload of one entry, first byte included. commands: a serialized store_pb2.Command each."""
-    return REGULAR_PREFIX + store_pb2.Batch(time_ms=time_ms, commands=commands).SerializeToString()
+def encode_batch(time_ms: int, commands: Sequence[bytes], wall_ms: int = 0) -> bytes:
+    """The payload of one entry, first byte included. commands: a serialized store_pb2.Command each.
+
+    time_ms: log time. wall_ms: what the leader's calendar shows, 0 for none; nothing is decided by it.
+    """
+    batch = store_pb2.Batch(time_ms=time_ms, commands=commands, wall_ms=wall_ms)
+    return REGULAR_PREFIX + batch.SerializeToString()
 
 
 def decode_batch(payload: bytes) -> store_pb2.Batch | None:
@@ -34,6 +39,12 @@ def decode_batch(payload: bytes) -> store_pb2.Batch | None:
     except DecodeError:
         return None
     return batch
+
+
+def batch_time_ms(payload: bytes) -> int | None:
+    """Log time of an entry by its whole payload; None for one that carries none, or one beyond LOG_TIME_MS_MAX."""
+    batch = decode_batch(payload)
+    return batch.time_ms if batch is not None and 0 < batch.time_ms <= LOG_TIME_MS_MAX else None
 
 
 def decode_command(data: bytes) -> store_pb2.Command | None:

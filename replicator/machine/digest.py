@@ -38,7 +38,7 @@ def rolling_hash(previous: bytes, entry: Entry, outcomes: Sequence[store_pb2.Out
 
 
 def operation_digest(command: store_pb2.Command) -> bytes:
-    """What a write asks for, whoever asks and under which name."""
+    """What a write asks for, independent of its client and write id."""
     kind = command.WhichOneof("operation")
     key, value, expected_revision = b"", b"", 0
     match kind:

@@ -24,5 +24,5 @@ class Deadline:
         """Seconds left. Raises DeadlineExceeded if there are none: to be asked before anything is proposed."""
         left_s = self.left_s()
         if left_s <= 0.0:
-            raise DeadlineExceeded("the call's deadline was over before anything was done; allow more time")
+            raise DeadlineExceeded("the call's deadline passed before anything was done; allow more time")
         return left_s

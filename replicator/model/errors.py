@@ -103,7 +103,7 @@ class Overloaded(Unavailable):
 
 
 class StorageFull(Unavailable):
-    """The node's disk (or its configured size) is full: it serves reads and takes no writes."""
+    """The node's disk (or its configured size) is full: it serves reads and accepts no writes."""
 
     reason = "STORAGE_FULL"
 
@@ -204,6 +204,21 @@ class Superseded(StorageFailed):
 
 class CorruptData(StorageFailed):
     """What is on disk contradicts its checksum or itself."""
+
+
+class OtherGroupsLog(Exception):
+    """The log brings the membership of another group than the one that this node belongs to: it must stop.
+
+    index: of the entry. It is not applied.
+    """
+
+    def __init__(self, *, index: LogIndex) -> None:
+        super().__init__(
+            f"entry {index} of this node's log brings a membership of another group than the one it belongs to: groups "
+            "that were founded apart have been mixed, by copied data directories or by a member that does not run "
+            "replicator. The entry was not applied"
+        )
+        self.index = index
 
 
 class HistoryReplaced(Exception):

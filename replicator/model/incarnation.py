@@ -23,7 +23,11 @@ class Incarnation:
 
 @dataclass(frozen=True, slots=True)
 class KnownIncarnation:
-    """The newest run of a node's data directory that was linked."""
+    """The newest run of a node's data directory that was linked.
+
+    is_of_group: some run of this directory has proven that it holds the group's secret, so every later one can.
+    """
 
     directory_id: bytes
     incarnation: Incarnation
+    is_of_group: bool = False

@@ -25,3 +25,4 @@ CALL_TIMEOUT_S_MAX: Final = 60.0
 # 2,000 years), so a number beyond comes from a bug or a forger, and is refused before anything of it is kept.
 TERM_MAX: Final = (1 << 48) - 1
 INDEX_MAX: Final = (1 << 56) - 1
+LOG_TIME_MS_MAX: Final = (1 << 48) - 1  # some 8,900 years; an entry that claims more is applied without its time

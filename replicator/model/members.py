@@ -43,7 +43,7 @@ class Membership:
     were founded twice. Empty before that.
     secret: GROUP_SECRET_BYTES made with the founder, which only members hold; empty before that, and in answers to
     callers.
-    One without members is that of a node which joins and has not heard from its group yet.
+    Without members: a joining node that has not heard from its group.
     """
 
     index: LogIndex
@@ -93,7 +93,7 @@ class SetMember:
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember:
-    """A request: take this member out."""
+    """A request: remove this member."""
 
     node_id: NodeId
 

@@ -23,7 +23,7 @@ class PeerProgress:
 class EngineStatus:
     """role: 'follower', 'candidate' or 'leader'. leader_id: empty if this node knows no leader.
 
-    read_only_reason: why the node refuses writes (a full disk); empty if it takes them. kept_out_by: a member of the
+    read_only_reason: why the node refuses writes (a full disk); empty if it takes them. refused_by: a member of the
     group that does not let this node in, while no leader is heard; empty if there is none. no_majority: which voters
     are not connected, and since when, if too few are and no leader is heard.
     """
@@ -37,5 +37,5 @@ class EngineStatus:
     read_only_reason: str
     membership: Membership
     peers: tuple[PeerProgress, ...]
-    kept_out_by: str = ""
+    refused_by: str = ""
     no_majority: str = ""

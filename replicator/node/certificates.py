@@ -66,7 +66,7 @@ class CertificateKeeper:
             try:
                 await self._look(closely=closely)
             except Exception:
-                _log.exception("looking at certificates failed: a bug; what was read before stays in force")
+                _log.exception("reloading certificates failed: a bug; the previous files stay in force")
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._asked.wait()
@@ -80,7 +80,7 @@ class CertificateKeeper:
                 load(self._admin, self._certificates.current.api)
             self._told.clear()
         elif closely:
-            _log.info("asked for new certificates: none are there; those in force stay")
+            _log.info("asked for new certificates: no file has changed")
         self._warn()
 
     def _warn(self) -> None:

@@ -1,4 +1,4 @@
-"""Where a node is in its life, and what it tells those who ask whether to send it traffic."""
+"""The state of a node, and its answers to readiness probes."""
 
 from enum import Enum
 from typing import Protocol
@@ -83,11 +83,11 @@ class NodeHealth:
         status = self._replica.status()
         leader = f"leader {status.leader_id}" if status.leader_id else "no leader known"
         if self._is_removed(status):
-            return ProbeAnswer(False, f"not a member any more (membership of index {status.membership.index})")
-        if status.kept_out_by:
+            return ProbeAnswer(False, f"no longer a member (membership of index {status.membership.index})")
+        if status.refused_by:
             return ProbeAnswer(
                 False,
-                f"not let in by {status.kept_out_by}: this node was removed, or its data directory is not the one that "
+                f"rejected by {status.refused_by}: this node was removed, or its data directory is not the one that "
                 "the group knows; the log says which",
             )
         if not self._was_caught_up:

@@ -78,7 +78,7 @@ class Joiner:
         try:
             await self._carry_out(plan, known)
         except Exception:
-            _log.exception("joining was given up: a bug; restart this node with the same flags, and please report this")
+            _log.exception("joining failed: a bug; restart this node with the same flags, and please report this")
 
     async def _carry_out(self, plan: JoinPlan, known: Membership) -> None:
         addresses = contacts(self._config, known)[:ENDPOINTS_MAX]
@@ -106,7 +106,7 @@ class Joiner:
         """The log index of the membership that has this node in it."""
         role = "observer" if wanted.role is MemberRole.OBSERVER else "voter"
         _log.info(
-            "asking the group to take in node=%s as %s, peer=%s api=%s",
+            "asking the group to add node=%s as %s, peer=%s api=%s",
             wanted.node_id, role, wanted.peer_address, wanted.api_address,
         )  # fmt: skip
 
@@ -165,7 +165,7 @@ class Joiner:
         except InvalidArgument as error:
             _log.warning("%s was not removed: %s", replaced, error.message)
             return
-        _log.info("node=%s is no member any more, membership of index %d", replaced, result.index)
+        _log.info("node=%s is no longer a member, membership of index %d", replaced, result.index)
 
     async def _until_done(
         self,

@@ -42,11 +42,11 @@ class JoinPlan:
 def check_join(config: NodeConfig, options: JoinOptions) -> None:
     """Raises ConfigError if the file or the flags cannot mean what they say."""
     if len(config.cluster.members) < 2:
-        raise ConfigError("cluster.members", "lists this node only; --join needs one present member at least to ask")
+        raise ConfigError("cluster.members", "lists this node only; --join needs at least one present member to ask")
     if options.replace is None:
         return
     if not is_valid_name(options.replace):
-        raise ConfigError("--replace", f"{options.replace!r} is no node id")
+        raise ConfigError("--replace", f"{options.replace!r} is not a node id")
     if options.replace == config.node.id:
         raise ConfigError(
             "--replace", f"{options.replace!r} is this node itself; --join alone brings back a node that lost its disk"

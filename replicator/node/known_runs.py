@@ -1,5 +1,7 @@
 """Which runs of its peers' data directories a node has linked, for the transport: kept by storage."""
 
+import asyncio
+
 from replicator.model.errors import StorageFailed
 from replicator.model.ids import NodeId
 from replicator.model.incarnation import KnownIncarnation
@@ -20,14 +22,16 @@ class KnownRuns:
         held = self._met.get(node_id)
         if held is None:
             held = self._storage.known_incarnation(node_id)
-            if held is not None:  # names that were never linked are anybody's, and are not remembered
+            if held is not None:  # a name that was never linked proves nothing, and is not stored
                 self._met[node_id] = held
         return held
 
     async def note(self, node_id: NodeId, run: KnownIncarnation) -> None:
         """See IncarnationMemory."""
+        noting = asyncio.ensure_future(self._writer.note_incarnation(node_id, run))
+        # What is on disk counts, also if the handshake that asked is over by then: a copy must not pass in between.
+        noting.add_done_callback(lambda _: self._met.pop(node_id, None))
         try:
-            await self._writer.note_incarnation(node_id, run)
+            await asyncio.shield(noting)
         except (DiskFull, StorageFailed) as error:
             raise IncarnationNotKept(str(error)) from error
-        self._met[node_id] = run

@@ -19,6 +19,7 @@ from replicator.console.pages import admin_app
 from replicator.model.errors import (
     CorruptData,
     HistoryReplaced,
+    OtherGroupsLog,
     ReplicatorError,
     StartupError,
     StorageFailed,
@@ -142,15 +143,15 @@ class Node:
         _log.info("drained node=%s took_s=%.2f", self._config.node.id, time.monotonic() - began_s)
 
     async def _hand_over_leadership(self, rooms: Rooms) -> None:
-        """If it is this node's to give, and there is somebody to give it to."""
+        """Only if this node leads and another voter can take over."""
         if rooms.engine.status().role != "leader" or len(rooms.engine.membership().voters) < 2:
             return
         try:
             successor = await rooms.engine.transfer_leadership(timeout_s=TRANSFER_S_MAX, why="shutdown")
-            _log.info("leadership handed over to=%s", successor)
+            _log.info("leadership transferred to=%s", successor)
         except ReplicatorError as error:
             _log.warning(
-                "leadership could not be handed over (%s); the others will elect a leader by themselves", error.message
+                "leadership could not be transferred (%s); the others will elect a leader by themselves", error.message
             )
 
     async def abandon(self) -> None:
@@ -247,11 +248,14 @@ def report_failure(config: NodeConfig, failure: BaseException) -> None:
             config.node.id, reason, _storage_remedy(failure, config.node.data_dir),
             exc_info=failure if _log.isEnabledFor(logging.DEBUG) else None,
         )  # fmt: skip
-    elif isinstance(failure, HistoryReplaced):
+    elif isinstance(failure, HistoryReplaced | OtherGroupsLog):
+        chapter = (
+            "committed entries were replaced" if isinstance(failure, HistoryReplaced) else "two groups of one name"
+        )
         _log.critical(
             "node %s stops: %s. Remedy: do not start it again; `replicator export --data-dir %s` shows what it holds; "
-            "then let it join with an empty directory: docs/operating.md, committed entries were replaced",
-            config.node.id, reason, config.node.data_dir,
+            "then let it join with an empty directory: docs/operating.md, %s",
+            config.node.id, reason, config.node.data_dir, chapter,
         )  # fmt: skip
     else:
         _log.critical("node %s stops: a bug: %s. Please report this", config.node.id, reason, exc_info=failure)

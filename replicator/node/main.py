@@ -74,7 +74,7 @@ async def _drain(node: Node) -> None:
         async with asyncio.timeout(DRAIN_S_MAX):
             await node.drain()
     except TimeoutError:
-        _log.error("draining took longer than %g s; what is left is cut off", DRAIN_S_MAX)
+        _log.error("draining took longer than %g s; remaining calls are cut off", DRAIN_S_MAX)
 
 
 class Watchdog:

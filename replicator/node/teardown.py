@@ -32,7 +32,7 @@ class Teardown:
                     await stop()
             except TimeoutError:
                 clean = False
-                _log.error("stopping %s took too long and was given up", name)
+                _log.error("stopping %s timed out", name)
             except Exception:
                 clean = False
                 _log.exception("stopping %s failed", name)

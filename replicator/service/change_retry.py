@@ -1,4 +1,4 @@
-"""Changes of the group happen one at a time: whoever comes while another is under way waits for its turn."""
+"""Changes of the group happen one at a time: a caller that comes while another is under way waits for its turn."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Who leads: handing leadership to a node or a region that callers name, or to whoever has caught up."""
+"""Who leads: transfers leadership to a named node or region, or to any voter that has caught up."""
 
 import random
 
@@ -16,11 +16,10 @@ class LeadershipService:
         self._dice = dice
 
     async def transfer(self, node_id: str, region: str, *, timeout_s: float) -> NodeId:
-        """Hands leadership over, without a gap; the new leader. Empty node_id and region: to whoever has caught up.
+        """Transfers leadership without a gap; returns the new leader. Empty node_id and region: to any caught-up voter.
 
-        A request that is met already changes nothing. Raises InvalidArgument (an unknown node or region, one that does
-        not vote), Unavailable (the target did not take over in time: the old leader goes on), and as a change of
-        members.
+        A repeated request changes nothing. Raises InvalidArgument (an unknown node or region, or one without a vote),
+        Unavailable (the target did not take over in time: the old leader continues), and as a change of members.
         """
         if node_id and region:
             raise refuse("region", "is given beside node_id; name a node or a region, not both")

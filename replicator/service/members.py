@@ -1,7 +1,7 @@
 """Who belongs to the group: adding, changing and removing a member, and what a node shows of all of them.
 
 What is wrong on its face is refused here; what only the group can know (another change under way, the last voter, an
-address that somebody else has) is refused by the leader's engine.
+address of another member) is refused by the leader's engine.
 """
 
 import random
@@ -37,7 +37,7 @@ class WantedMember:
 
 
 class MemberService:
-    """Works on any node. Every call is idempotent: what is so already changes nothing and succeeds."""
+    """Works on any node. Every call is idempotent: a repeated one changes nothing and succeeds."""
 
     def __init__(self, engine: EnginePort, group: GroupPort, node_id: NodeId, dice: random.Random) -> None:
         self._engine = engine
@@ -100,7 +100,7 @@ def _checked(wanted: WantedMember) -> Member:
     if wanted.peer_address == wanted.api_address:
         raise refuse("api_address", f"is the peer address, too ({wanted.api_address}); a node has one port for each")
     if wanted.role is MemberRole.JOINING:
-        raise refuse("role", "JOINING is given by the group, to a voter that has to catch up; ask for VOTER")
+        raise refuse("role", "the group sets JOINING, for a voter that has to catch up; ask for VOTER")
     if len(wanted.directory_id) not in (0, DIRECTORY_ID_BYTES):
         raise refuse(
             "directory_id",

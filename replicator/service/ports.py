@@ -65,7 +65,7 @@ class GroupPort(Protocol):
         ...
 
     async def change_members(self, change: MemberChange, *, timeout_s: float) -> Membership:
-        """Returns once the change is committed, and applied at the leader. What is so already changes nothing.
+        """Returns once the change is committed, and applied at the leader. A repeated change has no effect.
 
         A new voter becomes JOINING, and a VOTER by itself once it has caught up. Raises InvalidArgument,
         ChangeInProgress, NoLeader, Overloaded, DeadlineExceeded, ShuttingDown (nothing happened), OutcomeUnknown.
@@ -75,7 +75,7 @@ class GroupPort(Protocol):
     async def transfer_leadership(
         self, target: NodeId | None = None, region: Region | None = None, *, timeout_s: float
     ) -> NodeId:
-        """The new leader: `target`, a voter of `region`, or whoever has caught up.
+        """The new leader: `target`, a voter of `region`, or any voter that has caught up.
 
         Raises InvalidArgument, and Unavailable if nobody took over in time: the old leader goes on.
         """

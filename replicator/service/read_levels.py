@@ -68,7 +68,7 @@ class ReadLevels:
         founder = self._engine.founder
         if not founder:
             raise ReplicaBehind(
-                "this node holds nothing yet: it is new or has lost its disk, and has not heard what its group holds; "
+                "this node holds no data: it is new or has lost its disk, and knows nothing of its group so far; "
                 "read elsewhere, or later",
                 retry_after_s=EMPTY_RETRY_S,
                 metadata={"applied_index": str(self._engine.applied_index)},

@@ -33,7 +33,7 @@ class _Question:
 
 
 class ReadPoints:
-    """Used from one event loop. Holds a question only while somebody waits for it."""
+    """Used from one event loop. Holds a question only while a caller waits for it."""
 
     def __init__(self, engine: EnginePort) -> None:
         self._engine = engine
@@ -103,6 +103,6 @@ class ReadPoints:
 
 
 def _note_error(answer: "asyncio.Task[LogIndex]") -> None:
-    """Whoever waited has it already; if the last one was cancelled in the same moment, nobody wants it."""
+    """The callers that waited have it already; if the last one was cancelled at the same moment, no one needs it."""
     if not answer.cancelled():
         answer.exception()

@@ -1,6 +1,8 @@
 """The only room with lmdb: one environment for the Raft log and the state, so one commit covers both.
 
 Exists so that nothing is acknowledged before it is on disk, and nothing is applied twice.
+Sub-rooms: `log/`, `state/` (store, reads, one turn), `snapshots/`, `data_directory/` (locks, permissions, runs) and
+`offline/` (`export`, `recover`).
 Knows: files, lmdb, threads, the state machine. Must not know: Raft's rules beyond what a turn writes, asyncio (but for
 `writer` and `snapshot`), gRPC.
 """

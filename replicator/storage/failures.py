@@ -1,4 +1,4 @@
-"""What can go wrong with a disk, in three classes: try again later, never again, and never should have been asked.
+"""What can go wrong with a disk, in three classes: retry later, never retry, and a bug of the caller.
 
 EIO is never retried: after a failed sync the kernel may have dropped the pages and called them clean (Rebello et al.,
 "Can Applications Recover from fsync Failures?", USENIX ATC 2020).

@@ -269,6 +269,10 @@ class Storage:
             data = txn.get(TIMING_KEY, db=self._databases.meta)
         return None if data is None else _parsed(store_pb2.Timing(), data)
 
+    def log_time_ms(self) -> int:
+        """Log time of the newest batch applied, as of the last commit; 0 if none was ever."""
+        return self._position.time_ms
+
     # State
 
     def get(self, key: bytes) -> tuple[KeyValue | None, Revision, LogIndex]:

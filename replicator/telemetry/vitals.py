@@ -95,7 +95,7 @@ GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
     ("replicator.storage.data_bytes", "Bytes of the store in use", _one(lambda v: v.data_bytes)),
     (
         "replicator.storage.read_only",
-        "1 if the node refuses writes for want of space",
+        "1 if the node refuses writes because the disk is full",
         _one(lambda v: int(v.read_only)),
     ),
     ("replicator.tls.certificate_expiry_days", "Days until a certificate expires; negative since it has", _expiries),

@@ -87,7 +87,7 @@ class PeerTransport:
     def set_membership(self, membership: Membership) -> None:
         """The group is now this: dials who is new or has moved, takes down who is gone. On the loop, at any time.
 
-        A link that is up is judged again, and stays if the other side would be let in now. One that was dialled at an
+        A link that is up is checked again, and stays if its peer would be accepted now. One that was dialled at an
         address that has changed stays until the new one is reached.
         """
         self._follow(replace(self._roster.known_peers, membership=membership))
@@ -174,4 +174,4 @@ class PeerTransport:
                 async with asyncio.timeout(STOP_SPARE_S):
                     await self._acceptor.stop()
             except TimeoutError:
-                _LOG.error("peer port not closed within %g s: a sink holds on to a frame; going on", STOP_SPARE_S)
+                _LOG.error("peer port not closed within %g s: a frame is still being handled; continuing", STOP_SPARE_S)

@@ -33,7 +33,7 @@ class LinkSink(Protocol):
         """The stream is gone, with whatever was queued for it. No frame of this epoch follows."""
         ...
 
-    def kept_out(self, peer: NodeId, founder: bytes) -> None:
+    def note_refusal(self, peer: NodeId, founder: bytes) -> None:
         """The peer does not let this node into its group, which has that founder. Said at each try."""
         ...
 

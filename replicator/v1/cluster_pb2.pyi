@@ -149,7 +149,7 @@ class TransferLeadershipRequest(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
-    """At most one of both; with neither, whoever has caught up."""
+    """At most one of both; with neither, any voter that has caught up."""
     region: _builtins.str
     def __init__(
         self,

@@ -66,7 +66,7 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetMember(self, request, context):
-        """These three work on any node. Asking for what is so already changes nothing.
+        """These three work on any node. Each is idempotent: a repeated call changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -33,7 +33,7 @@ class ClusterServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ClusterServiceAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusResponse]
     SetMember: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SetMemberRequest, _cluster_pb2.MembershipResponse]
-    """These three work on any node. Asking for what is so already changes nothing."""
+    """These three work on any node. Each is idempotent: a repeated call changes nothing."""
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RemoveMemberRequest, _cluster_pb2.MembershipResponse]
     TransferLeadership: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]
 
@@ -42,7 +42,7 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusResponse]  # type: ignore[assignment]
     SetMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SetMemberRequest, _cluster_pb2.MembershipResponse]  # type: ignore[assignment]
-    """These three work on any node. Asking for what is so already changes nothing."""
+    """These three work on any node. Each is idempotent: a repeated call changes nothing."""
     RemoveMember: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveMemberRequest, _cluster_pb2.MembershipResponse]  # type: ignore[assignment]
     TransferLeadership: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeadershipRequest, _cluster_pb2.TransferLeadershipResponse]  # type: ignore[assignment]
 
@@ -60,7 +60,7 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.SetMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.MembershipResponse, _abc.Awaitable[_cluster_pb2.MembershipResponse]]:
-        """These three work on any node. Asking for what is so already changes nothing."""
+        """These three work on any node. Each is idempotent: a repeated call changes nothing."""
 
     @_abc_1.abstractmethod
     def RemoveMember(

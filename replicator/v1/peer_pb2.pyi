@@ -239,6 +239,7 @@ class Refusal(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     FOUNDER_FIELD_NUMBER: _builtins.int
     PROOF_BY_CLUSTER_FIELD_NUMBER: _builtins.int
+    PROOF_BY_GROUP_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """CLUSTER_MISMATCH, WRONG_NODE, PROTOCOL_VERSION, DUPLICATE, IDENTITY, NOT_PROVEN, NOT_A_MEMBER, OTHER_DIRECTORY,
     OTHER_GROUP, OLD_INCARNATION, COPIED_DIRECTORY, LOST_DATA.
@@ -249,6 +250,10 @@ class Refusal(_message.Message):
     """Of the group that does not let it in, if there is one. A node that belongs to none yet must not found another."""
     proof_by_cluster: _builtins.bytes
     """Of the handshake so far and the fields above, as in Proof. With TLS the certificate already says who refuses."""
+    proof_by_group: _builtins.bytes
+    """A node that belongs to a group gives up its data directory (OLD_INCARNATION, COPIED_DIRECTORY, LOST_DATA) only if its
+    own group says so.
+    """
     def __init__(
         self,
         *,
@@ -256,10 +261,11 @@ class Refusal(_message.Message):
         message: _builtins.str = ...,
         founder: _builtins.bytes = ...,
         proof_by_cluster: _builtins.bytes = ...,
+        proof_by_group: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "message", b"message", "proof_by_cluster", b"proof_by_cluster", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["founder", b"founder", "message", b"message", "proof_by_cluster", b"proof_by_cluster", "proof_by_group", b"proof_by_group", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

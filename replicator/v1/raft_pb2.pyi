@@ -554,7 +554,7 @@ Global___MemberChange: _TypeAlias = MemberChange  # noqa: Y015
 
 @_typing.final
 class LeadershipTransfer(_message.Message):
-    """Hand leadership to a node, or to any caught-up node of a region; to whoever is caught up if both are empty."""
+    """Hand leadership to a node, or to any caught-up node of a region; to any caught-up voter if both are empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from replicator.v1 import kv_pb2 as replicator_dot_v1_dot_kv__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19replicator/v1/store.proto\x12\rreplicator.v1\x1a\x16replicator/v1/kv.proto\"*\n\x05\x42\x61tch\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x10\n\x08\x63ommands\x18\x02 \x03(\x0c\"\xe0\x01\n\x07\x43ommand\x12(\n\x08write_id\x18\x01 \x01(\x0b\x32\x16.replicator.v1.WriteId\x12*\n\x03put\x18\x02 \x01(\x0b\x32\x1b.replicator.v1.PutOperationH\x00\x12\x30\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1e.replicator.v1.DeleteOperationH\x00\x12@\n\x0f\x63ompare_and_set\x18\x04 \x01(\x0b\x32%.replicator.v1.CompareAndSetOperationH\x00\x42\x0b\n\toperation\"*\n\x0cPutOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x1e\n\x0f\x44\x65leteOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"O\n\x16\x43ompareAndSetOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x04\"\xb3\x02\n\x07Outcome\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.replicator.v1.Outcome.Status\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12(\n\x07\x63urrent\x18\x04 \x01(\x0b\x32\x17.replicator.v1.KeyValue\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x11\n\tduplicate\x18\x07 \x01(\x08\"z\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_APPLIED\x10\x01\x12\x14\n\x10STATUS_UNCHANGED\x10\x02\x12\x19\n\x15STATUS_COMPARE_FAILED\x10\x03\x12\x13\n\x0fSTATUS_REJECTED\x10\x04\"Q\n\x0cStoredResult\x12\'\n\x07outcome\x18\x01 \x01(\x0b\x32\x16.replicator.v1.Outcome\x12\x18\n\x10operation_digest\x18\x02 \x01(\x0c\"I\n\x11StoredIncarnation\x12\x14\n\x0c\x64irectory_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06run_id\x18\x03 \x01(\x0c\"u\n\x0bStoredEvent\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\x12\x17\n\x0f\x63reate_revision\x18\x04 \x01(\x04\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x0f\n\x07time_ms\x18\x06 \x01(\x04\"E\n\rSessionRecord\x12\r\n\x05\x66loor\x18\x01 \x01(\x04\x12\x14\n\x0clast_used_ms\x18\x02 \x01(\x04\x12\x0f\n\x07results\x18\x03 \x01(\r\"q\n\x0bGroupChange\x12/\n\nmembership\x18\x01 \x01(\x0b\x32\x19.replicator.v1.MembershipH\x00\x12\'\n\x06timing\x18\x02 \x01(\x0b\x32\x15.replicator.v1.TimingH\x00\x42\x08\n\x06\x63hange\"j\n\nMembership\x12\r\n\x05index\x18\x01 \x01(\x04\x12,\n\x07members\x18\x02 \x03(\x0b\x32\x1b.replicator.v1.StoredMember\x12\x0f\n\x07\x66ounder\x18\x03 \x01(\x0c\x12\x0e\n\x06secret\x18\x04 \x01(\x0c\"\xf3\x01\n\x0cStoredMember\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x04 \x01(\t\x12.\n\x04role\x18\x05 \x01(\x0e\x32 .replicator.v1.StoredMember.Role\x12\x14\n\x0c\x64irectory_id\x18\x06 \x01(\x0c\"Q\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_VOTER\x10\x01\x12\x11\n\rROLE_OBSERVER\x10\x02\x12\x10\n\x0cROLE_JOINING\x10\x03\"`\n\x06Timing\x12\x14\n\x0cheartbeat_ms\x18\x01 \x01(\r\x12\x1f\n\x17\x65lection_timeout_min_ms\x18\x02 \x01(\r\x12\x1f\n\x17\x65lection_timeout_max_ms\x18\x03 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19replicator/v1/store.proto\x12\rreplicator.v1\x1a\x16replicator/v1/kv.proto\";\n\x05\x42\x61tch\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x10\n\x08\x63ommands\x18\x02 \x03(\x0c\x12\x0f\n\x07wall_ms\x18\x03 \x01(\x04\"\xe0\x01\n\x07\x43ommand\x12(\n\x08write_id\x18\x01 \x01(\x0b\x32\x16.replicator.v1.WriteId\x12*\n\x03put\x18\x02 \x01(\x0b\x32\x1b.replicator.v1.PutOperationH\x00\x12\x30\n\x06\x64\x65lete\x18\x03 \x01(\x0b\x32\x1e.replicator.v1.DeleteOperationH\x00\x12@\n\x0f\x63ompare_and_set\x18\x04 \x01(\x0b\x32%.replicator.v1.CompareAndSetOperationH\x00\x42\x0b\n\toperation\"*\n\x0cPutOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x1e\n\x0f\x44\x65leteOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"O\n\x16\x43ompareAndSetOperation\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x19\n\x11\x65xpected_revision\x18\x03 \x01(\x04\"\xb3\x02\n\x07Outcome\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.replicator.v1.Outcome.Status\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12(\n\x07\x63urrent\x18\x04 \x01(\x0b\x32\x17.replicator.v1.KeyValue\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x11\n\tduplicate\x18\x07 \x01(\x08\"z\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_APPLIED\x10\x01\x12\x14\n\x10STATUS_UNCHANGED\x10\x02\x12\x19\n\x15STATUS_COMPARE_FAILED\x10\x03\x12\x13\n\x0fSTATUS_REJECTED\x10\x04\"Q\n\x0cStoredResult\x12\'\n\x07outcome\x18\x01 \x01(\x0b\x32\x16.replicator.v1.Outcome\x12\x18\n\x10operation_digest\x18\x02 \x01(\x0c\"^\n\x11StoredIncarnation\x12\x14\n\x0c\x64irectory_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06run_id\x18\x03 \x01(\x0c\x12\x13\n\x0bis_of_group\x18\x04 \x01(\x08\"u\n\x0bStoredEvent\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\x12\x17\n\x0f\x63reate_revision\x18\x04 \x01(\x04\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x0f\n\x07time_ms\x18\x06 \x01(\x04\"E\n\rSessionRecord\x12\r\n\x05\x66loor\x18\x01 \x01(\x04\x12\x14\n\x0clast_used_ms\x18\x02 \x01(\x04\x12\x0f\n\x07results\x18\x03 \x01(\r\"q\n\x0bGroupChange\x12/\n\nmembership\x18\x01 \x01(\x0b\x32\x19.replicator.v1.MembershipH\x00\x12\'\n\x06timing\x18\x02 \x01(\x0b\x32\x15.replicator.v1.TimingH\x00\x42\x08\n\x06\x63hange\"j\n\nMembership\x12\r\n\x05index\x18\x01 \x01(\x04\x12,\n\x07members\x18\x02 \x03(\x0b\x32\x1b.replicator.v1.StoredMember\x12\x0f\n\x07\x66ounder\x18\x03 \x01(\x0c\x12\x0e\n\x06secret\x18\x04 \x01(\x0c\"\xf3\x01\n\x0cStoredMember\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x04 \x01(\t\x12.\n\x04role\x18\x05 \x01(\x0e\x32 .replicator.v1.StoredMember.Role\x12\x14\n\x0c\x64irectory_id\x18\x06 \x01(\x0c\"Q\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_VOTER\x10\x01\x12\x11\n\rROLE_OBSERVER\x10\x02\x12\x10\n\x0cROLE_JOINING\x10\x03\"`\n\x06Timing\x12\x14\n\x0cheartbeat_ms\x18\x01 \x01(\r\x12\x1f\n\x17\x65lection_timeout_min_ms\x18\x02 \x01(\r\x12\x1f\n\x17\x65lection_timeout_max_ms\x18\x03 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,35 +33,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'replicator.v1.store_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BATCH']._serialized_start=68
-  _globals['_BATCH']._serialized_end=110
-  _globals['_COMMAND']._serialized_start=113
-  _globals['_COMMAND']._serialized_end=337
-  _globals['_PUTOPERATION']._serialized_start=339
-  _globals['_PUTOPERATION']._serialized_end=381
-  _globals['_DELETEOPERATION']._serialized_start=383
-  _globals['_DELETEOPERATION']._serialized_end=413
-  _globals['_COMPAREANDSETOPERATION']._serialized_start=415
-  _globals['_COMPAREANDSETOPERATION']._serialized_end=494
-  _globals['_OUTCOME']._serialized_start=497
-  _globals['_OUTCOME']._serialized_end=804
-  _globals['_OUTCOME_STATUS']._serialized_start=682
-  _globals['_OUTCOME_STATUS']._serialized_end=804
-  _globals['_STOREDRESULT']._serialized_start=806
-  _globals['_STOREDRESULT']._serialized_end=887
-  _globals['_STOREDINCARNATION']._serialized_start=889
-  _globals['_STOREDINCARNATION']._serialized_end=962
-  _globals['_STOREDEVENT']._serialized_start=964
-  _globals['_STOREDEVENT']._serialized_end=1081
-  _globals['_SESSIONRECORD']._serialized_start=1083
-  _globals['_SESSIONRECORD']._serialized_end=1152
-  _globals['_GROUPCHANGE']._serialized_start=1154
-  _globals['_GROUPCHANGE']._serialized_end=1267
-  _globals['_MEMBERSHIP']._serialized_start=1269
-  _globals['_MEMBERSHIP']._serialized_end=1375
-  _globals['_STOREDMEMBER']._serialized_start=1378
-  _globals['_STOREDMEMBER']._serialized_end=1621
-  _globals['_STOREDMEMBER_ROLE']._serialized_start=1540
-  _globals['_STOREDMEMBER_ROLE']._serialized_end=1621
-  _globals['_TIMING']._serialized_start=1623
-  _globals['_TIMING']._serialized_end=1719
+  _globals['_BATCH']._serialized_end=127
+  _globals['_COMMAND']._serialized_start=130
+  _globals['_COMMAND']._serialized_end=354
+  _globals['_PUTOPERATION']._serialized_start=356
+  _globals['_PUTOPERATION']._serialized_end=398
+  _globals['_DELETEOPERATION']._serialized_start=400
+  _globals['_DELETEOPERATION']._serialized_end=430
+  _globals['_COMPAREANDSETOPERATION']._serialized_start=432
+  _globals['_COMPAREANDSETOPERATION']._serialized_end=511
+  _globals['_OUTCOME']._serialized_start=514
+  _globals['_OUTCOME']._serialized_end=821
+  _globals['_OUTCOME_STATUS']._serialized_start=699
+  _globals['_OUTCOME_STATUS']._serialized_end=821
+  _globals['_STOREDRESULT']._serialized_start=823
+  _globals['_STOREDRESULT']._serialized_end=904
+  _globals['_STOREDINCARNATION']._serialized_start=906
+  _globals['_STOREDINCARNATION']._serialized_end=1000
+  _globals['_STOREDEVENT']._serialized_start=1002
+  _globals['_STOREDEVENT']._serialized_end=1119
+  _globals['_SESSIONRECORD']._serialized_start=1121
+  _globals['_SESSIONRECORD']._serialized_end=1190
+  _globals['_GROUPCHANGE']._serialized_start=1192
+  _globals['_GROUPCHANGE']._serialized_end=1305
+  _globals['_MEMBERSHIP']._serialized_start=1307
+  _globals['_MEMBERSHIP']._serialized_end=1413
+  _globals['_STOREDMEMBER']._serialized_start=1416
+  _globals['_STOREDMEMBER']._serialized_end=1659
+  _globals['_STOREDMEMBER_ROLE']._serialized_start=1578
+  _globals['_STOREDMEMBER_ROLE']._serialized_end=1659
+  _globals['_TIMING']._serialized_start=1661
+  _globals['_TIMING']._serialized_end=1757
 # @@protoc_insertion_point(module_scope)

@@ -30,8 +30,11 @@ class Batch(_message.Message):
 
     TIME_MS_FIELD_NUMBER: _builtins.int
     COMMANDS_FIELD_NUMBER: _builtins.int
+    WALL_MS_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.int
-    """The leader's wall clock, made monotonic: the only time that the state machine knows."""
+    """Log time: the only time that the state machine knows. Never moves back; see core/log_clock.py."""
+    wall_ms: _builtins.int
+    """What the leader's calendar showed, right or wrong: for people. Nothing is decided by it. 0 if unknown."""
     @_builtins.property
     def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Serialized Command each; one that does not decode is rejected alone."""
@@ -41,10 +44,11 @@ class Batch(_message.Message):
         *,
         time_ms: _builtins.int = ...,
         commands: _abc.Iterable[_builtins.bytes] | None = ...,
+        wall_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "time_ms", b"time_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "time_ms", b"time_ms", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -255,19 +259,23 @@ class StoredIncarnation(_message.Message):
     DIRECTORY_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    IS_OF_GROUP_FIELD_NUMBER: _builtins.int
     directory_id: _builtins.bytes
     number: _builtins.int
     run_id: _builtins.bytes
+    is_of_group: _builtins.bool
+    """Whether some run of that directory has proven that it belongs to the group: then every later one must."""
     def __init__(
         self,
         *,
         directory_id: _builtins.bytes = ...,
         number: _builtins.int = ...,
         run_id: _builtins.bytes = ...,
+        is_of_group: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory_id", b"directory_id", "number", b"number", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory_id", b"directory_id", "is_of_group", b"is_of_group", "number", b"number", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -190,7 +190,7 @@ def test_votes_are_counted_by_message_not_by_voter(monkeypatch: pytest.MonkeyPat
 
 
 def test_there_is_no_pre_vote(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fault 4: a node that reaches anybody raises the term, whoever leads."""
+    """Fault 4: a node that reaches anybody raises the term, whichever node leads."""
     node = StockNode(monkeypatch)
     node.wire._onNodeConnected(B)
     for _ in range(5):

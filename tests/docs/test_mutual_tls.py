@@ -41,8 +41,8 @@ async def test_three_nodes_serve_with_the_certificates_of_the_page(tmp_path: Pat
         files = {name: str(tmp_path / file) for name, file in _FILES}
         async with replicator.connect(endpoints, tls=replicator.ClientTls(**files)) as client:
             assert (await client.get(b"lamp", consistency=replicator.LINEARIZABLE)).value == b"40"
-        for strangers in (None, replicator.ClientTls(ca_file=files["ca_file"])):
-            async with replicator.connect(endpoints, tls=strangers, timeout_s=1.5) as client:
+        for wrong_tls in (None, replicator.ClientTls(ca_file=files["ca_file"])):
+            async with replicator.connect(endpoints, tls=wrong_tls, timeout_s=1.5) as client:
                 with pytest.raises(replicator.Unavailable):
                     await client.get(b"lamp")
 

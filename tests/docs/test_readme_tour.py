@@ -11,7 +11,7 @@ pytestmark = pytest.mark.process
 
 
 def test_the_tour_of_the_readme_works_as_printed(tmp_path: Path) -> None:
-    """Whoever follows it literally sees what it shows."""
+    """A reader who follows it literally sees what it shows."""
     tour = [block for block in blocks("README.md") if block.mark.startswith("tour: ")]
     first, rest = tour[0], tour[1:]
     assert first.mark == "tour: dev"

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import replicator
-from replicator.api.status import STATUS_OF
+from replicator.api.grpc_status import STATUS_OF
 from replicator.cli.exit_codes import ExitCode
 from replicator.cli.main import cli
 from replicator.config import schema

@@ -23,6 +23,8 @@ from tests.support.api_nodes import ApiNode, an_api_server, serving
 from tests.support.authority import Authority, client_tls, opened, tls_files
 from tests.support.memory_cluster import CLUSTER_ID, SCOPE, MemoryCluster
 
+SHORT_S = 1.0  # of a call that ends by its time: enough to reach a busy server first
+
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiNode]:
@@ -103,7 +105,7 @@ async def test_the_sdk_raises_what_the_node_raised_with_grpc_only_as_its_cause(
     api.node.raises.extend(kind("no") for _ in range(100))
 
     with pytest.raises(ReplicatorError) as caught:
-        await client.put(b"k", b"v", timeout_s=0.2)
+        await client.put(b"k", b"v", timeout_s=SHORT_S)
 
     assert type(caught.value) is kind
     assert isinstance(caught.value.__cause__, grpc.aio.AioRpcError)
@@ -128,7 +130,7 @@ async def test_the_sdk_raises_the_last_error_when_retries_do_not_help_in_time(
     api.node.raises.extend(kind("never") for _ in range(1000))
 
     with pytest.raises(kind) as caught:
-        await client.put(b"k", b"v", timeout_s=0.3)
+        await client.put(b"k", b"v", timeout_s=SHORT_S)
 
     assert type(caught.value) is kind
 
@@ -226,7 +228,7 @@ async def test_a_deadline_ends_a_wait_with_a_typed_error(api: ApiNode, client: r
     put = CausalToken(api.node.cluster.commit(b"")).encode(SCOPE)
 
     with pytest.raises(replicator.ReplicaBehind):
-        await client.get(b"k", token=put, timeout_s=0.2)
+        await client.get(b"k", token=put, timeout_s=SHORT_S)
 
 
 async def test_a_call_without_a_deadline_ends_all_the_same(
@@ -360,7 +362,7 @@ async def test_mutual_tls_lets_in_who_shows_a_certificate_and_nobody_else(tmp_pa
         for without in (replicator.ClientTls(known.ca_file), None):
             async with replicator.connect([address], tls=without) as client:
                 with pytest.raises(replicator.ReplicatorError):
-                    await client.put(b"k", b"v", timeout_s=0.5)
+                    await client.put(b"k", b"v", timeout_s=SHORT_S)
     finally:
         await server.stop(0.0)
 

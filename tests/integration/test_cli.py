@@ -199,7 +199,10 @@ async def test_a_write_without_a_majority_is_refused_as_unavailable(tmp_path: Pa
     process = start_serve(lone.config_file, lone.log_file)
     try:
         await until(lambda: " serving " in lone.log_file.read_text(), "serving")
-        ended = await asyncio.to_thread(run_cli, "put", "k", "v", "--endpoints", lone.api, "--timeout", "2")
+        for _ in range(10):
+            ended = await asyncio.to_thread(run_cli, "put", "k", "v", "--endpoints", lone.api, "--timeout", "2")
+            if ended.code != 4:  # the time was over before a busy node could answer the last attempt
+                break
         assert ended.code == 3, ended
         assert ended.stderr.count("\n") == 1
     finally:
@@ -287,10 +290,10 @@ async def test_dev_does_not_advise_to_bring_back_a_member_that_was_removed(tmp_p
         assert removed.code == 0, removed
 
         os.kill(victim["pid"], signal.SIGTERM)
-        await until(lambda: "left dead" in dev.err, "word of the death")
+        await until(lambda: "not restarted" in dev.err, "word of the death")
 
-        assert "It is not a member any more (membership of index " in dev.err
-        assert "To bring it back" not in dev.err
+        assert "It is no longer a member (membership of index " in dev.err
+        assert "To restart it" not in dev.err
         assert f"move {victim['data_dir']} away first" in dev.err
 
         dev.process.send_signal(signal.SIGTERM)
@@ -313,7 +316,7 @@ async def test_dev_prints_one_line_of_json_says_who_died_and_stops_all_the_rest(
 
         victim, *others = facts["nodes"]
         os.kill(victim["pid"], signal.SIGKILL)
-        await until(lambda: "left dead" in dev.err, "word of the death")
+        await until(lambda: "not restarted" in dev.err, "word of the death")
         assert f"node {victim['id']} (pid {victim['pid']}) ended with code -9" in dev.err
         assert f"replicator serve --config {victim['config']}" in dev.err
         endpoints = ",".join(node["endpoint"] for node in others)

@@ -35,7 +35,7 @@ async def a_group() -> AsyncIterator[Group]:
     for node_id, region in (("n1", "eu"), ("n2", "us"), ("n3", "ap")):
         cluster.add(node_id, region)
     async with serving(cluster) as nodes:
-        cluster.add_stranger("n4", "ap")
+        cluster.add_unknown("n4", "ap")
         yield Group(nodes)
 
 
@@ -85,7 +85,7 @@ async def test_what_would_leave_no_connected_majority_is_refused_unless_forced()
             refused = await group("member", verb, "n2")
             assert (refused.code, refused.stdout) == (1, "")
             assert refused.stderr.startswith(f"replicator: UNSAFE: n2 is not {done}: of the 2 voters that stay, 1 are")
-            assert refused.stderr.endswith("; --force leaves it to the leader\n")
+            assert refused.stderr.endswith("; --force lets the leader decide\n")
 
         assert (await group("member", "remove", "n2", "--force")).code == 0
         assert group.cluster.membership.get("n2") is None

@@ -18,7 +18,7 @@ async def three_and_a_stranger() -> AsyncIterator[list[ApiNode]]:
     cluster = MemoryCluster()
     for node_id, region in (("n1", "eu"), ("n2", "us"), ("n3", "ap")):
         cluster.add(node_id, region)
-    cluster.add_stranger("n4", "ap")
+    cluster.add_unknown("n4", "ap")
     async with serving(cluster) as nodes:
         yield nodes
 
@@ -108,7 +108,7 @@ async def test_leadership_moves_to_whom_the_caller_names() -> None:
         assert await client.transfer_leadership("n3") == "n3"
         assert await client.transfer_leadership(region="us") == "n2"
         assert await client.transfer_leadership() != "n2"
-        with pytest.raises(replicator.InvalidArgument, match="n4 is no voter"):
+        with pytest.raises(replicator.InvalidArgument, match="n4 is not a voter"):
             await client.transfer_leadership(to="n4")
         with pytest.raises(replicator.InvalidArgument, match="not both"):
             await client.transfer_leadership("n1", "eu")

@@ -10,8 +10,8 @@ import pytest
 
 import replicator
 from replicator.dev import LocalCluster, NodeProcess, plan_cluster
-from replicator.dev.layout import NodePlan
-from replicator.dev.ports import free_ports
+from replicator.dev.cluster_plan import NodePlan
+from replicator.dev.tcp_ports import free_ports
 from replicator.model.ids import NodeId
 from tests.support.real_nodes import until
 

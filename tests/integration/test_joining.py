@@ -32,7 +32,7 @@ async def a_group(*, promotes: bool = True) -> AsyncIterator[tuple[list[ApiNode]
     for node_id, region in (("n1", "eu"), ("n2", "us"), ("n3", "ap")):
         cluster.add(node_id, region)
     async with serving(cluster) as nodes:
-        yield nodes, cluster.add_stranger("n4", "ap")
+        yield nodes, cluster.add_unknown("n4", "ap")
 
 
 def config_of(joining: MemoryNode, group: list[ApiNode]) -> NodeConfig:
@@ -44,7 +44,7 @@ def config_of(joining: MemoryNode, group: list[ApiNode]) -> NodeConfig:
     own = {"id": joining.node_id, "region": joining.region, "peer": "127.0.0.1:9", "api": free_address()}
     raw = {
         "node": {"id": joining.node_id, "region": joining.region, "data_dir": "data"},
-        "cluster": {"id": "shop", "members": [*rows, own]},
+        "cluster": {"id": "shop", "secret_file": "cluster.secret", "members": [*rows, own]},
     }
     return parse_config(raw, Path("/base"))
 

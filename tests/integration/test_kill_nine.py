@@ -6,6 +6,7 @@ Real processes, real sockets, real LMDB files; waits are on conditions. The seed
 import asyncio
 import os
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from replicator.model.ids import NodeId
 WRITERS = 8
 ROUNDS = 6
 WRITES_BETWEEN_KILLS = 120
+WAIT_S = 120.0
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
@@ -37,9 +39,9 @@ class Ledger:
     progress: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def until_more(self, count: int) -> None:
-        """Returns once `count` more writes are acknowledged."""
+        """Returns once `count` more writes are acknowledged, which must come about."""
         goal = len(self.acknowledged) + count
-        async with self.progress:
+        async with asyncio.timeout(WAIT_S), self.progress:
             await self.progress.wait_for(lambda: len(self.acknowledged) >= goal)
 
 
@@ -80,10 +82,17 @@ async def kill_and_restart(cluster: LocalCluster, victims: Sequence[NodeId]) -> 
     await cluster.until_serving(60.0)
 
 
+def logs_of(cluster: LocalCluster) -> list[str]:
+    """What each node said last."""
+    return [f"{name}:\n{process.log_tail(40)}" for name, process in cluster.nodes.items()]
+
+
 async def converged_hashes(cluster: LocalCluster) -> dict[str, tuple[int, str, str]]:
-    """(applied index, rolling hash, state hash) of every node, once they stand at one index."""
+    """(applied index, rolling hash, state hash) of every node, once they stand at one index, which must come about."""
+    deadline_s = time.monotonic() + WAIT_S
     while True:
         statuses = await cluster.statuses()
+        assert time.monotonic() < deadline_s, "\n".join([f"no common index: {statuses}", *logs_of(cluster)])
         if len(statuses) == len(cluster.nodes) and len({s.applied_index for s in statuses.values()}) == 1:
             hashed = {name: await cluster.status(name, state_hash=True) for name in cluster.nodes}
             if len({s.applied_index for s in hashed.values()}) == 1:
@@ -109,6 +118,7 @@ async def test_no_kill_loses_or_doubles_a_write(tmp_path: Path, log_entries_max:
         writers.append(asyncio.create_task(count_up(client, ledger)))
         names = list(cluster.nodes)
         for number in range(ROUNDS):
+            print(f"round {number}")  # noqa: T201  # where a run that stands still stood
             await ledger.until_more(WRITES_BETWEEN_KILLS)
             if number % 3 == 0:
                 victims = [await cluster.leader(30.0)]

@@ -71,7 +71,7 @@ async def test_leadership_returns_to_the_preferred_region_and_no_write_fails(tmp
         for endpoint in cluster.endpoints():
             held = await all_pairs(endpoint, b"load/")
             assert load.acknowledged.items() <= held.items(), "an acknowledged write is gone"
-        assert "handing leadership to eu-1" in cluster.nodes[US].log_tail(1000)
+        assert "transferring leadership to eu-1" in cluster.nodes[US].log_tail(1000)
 
 
 # A leader without its majority ---------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ async def test_a_cluster_grows_to_five_and_shrinks_to_three_under_load(tmp_path:
 
 
 async def test_one_command_replaces_a_dead_node(tmp_path: Path) -> None:
-    """Also the one that led. The old one, should it come back, is not let in again."""
+    """Also the one that led. The old one, should it come back, is not accepted again."""
     async with LocalCluster(plan_cluster(tmp_path, REGIONS)) as cluster:
         dead = await cluster.leader()
         async with load_on(cluster.endpoints()) as load:
@@ -181,7 +181,7 @@ async def until_told_removed(node: NodePlan) -> None:
     deadline_s = time.monotonic() + WAIT_S
     while True:
         status, body = await http_get(node.admin, "/readyz")
-        if "not let in by " in body:
+        if "rejected by " in body:
             assert status == 503
             return
         assert time.monotonic() < deadline_s, f"not within {WAIT_S:g} s: {status} {body}"

@@ -62,8 +62,8 @@ async def links() -> AsyncIterator[Links]:
 async def test_an_id_that_is_none_never_reaches_the_source(links: Links, name: str) -> None:
     shelf = Shelf()
     one = await a_server(links, shelf)
-    async with HandDrivenFetch(one.bound_port, a_request(name)) as stranger:
-        assert (await stranger.refusal()).code() is grpc.StatusCode.NOT_FOUND
+    async with HandDrivenFetch(one.bound_port, a_request(name)) as fetch:
+        assert (await fetch.refusal()).code() is grpc.StatusCode.NOT_FOUND
     assert shelf.asked == []
 
 
@@ -237,7 +237,7 @@ async def test_links_carry_frames_while_snapshots_pass(links: Links, tmp_path: P
         slowest_s = max(slowest_s, time.perf_counter() - started_s)
         turns += 1
     await fetching
-    print(f"{turns} frames beside the snapshot, the slowest took {slowest_s * 1000:.1f} ms")  # noqa: T201  # a figure for whoever reads the run
+    print(f"{turns} frames beside the snapshot, the slowest took {slowest_s * 1000:.1f} ms")  # noqa: T201  # a figure for the reader of the run
     assert turns > 20
     assert [kind for kind, _, _ in sink_2.calls] == ["up"], "the link never flapped"
     assert (tmp_path / "got").read_bytes() == data
@@ -287,6 +287,6 @@ async def test_how_fast_it_is(
         started_s = time.perf_counter()
         await fetch(two, tmp_path / "got", len(data))
         rate = len(data) / 1e6 / (time.perf_counter() - started_s)
-        print(f"round trip {one_way_s * 2000:.0f} ms, bound {bytes_per_s}: {rate:.0f} MB/s")  # noqa: T201  # a figure for whoever reads the run
+        print(f"round trip {one_way_s * 2000:.0f} ms, bound {bytes_per_s}: {rate:.0f} MB/s")  # noqa: T201  # a figure for the reader of the run
         await two.stop(0)
     assert (tmp_path / "got").read_bytes() == data

@@ -67,7 +67,7 @@ def test_an_address_of_another_machine_is_told_from_a_port_in_use(node: NodePlan
 def test_a_node_that_is_to_join_nobody_or_to_replace_itself_is_told_so(node: NodePlan, tmp_path: Path) -> None:
     alone = run_cli("serve", "--config", str(node.config_file), "--join")
     assert line_of(alone) == (
-        "replicator: cluster.members: lists this node only; --join needs one present member at least to ask"
+        "replicator: cluster.members: lists this node only; --join needs at least one present member to ask"
     )
 
     member = three_regions(tmp_path / "three").nodes[0]

@@ -1,4 +1,4 @@
-"""Real processes: nodes that have lost their disks, or were never let in, found no second group beside the first."""
+"""Real processes: nodes that have lost their disks, or were never accepted, found no second group beside the first."""
 
 import shutil
 from pathlib import Path
@@ -36,14 +36,14 @@ def log_of(cluster: LocalCluster, name: NodeId) -> str:
 
 @pytest.mark.parametrize("survivor", [AP, EU, US])
 async def test_nodes_that_a_group_keeps_out_elect_nobody(tmp_path: Path, survivor: NodeId) -> None:
-    """Two of three would be a majority by their files. Whoever of a pair it is that usually dials."""
+    """Two of three would be a majority by their files. On both sides of a pair: dialling or not."""
     async with LocalCluster(plan_cluster(tmp_path, REGIONS)) as cluster:
         wiped = await a_cluster_that_loses_two_disks(cluster, survivor)
         index = (await cluster.status(survivor)).membership_index
         for name in wiped:
             cluster.nodes[name].start()
         for name in wiped:
-            await until(lambda name=name: "takes part in no election" in log_of(cluster, name), "both to be kept out")  # type: ignore[misc]
+            await until(lambda name=name: "does not vote or campaign" in log_of(cluster, name), "both to be rejected")  # type: ignore[misc]
         for name in wiped:
             status = await cluster.status(name)
             assert (status.role, status.leader_id, status.membership_index) == ("follower", "", 0)
@@ -61,7 +61,7 @@ async def test_a_node_that_was_kept_out_joins_once_it_is_told_to(tmp_path: Path)
         plan = cluster.nodes[lost].plan
         shutil.rmtree(plan.data_dir)
         cluster.nodes[lost].start()
-        await until(lambda: "takes part in no election" in log_of(cluster, lost), "the node to be kept out")
+        await until(lambda: "does not vote or campaign" in log_of(cluster, lost), "the node to be rejected")
         await cluster.nodes[lost].terminate()
 
         cluster.nodes[lost] = NodeProcess(plan, ["--join"])

@@ -56,6 +56,9 @@ BUGS = [
     Planted(planted_bugs.tells_what_is_applied_before_it_is_stored, "causal read|not converged", 20),
     Planted(planted_bugs.claims_freshness_of_its_own_clock, "claims to be"),
     Planted(planted_bugs.forgets_the_age_of_its_quorum, "claims to be", 100, "partitions"),
+    Planted(planted_bugs.trusts_the_calendar_that_it_begins_with, "log time", 10, "calendars"),
+    Planted(planted_bugs.remembers_the_time_of_entries_that_are_gone, "leap of log time", 120, "divergence"),
+    Planted(planted_bugs.loses_the_fraction_of_a_millisecond, "log time that lags", 20, "calendars"),
 ]
 
 

@@ -24,7 +24,7 @@ LAME = frozenset({NodeId("n1"), NodeId("n2")})  # one of each region, whom leade
 
 
 def small_logs(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Character:
-    """As ever, but the log holds so little that whoever was away needs a snapshot."""
+    """As ever, but the log holds so little that a node that was away needs a snapshot."""
     return replace(draw(dice, timing, mix), log_entries_max=4)
 
 
@@ -53,7 +53,7 @@ def are_mute(monkeypatch: pytest.MonkeyPatch) -> None:
 def are_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """From these nothing can be fetched, although their links are up and they promise everything.
 
-    Unless they lead: members come and go, and whoever else has everything may have gone.
+    Unless they lead: members come and go, and any other node that has everything may have gone.
     """
     fetch = World._snapshot_of
 

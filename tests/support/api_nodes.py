@@ -1,7 +1,6 @@
 """Real gRPC servers on loopback over a replicated log in memory."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,15 +12,14 @@ import grpc.aio
 from replicator.api import ApiServer, ApiSettings, Services
 from replicator.api.interceptors.unary import Handler, UnaryInterceptor
 from replicator.certificates import NodeCertificates
+from replicator.dev import free_ports
 from replicator.model.observe import SilentObserver
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
 
 def free_address() -> str:
     """A loopback address that was free a moment ago; needed where members must know addresses before they bind."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 class Disturbance(UnaryInterceptor):

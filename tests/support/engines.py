@@ -184,7 +184,7 @@ class EngineNet:
             await self[receiver].frame(sender, epoch, await queue.get())
 
     def leader(self) -> NodeId | None:
-        """Whoever leads the newest term."""
+        """The leader of the newest term."""
         leading = [(node.engine.status().term, name) for name, node in self.nodes.items()
                    if node.engine.status().role == "leader"]  # fmt: skip
         return max(leading)[1] if leading else None

@@ -45,7 +45,7 @@ class RecordingSink:
     up: dict[str, int] = field(default_factory=dict)
     directories: dict[str, bytes] = field(default_factory=dict)
     last_epoch: int = 0
-    kept_out_by: dict[str, bytes] = field(default_factory=dict)
+    refused_by: dict[str, bytes] = field(default_factory=dict)
     superseded_by: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,8 +59,8 @@ class RecordingSink:
         self.directories[peer] = directory_id
         self.calls.append(("up", peer, epoch))
 
-    def kept_out(self, peer: NodeId, founder: bytes) -> None:
-        self.kept_out_by[peer] = founder
+    def note_refusal(self, peer: NodeId, founder: bytes) -> None:
+        self.refused_by[peer] = founder
 
     def superseded(self, peer: NodeId, why: str) -> None:
         self.superseded_by[peer] = why

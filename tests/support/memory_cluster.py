@@ -132,7 +132,7 @@ class MemoryCluster:
         node.catch_up()
         return node
 
-    def add_stranger(self, node_id: str, region: str) -> "MemoryNode":
+    def add_unknown(self, node_id: str, region: str) -> "MemoryNode":
         """A node that no membership names: it hears nothing until one does."""
         node = MemoryNode(self, NodeId(node_id), Region(region))
         self.nodes.append(node)

@@ -25,7 +25,7 @@ class Successor:
 
 
 def successor_of(present: Membership, change: MemberChange, leader: NodeId) -> Successor | None:
-    """None if what is asked for is so already. Raises InvalidArgument."""
+    """None if nothing needs to change. Raises InvalidArgument."""
     match change:
         case SetMember(member=wanted):
             found = _with(present, wanted)

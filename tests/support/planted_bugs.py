@@ -11,8 +11,10 @@ from functools import partial
 import lmdb
 
 from replicator.core.causal_token import CausalToken
+from replicator.core.log_clock import Reading, continued
 from replicator.engine import events, replica
-from replicator.engine.leading import forwards, proposals, read_index
+from replicator.engine.leading import forwards, log_time, proposals, read_index
+from replicator.engine.leading.log_time import LogTime, Stamp
 from replicator.engine.raft import group, guard, pump
 from replicator.engine.raft import pre_vote as ballot
 from replicator.engine.stock import journal
@@ -181,7 +183,7 @@ def counts_a_voter_twice() -> AbstractContextManager[None]:
 
 
 def counts_observers_as_voters() -> AbstractContextManager[None]:
-    """Whoever replicates counts in majorities."""
+    """Every replica counts in majorities."""
     original = group.Group._take
 
     def all_count(self: group.Group, membership):  # type: ignore[no-untyped-def]
@@ -347,3 +349,33 @@ def tells_what_is_applied_before_it_is_stored() -> Iterator[None]:
 
     with replaced(replica.Replica, "turn", early), replaced(replica.Replica, "complete", undone):
         yield
+
+
+# Log time -----------------------------------------------------------------------------------------------------------
+
+
+def trusts_the_calendar_that_it_begins_with() -> AbstractContextManager[None]:
+    """Log time continues from a reading of the node's own calendar, not from the log, and stands still behind it."""
+
+    def old_stamp(self: LogTime, _term):  # type: ignore[no-untyped-def]
+        wall_ms, now_s = self._clock.wall_ms(), self._clock.monotonic_s()
+        time_ms, read_s = vars(self).get("trusted", (wall_ms, now_s))
+        time_ms = max(time_ms, min(wall_ms, time_ms + 2000 * (now_s - read_s)))
+        vars(self)["trusted"] = time_ms, now_s
+        return Stamp(max(1, int(time_ms)), 0)
+
+    return replaced(LogTime, "stamp", old_stamp)
+
+
+def loses_the_fraction_of_a_millisecond() -> AbstractContextManager[None]:
+    """Each entry begins to count from a whole millisecond: little by little log time falls behind."""
+
+    def rounded(last: Reading, *, wall_ms: int, now_s: float) -> Reading:
+        return Reading(float(int(continued(last, wall_ms=wall_ms, now_s=now_s).time_ms)), now_s)
+
+    return replaced(log_time, "continued", rounded)
+
+
+def remembers_the_time_of_entries_that_are_gone() -> AbstractContextManager[None]:
+    """What a truncation takes out of the log leaves its reading behind."""
+    return replaced(LogTime, "_is_in_log", lambda _self, _noted: True)

@@ -95,6 +95,9 @@ class HandDisk:
     def timing(self) -> store_pb2.Timing | None:
         return self.store.timing
 
+    def log_time_ms(self) -> int:
+        return self.store.time_ms
+
     def log_bytes(self) -> int:
         return sum(len(entry.payload) for entry in self.entries)
 
@@ -337,6 +340,6 @@ class HandCluster:
         return LogIndex(answers[0].index)
 
     def leader(self) -> HandNode:
-        """Whoever leads the newest term."""
+        """The leader of the newest term."""
         leaders = [node for node in self.nodes.values() if node.replica.graft.is_leader]
         return max(leaders, key=lambda node: node.replica.graft.term)

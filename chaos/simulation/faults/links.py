@@ -28,7 +28,7 @@ class LinkFaults(Striking):
         self._cut_off({self.dice.choice(self.nodes).node_id})
 
     def isolate_leader(self) -> None:
-        """With whoever stays on its side: a minority, or nobody."""
+        """With the nodes on its side: a minority, or none."""
         leader = self._leader()
         others = [node.node_id for node in self.nodes if node is not leader]
         self._cut_off({leader.node_id, *self.dice.sample(others, self.dice.randint(0, max(0, len(others) // 2 - 1)))})

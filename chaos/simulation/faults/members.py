@@ -9,11 +9,11 @@ class MemberFaults(Striking):
 
     def hire_voter(self) -> None:
         if self.operator is not None:
-            self.operator.hire(MemberRole.VOTER)
+            self.operator.add_node(MemberRole.VOTER)
 
     def hire_observer(self) -> None:
         if self.operator is not None:
-            self.operator.hire(MemberRole.OBSERVER)
+            self.operator.add_node(MemberRole.OBSERVER)
 
     def remove_member(self) -> None:
         if self.operator is not None:

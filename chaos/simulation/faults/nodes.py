@@ -2,7 +2,6 @@
 
 from chaos.simulation.faults.striking import Striking
 from chaos.simulation.node import SimNode
-from chaos.simulation.timeline import WALL_SKEW_MS_MAX
 
 PAUSE_S_MIN, PAUSE_S_MAX = 1.0, 30.0  # a virtual machine that moves house, a laptop that sleeps
 DRIFT_PPM_MAX = 500.0  # what a bad crystal does, and what NTP will correct at most
@@ -69,9 +68,14 @@ class NodeFaults(Striking):
         self.dice.choice(self.nodes).full_until_s = self.timeline.now_s + 4.0 * self._unit_s() * self.dice.random()
 
     def step_calendar(self) -> None:
-        clock = self.dice.choice(self.nodes).clock
-        if clock is not None:
-            clock.set_calendar(self.dice.randint(-WALL_SKEW_MS_MAX, WALL_SKEW_MS_MAX))
+        """It jumps, or (one time in five) stops."""
+        node = self.dice.choice(self.nodes)
+        if node.clock is not None:
+            skew_ms = node.wall_skew_ms(self.dice)
+            if skew_ms // node.calendar_error % 5 == 0:
+                node.clock.stop_calendar()
+            else:
+                node.clock.set_calendar(skew_ms)
 
     def change_drift(self) -> None:
         """Also of the monotonic clock."""

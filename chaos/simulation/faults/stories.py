@@ -52,10 +52,10 @@ class Stories(LinkFaults, NodeFaults, MemberFaults):
     def remove_heir(self) -> None:
         """A leader takes a follower out, and hears of nobody any more: that follower may be the one to finish it."""
         leader = self._leader()
-        heirs = [node for node in self.nodes if node is not leader]
-        if not heirs or self.operator is None:
+        successors = [node for node in self.nodes if node is not leader]
+        if not successors or self.operator is None:
             return
-        if not self.operator.remove(self.dice.choice(heirs).node_id, at=leader):
+        if not self.operator.remove(self.dice.choice(successors).node_id, at=leader):
             return
         for peer in leader.peers:
             self.network.stall(peer, leader.node_id)

@@ -38,13 +38,13 @@ class Striking:
         return self.timing.election_timeout_max_s
 
     def _leader(self) -> SimNode:
-        """Whoever leads the newest term; anybody, if nobody does."""
+        """The leader of the newest term; any node, if there is none."""
         leading = [node for node in self.nodes if node.replica is not None and node.replica.graft.is_leader]
         newest = max(leading, key=lambda node: node.disk.state.term, default=None)
         return newest if newest is not None else self.dice.choice(self.nodes)
 
     def _someone(self) -> SimNode:
-        """Any node; half of the time whoever leads."""
+        """Any node; half of the time the leader."""
         return self._leader() if self.dice.random() < 0.5 else self.dice.choice(self.nodes)
 
     def _direction(self) -> tuple[NodeId, NodeId]:

@@ -16,7 +16,7 @@ class ExactlyOnce(Promise):
         self.acknowledged: dict[WriteKey, tuple[int, float]] = {}  # -> log index, when
         self._writes: dict[int, frozenset[WriteKey]] = {}  # index -> what its entry asks for
 
-    def stored(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # whoever applies it first
+    def stored(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # any node may apply it first
         for entry in turn.write.apply:
             if entry.index not in self._writes:
                 batch = decode_batch(entry.payload)

@@ -1,7 +1,7 @@
 """A follower acknowledges only what is on its disk and equals its leader's log.
 
 One that has moved on to a later term within the same turn may have given up again what it acknowledged in the earlier
-one. That leader can no longer commit it: whoever made us move on was elected by a majority that lacks it.
+one. That leader can no longer commit it: the leader that replaced it was elected by a majority that lacks it.
 """
 
 from chaos.simulation.node import SimNode

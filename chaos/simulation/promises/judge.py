@@ -19,6 +19,7 @@ from chaos.simulation.promises.leader_completeness import LeaderCompleteness
 from chaos.simulation.promises.linearizable_reads import LinearizableReads
 from chaos.simulation.promises.links import Links
 from chaos.simulation.promises.log_matching import LogMatching
+from chaos.simulation.promises.log_time import LogTime
 from chaos.simulation.promises.one_voter_at_a_time import OneVoterAtATime
 from chaos.simulation.promises.records import Promise, Records, Standing, WriteKey
 from chaos.simulation.promises.state_machine_safety import StateMachineSafety
@@ -53,7 +54,7 @@ class Judge:
         if of_guard:
             promises += [
                 HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records), DurableDisk(records),
-                self.staleness, self.reads, self.causal,
+                LogTime(records), self.staleness, self.reads, self.causal,
             ]  # fmt: skip
         self._promises = promises
         self._heard: dict[str, list[Heard]] = {
@@ -65,6 +66,7 @@ class Judge:
             for kind in sorted(set(chain.from_iterable(promise.watches for promise in promises)))
         }
         self._started = [promise.started for promise in promises if _overrides(promise, "started")]
+        self._decided = [promise.decided for promise in promises if _overrides(promise, "decided")]
         self._stored = [promise.stored for promise in promises if _overrides(promise, "stored")]
         self._turned = [promise.turned for promise in promises if _overrides(promise, "turned")]
         self._ended: list[Callable[[], None]] = [promise.ended for promise in promises]
@@ -94,6 +96,11 @@ class Judge:
                 message = decode(frame.payload)
                 for hook in hooks:
                     hook(node, frame, message)
+
+    def decided(self, node: SimNode, turn: Turn) -> None:
+        """What a turn wants made durable."""
+        for hook in self._decided:
+            hook(node, turn)
 
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn decided is on disk."""

@@ -99,6 +99,9 @@ class Promise:
     def heard(self, node: SimNode, frame: Frame, message: raft_pb2.RaftMessage) -> None:
         """A turn of `node` is about to take this, which arrived on a current link."""
 
+    def decided(self, node: SimNode, turn: Turn) -> None:
+        """A turn of `node` wants this made durable; none of it is."""
+
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn of `node` decided is on its disk; nobody has been told."""
 

@@ -11,8 +11,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from replicator.api.context import Context
+from replicator.api.grpc_status import error_trailers, status_code
 from replicator.api.interceptors.unary import OWN_METHODS
-from replicator.api.status import error_trailers, status_code
 from replicator.model.errors import InvalidArgument
 
 _Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

@@ -7,8 +7,8 @@ from typing import Any
 import grpc.aio
 
 from replicator.api.context import Context
+from replicator.api.grpc_status import error_trailers, short, status_code
 from replicator.api.interceptors.unary import Handler, UnaryInterceptor
-from replicator.api.status import error_trailers, short, status_code
 from replicator.model.errors import Internal, ReplicatorError
 
 _log = logging.getLogger(__name__)
@@ -41,4 +41,4 @@ def _is_cancelled() -> bool:
 
 def _unexpected(method: str, error: BaseException) -> ReplicatorError:
     _log.error("%s ended unexpectedly", method, exc_info=error)
-    return Internal("the node met a bug while serving this call; its log says more", metadata={"method": method})
+    return Internal("a bug ended this call; the log of the node says more", metadata={"method": method})

@@ -1,1 +1,1 @@
-"""Callers of this node: whom they ask, how long they wait."""
+"""Callers of this node: which leader they ask, how long they wait."""

@@ -1,4 +1,4 @@
-"""Whom a node asks, and one question to it: here if this node leads, by message if another one does."""
+"""Which leader a node asks, and how it asks one question: locally if this node leads, else by message."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from replicator.model.ids import NodeId, Term
 
 
 class Leading(NamedTuple):
-    """Whom to ask. Who leads no more in a term never leads in it again; a successor is somebody who may lead soon."""
+    """The leader to ask. A node never leads twice in one term. is_successor: it is expected to lead soon."""
 
     node_id: NodeId
     term: Term
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
         return self.proposal is not None and not self.proposal.admitted
 
     def withdraw(self) -> None:
-        """Nobody waits for the answer any more. A write that is still queued here will not be proposed."""
+        """No caller waits for the answer any more. A write that is still queued here will not be proposed."""
         if self.request_id is not None:
             self.replica.forwards.forget(self.request_id)
         if self.proposal is not None:
@@ -59,7 +59,7 @@ def ask(
     request: RequestT,
     sink: Sink[AnswerT],
 ) -> Asked:
-    """Asks for it: here if this node leads. Raises Overloaded, InvalidArgument, or what `kind.serve` raises."""
+    """Asks locally if this node leads, else by message. Raises Overloaded, InvalidArgument, what `serve` raises."""
     if _is_here(replica, leading.node_id):
         return Asked(replica, proposal=kind.serve(replica.leader_side, request, sink))
     return Asked(replica, request_id=replica.forwards.ask(leading.node_id, kind, request, sink))

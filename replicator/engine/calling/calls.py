@@ -1,6 +1,6 @@
-"""What this node's callers ask of the leader: here if this node leads, by message if another one does.
+"""What this node's callers ask of the leader: locally if this node leads, else by message.
 
-A question that was surely not taken up, because the node asked leads no more, goes to the next leader as soon as that
+A question that was surely not accepted, because the node asked no longer leads, goes to the next leader as soon as that
 one is heard of. Nothing else is repeated.
 """
 
@@ -32,10 +32,10 @@ class Calls:
         timeout_s: float,
         check: Callable[[], None],
     ) -> AnswerT:
-        """Asks one leader after the other until one answers. check: raises what forbids to ask at all.
+        """Asks one leader after the other until one answers. check: raises what prevents a request.
 
-        Raises what the leader answers, NoLeader, what `kind` says of time that is over, and DeadlineExceeded of a
-        request that surely nobody has taken up by then.
+        Raises what the leader answers, NoLeader, `kind.late` after the deadline, or DeadlineExceeded if surely no
+        leader has accepted the request by then.
         """
         try:
             return await self._ask(kind, request, self._clock.monotonic_s() + timeout_s, check)
@@ -52,7 +52,7 @@ class Calls:
                 waiter.set_result(None)
 
     def fail_waiting(self, error: ReplicatorError) -> None:
-        """The node stops: there is no leader to wait for."""
+        """Fails the callers that wait for a leader: the node stops."""
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_exception(error)

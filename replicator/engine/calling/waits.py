@@ -27,7 +27,7 @@ class AppliedWaits:
             self._heap = [entry for entry in self._heap if not entry[2].done()]  # those who gave up
             heapq.heapify(self._heap)
         if len(self._heap) >= WAITING_MAX:
-            raise Overloaded(f"{WAITING_MAX} reads wait for this replica already", retry_after_s=0.05)
+            raise Overloaded(f"{WAITING_MAX} reads already wait for this replica", retry_after_s=0.05)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._heap, (index, next(self._tie), future))
         try:

@@ -1,4 +1,4 @@
-"""Requests to a leader by message, and how a leader answers them. What may be asked: `request_table.py`.
+"""Questions of a follower to its leader, and the leader's answers. What can be asked: `request_table.py`.
 
 A question is asked once, on one link, and answered on that link or not at all: request ids start anew with a process.
 If the link falls first, a write's outcome is unknown and a read may be repeated; the engine repeats neither. The same
@@ -76,7 +76,7 @@ class _QuestionOf(Generic[RequestT, AnswerT]):
         if answer is not None:
             self.sink(answer)
         else:
-            self.fail(f"{self.leader} has not answered, and is not heard to lead any more")
+            self.fail(f"{self.leader} has not answered, and no longer leads as far as this node knows")
 
 
 class Forwards:
@@ -112,9 +112,9 @@ class Forwards:
         try:
             check_bounds(question)
         except Malformed as error:
-            raise InvalidArgument(f"this cannot be asked of the leader: {error}") from None
+            raise InvalidArgument(f"this request cannot be sent to the leader: {error}") from None
         if len(self._questions) >= PENDING_MAX:
-            raise Overloaded(f"{PENDING_MAX} calls wait for the leader already; slow down", retry_after_s=0.05)
+            raise Overloaded(f"{PENDING_MAX} calls already wait for the leader; slow down", retry_after_s=0.05)
         request_id = next(self._request_ids)
         self._has_orphans |= leader not in self._heard
         self._questions[request_id] = _QuestionOf(leader, kind, request, sink)
@@ -166,7 +166,10 @@ class Forwards:
     # Leader side ---------------------------------------------------------------------------------------------------
 
     def serve(self, peer: NodeId, question: raft_pb2.RaftMessage) -> None:
-        """A follower asks. It is answered once that has happened, or cannot, on this very link. Raises Malformed."""
+        """A follower forwards a request. It is answered once, on the link on which it came or not at all.
+
+        Raises Malformed.
+        """
         kind, send = BY_NAME.get(name_of(question)), self._on_this_link(peer)
         if kind is None:
             send(refusal(question, InvalidArgument("the leader's release does not know this request")))

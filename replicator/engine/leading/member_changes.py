@@ -61,9 +61,9 @@ class MemberChanges:
         self._request: _Request | None = None
 
     def ask(self, change: MemberChange, sink: MembershipSink) -> None:
-        """Answers `sink` once: with the membership that grants the request, applied here, or with why not."""
+        """Answers `sink` once: with the membership after the change, applied here, or with the error."""
         if not self._graft.is_leader:
-            sink(NotLeader("this node is not the leader any more"))
+            sink(NotLeader("this node is no longer the leader"))
         elif self._request is not None:
             sink(ChangeInProgress("another change of the membership is under way; try again", retry_after_s=0.2))
         else:
@@ -86,7 +86,7 @@ class MemberChanges:
         self._pending_index = self._journal.last_index
 
     def lost_leadership(self) -> None:
-        """A successor may still grant it: asking again is safe, since requests say what shall be."""
+        """The next leader may still apply the change: asking again is safe, since a request names the final state."""
         self._answer(NotLeader("leadership was lost while the membership was being changed"))
 
     def step(self) -> None:
@@ -131,7 +131,7 @@ class MemberChanges:
             self._hand_over(request)
         elif self._is_majority(wanted, self._pump.answering()):
             request.index = self._propose(wanted)
-        elif not self._is_majority(wanted, self._pump.not_silent()):  # else whoever is there will answer yet
+        elif not self._is_majority(wanted, self._pump.not_silent()):  # else the connected voters may still answer
             self._answer(
                 NoMajority(
                     "after this change, the voters that are connected and answer now would be no majority, and the "

@@ -1,4 +1,4 @@
-"""Commands on their way into the log, and callers waiting for what became of them.
+"""Commands on their way into the log, and the callers that wait for their outcomes.
 
 One entry carries the commands of one turn: group commit by construction. Replaces SyncObj's queue, which takes one
 pickled command an entry and forwards pickles to the leader.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.core.log_clock import LogClock
+from replicator.engine.leading.log_time import LogTime
 from replicator.engine.raft.group import Group
 from replicator.engine.raft.message_bounds import COMMAND_BYTES_MAX
 from replicator.engine.raft.pump import Pump
@@ -17,7 +17,6 @@ from replicator.engine.settings import EngineSettings
 from replicator.engine.stock.graft import Graft
 from replicator.engine.stock.journal import TurnJournal
 from replicator.machine.codec import encode_batch
-from replicator.model.clock import Clock
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, Term
 from replicator.v1 import store_pb2
@@ -42,11 +41,17 @@ class Proposals:
     """Leader side: queue, admission into the log, waiting table."""
 
     def __init__(
-        self, settings: EngineSettings, *, group: Group, graft: Graft, journal: TurnJournal, pump: Pump, clock: Clock
+        self,
+        settings: EngineSettings,
+        *,
+        group: Group,
+        graft: Graft,
+        journal: TurnJournal,
+        pump: Pump,
+        log_time: LogTime,
     ) -> None:
         self._settings, self._group, self._graft, self._journal = settings, group, graft, journal
-        self._pump, self._clock = pump, clock
-        self._log_clock = LogClock(wall_ms=clock.wall_ms(), monotonic_s=clock.monotonic_s())
+        self._pump, self._log_time = pump, log_time
         self._queue: deque[Proposal] = deque()
         self._queued_bytes = 0
         self._waiting: dict[LogIndex, tuple[Term, int, list[Proposal]]] = {}
@@ -72,7 +77,7 @@ class Proposals:
             or self._queued_bytes + len(command) > self._settings.proposals_queued_bytes_max
         ):
             raise Overloaded(
-                f"{len(self._queue)} writes ({self._queued_bytes} bytes) are queued at the leader already; slow down",
+                f"{len(self._queue)} writes ({self._queued_bytes} bytes) are already queued at the leader; slow down",
                 retry_after_s=0.05,
             )
         proposal = Proposal(command, sink)
@@ -95,7 +100,7 @@ class Proposals:
             self._append_entry()
 
     def settle(self, index: LogIndex, term: Term, outcomes: Sequence[store_pb2.Outcome]) -> None:
-        """The entry at (index, term) is applied and durable: answer whoever waits for that index."""
+        """The entry at (index, term) is applied and durable: answers the callers that wait for that index."""
         waiting = self._waiting.pop(index, None)
         if waiting is None:
             return
@@ -109,7 +114,7 @@ class Proposals:
             _fail(proposals, _unknown())
 
     def lost_leadership(self) -> None:
-        """What is in the log may yet be committed by a successor; what is queued surely was not proposed."""
+        """A later leader may still commit what is in the log; what is queued was surely not proposed."""
         queue, self._queue, self._queued_bytes = self._queue, deque(), 0
         waiting, self._waiting = self._waiting, {}
         self._waiting_bytes = self._waiting_commands = 0
@@ -141,9 +146,9 @@ class Proposals:
                 size += len(proposal.command)
         if not proposals:
             return
-        time_ms = self._log_clock.read_ms(wall_ms=self._clock.wall_ms(), monotonic_s=self._clock.monotonic_s())
-        payload = encode_batch(time_ms, [proposal.command for proposal in proposals])
         index, term = LogIndex(self._journal.last_index + 1), self._graft.term
+        time_ms, wall_ms = self._log_time.stamp(term)
+        payload = encode_batch(time_ms, [proposal.command for proposal in proposals], wall_ms)
         self._journal.add(payload, index, term)
         self._waiting[index] = (term, len(payload), proposals)
         self._waiting_bytes += len(payload)
@@ -155,7 +160,7 @@ def refuse_oversized(command: bytes) -> None:
     """An entry that no link can carry would stop the replication of everything after it. Raises InvalidArgument."""
     if len(command) > COMMAND_BYTES_MAX:
         raise InvalidArgument(
-            f"a command has at most {COMMAND_BYTES_MAX} bytes, got {len(command)}; write less at once",
+            f"a command has at most {COMMAND_BYTES_MAX} bytes, got {len(command)}; split it into smaller writes",
             metadata={"limit_bytes": str(COMMAND_BYTES_MAX)},
         )
 

@@ -37,7 +37,7 @@ class ReadIndexes:
     def ask(self, sink: ReadSink) -> None:
         """Answers `sink` once: with an index, or with NotLeader or Overloaded. Leader only."""
         if not self._graft.is_leader:
-            sink(NotLeader("this node is not the leader any more"))
+            sink(NotLeader("this node is no longer the leader"))
         elif self._waiting >= WAITING_MAX:
             sink(Overloaded(f"{WAITING_MAX} linearizable reads are waiting already", retry_after_s=0.05))
         else:
@@ -67,7 +67,7 @@ class ReadIndexes:
         self._answer(arrived, error)
 
     def _is_confirmed(self, waiting: _Round) -> bool:
-        sent = waiting.sent  # whoever became a member since is not in it: it confirms the next round
+        sent = waiting.sent  # a member added since is not in it: it confirms the next round
         heard = [
             peer for peer, progress in self._pump.progress.items() if progress.acked > sent.get(peer, progress.sent)
         ]

@@ -48,11 +48,11 @@ class RequestKind(Generic[RequestT, AnswerT]):
     name, answer: the fields of raft.proto that the request and its answer are in.
     encode: raises InvalidArgument, for what no leader would take. decode, decode_answer: raise Malformed.
     serve: at the leader, which answers the sink once, or raises a ReplicatorError. NotLeader promises that the next
-    leader may be asked: the request was not taken up, or does no more when taken up twice. No other answer is repeated.
+    leader may be asked: the request was not accepted, or is idempotent. No other answer is repeated.
     Returns the proposal, of a request that can be withdrawn while it is queued.
     lost: what to say if there will be no answer; it gets the cause. late: the same of a caller's time that is over; it
-    gets, in brackets, who is missing, or nothing. untaken: what to say if time was over before anybody took the request
-    up; empty: `late`.
+    gets, in brackets, which voters are missing, or nothing. untaken: the text if the deadline passed before any leader
+    accepted the request; empty: `late`.
     within: the request, for a leader that has so many seconds. met: what the answer must have been, given who leads
     now; None if that does not tell.
     is_write: a node that drains refuses it to others.
@@ -92,7 +92,7 @@ class RequestKind(Generic[RequestT, AnswerT]):
 
 
 class AnyKind(Protocol):
-    """A row, to who needs not know what is asked and answered."""
+    """A row, for code that does not depend on the types of request and answer."""
 
     @property
     def name(self) -> str: ...

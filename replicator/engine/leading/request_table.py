@@ -1,4 +1,4 @@
-"""The table of leader requests: all that a node asks of whoever leads. A further kind is a row, and its codec.
+"""The table of leader requests: all that a node asks of a leader. A further kind is a row, and its codec.
 
 Its fields in raft.proto get bounds in `message_bounds.py`, and callers a method of the engine (`driver.py`).
 """
@@ -59,7 +59,7 @@ WRITE: Final = RequestKind[bytes, store_pb2.Outcome](
         f"no majority confirmed the write in time{who}: it may or may not have happened; retry under the same write id",
         retry_after_s=0.05,
     ),
-    untaken="the time for the write was over before it was proposed; nothing happened",
+    untaken="the deadline passed before the write was proposed; nothing happened",
     is_write=True,
 )
 
@@ -113,13 +113,13 @@ MEMBER_CHANGE: Final = RequestKind[MemberChange, Membership](
     serve=_serve_change,
     encode_answer=_encode_membership,
     decode_answer=lambda reply: checked_membership(reply.forward_reply.membership),
-    lost=lambda why: OutcomeUnknown(f"{why}: the membership may still be changed; asking again is safe"),
+    lost=lambda why: OutcomeUnknown(f"{why}: the change may still be applied; asking again is safe"),
     late=lambda who: OutcomeUnknown(
         f"the change of the membership was not confirmed in time{who}: it may still be made; look at the members, or "
         "ask again, which is safe",
         retry_after_s=0.2,
     ),
-    untaken="the time was over before a leader was asked; nothing happened",
+    untaken="the deadline passed before a leader was asked; nothing happened",
 )
 
 # Another leader ----------------------------------------------------------------------------------------------------
@@ -162,9 +162,12 @@ TRANSFER: Final = RequestKind[TransferRequest, NodeId](
     serve=_serve_transfer,
     encode_answer=_encode_leader,
     decode_answer=lambda reply: NodeId(reply.forward_reply.leader_id),
-    lost=lambda why: Unavailable(f"{why}: leadership may or may not have moved; see who leads", retry_after_s=0.05),
+    lost=lambda why: Unavailable(
+        f"{why}: leadership may or may not have moved; check which node leads", retry_after_s=0.05
+    ),
     late=lambda _who: Unavailable(
-        "the leader has not said in time what became of the transfer; see who leads, and try again", retry_after_s=0.5
+        "the leader did not report the result of the transfer in time; check which node leads, and try again",
+        retry_after_s=0.5,
     ),
     within=lambda request, timeout_s: replace(request, timeout_s=timeout_s),
     met=_met_by,

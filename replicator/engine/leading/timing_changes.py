@@ -1,4 +1,4 @@
-"""What the leader should have its group agree on, with the profile `auto`: it alone measures round trips to everybody.
+"""Timers that the leader proposes with the profile `auto`: only the leader measures round trips to all members.
 
 The decision is core's. Here is only whom it asks about, how often, and that one proposal is given time.
 """

@@ -81,7 +81,7 @@ class Transfers:
         self._transfer: _Transfer | None = None
 
     def begin(self, request: TransferRequest, sink: TransferSink) -> None:
-        """`sink` hears once who leads, or why this node leads on. One that is under way and does as much is joined.
+        """`sink` gets the new leader, or why this node stays leader. Joins a transfer under way to the same node.
 
         Raises InvalidArgument, NotLeader, or Unavailable: nothing was begun.
         """
@@ -96,7 +96,7 @@ class Transfers:
             running.sinks.append(sink)
             return
         if running is not None:
-            raise _unavailable(f"leadership is being handed to {_names(running.candidates)} already")
+            raise _unavailable(f"leadership is already being transferred to {_names(running.candidates)}")
         if not candidates & self._pump.linked:
             raise _unavailable(f"the leader, {self._settings.node_id}, has no link to {_names(candidates)}")
         now_s = self._clock.monotonic_s()
@@ -118,7 +118,7 @@ class Transfers:
         if not self._graft.is_leader or self._graft.term != transfer.term:
             self._look_for_successor(transfer, now_s)
         elif not self._may_lead(transfer):
-            self._end(self._leads_on(f"{_names(transfer.candidates)} may not vote any more"))
+            self._end(self._leads_on(f"{_names(transfer.candidates)} no longer votes"))
         elif now_s > transfer.until_s:
             late = "take over" if transfer.is_asked else "catch up"
             self._end(self._leads_on(f"{_names(transfer.candidates)} did not {late} in time"))
@@ -129,7 +129,7 @@ class Transfers:
                 self._hand_over(transfer, transfer.target)
 
     def is_granted_by(self, request: TransferRequest, leader: NodeId) -> bool:
-        """Whether it is whom the request asks for, that `leader` leads now instead of the node that was asked."""
+        """Whether the new leader `leader` is one that the request allows."""
         member = self._group.membership.get(leader)
         region = member.region if member is not None else None
         return request.node_id in (None, leader) and request.region in (None, region)
@@ -141,7 +141,7 @@ class Transfers:
 
     @property
     def successor(self) -> NodeId | None:
-        """Who was asked to campaign by this node, and has deposed it, but has not been heard as a leader yet."""
+        """The node that this one asked to campaign, and that has deposed it, until it is heard as leader."""
         transfer = self._transfer
         if transfer is None or not transfer.is_asked or self._graft.is_leader or self._graft.leader is not None:
             return None
@@ -161,7 +161,7 @@ class Transfers:
         if request.node_id is not None:
             if request.node_id not in membership.voters:
                 raise InvalidArgument(
-                    f"{request.node_id} is no voter; leadership can go to {_names(membership.voters)}"
+                    f"{request.node_id} is not a voter; leadership can go to {_names(membership.voters)}"
                 )
             return frozenset((request.node_id,))
         if request.region is None:
@@ -193,7 +193,7 @@ class Transfers:
         self._proposals.paused = True
 
     def _order(self, peer: NodeId) -> tuple[int, int, NodeId]:
-        """The most preferred region first, then whoever lacks least."""
+        """The most preferred region first, then the voter that lacks least."""
         return self._group.preference_rank(peer), -self._graft.match_index(peer), peer
 
     def _hand_over(self, transfer: _Transfer, target: NodeId) -> None:
@@ -201,7 +201,7 @@ class Transfers:
         if target not in self._pump.linked:
             self._end(self._leads_on(f"the link to {target} fell"))
         elif not transfer.is_asked and self._graft.match_index(target) == last == self._graft.commit_index:
-            _LOG.info("handing leadership to %s in term %d why=%s", target, transfer.term, transfer.why)
+            _LOG.info("transferring leadership to %s in term %d why=%s", target, transfer.term, transfer.why)
             transfer.is_asked = True
             self._graft.transfer_to(target)
 
@@ -213,11 +213,11 @@ class Transfers:
         elif leader is not None:
             self._end(_unavailable(f"{leader} has become the leader, not {_names(transfer.candidates)}"))
         elif now_s > transfer.until_s:
-            self._end(_unavailable("this node leads no more, and has heard of no other leader in time"))
+            self._end(_unavailable("this node no longer leads, and learned of no other leader in time"))
 
     def _leads_on(self, why: str) -> Unavailable:
-        _LOG.info("leadership is not handed over: %s", why)
-        return _unavailable(f"{why}; {self._settings.node_id} leads on")
+        _LOG.info("leadership not transferred: %s", why)
+        return _unavailable(f"{why}; {self._settings.node_id} stays the leader")
 
     def _end(self, result: NodeId | ReplicatorError) -> None:
         transfer, self._transfer = self._transfer, None
@@ -227,7 +227,7 @@ class Transfers:
 
 
 def _names(nodes: frozenset[NodeId]) -> str:
-    return " or ".join(sorted(nodes)) or "anybody"
+    return " or ".join(sorted(nodes)) or "any voter"
 
 
 def _unavailable(why: str) -> Unavailable:

@@ -5,8 +5,8 @@ A membership takes effect when its entry is applied, as in etcd's Raft, and not 
 1. two memberships that follow each other differ by one voter at most, so their majorities meet (4.1);
 2. a leader proposes one only once all that was in its log when it was elected, and the change before, is applied;
 3. nobody campaigns while something that it knows to be committed is not applied.
-By 2, whoever holds a change in its log knows the one before it to be committed, so by 3 a node that is elected is at
-most one change behind anything in its log; and whoever is two behind lacks a committed entry, which costs it the votes.
+By 2, a node that holds a change in its log knows that the change before it is committed, so by 3 an elected node is at
+most one change behind its log; a node that is two behind lacks a committed entry, and gets no majority of votes.
 """
 
 import logging
@@ -14,6 +14,8 @@ from collections.abc import Collection
 
 from replicator.core.quorum import is_majority
 from replicator.engine.raft.role_log import note_membership
+from replicator.machine.group_entries import decode_group_change, membership_of
+from replicator.model.errors import OtherGroupsLog
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import MemberRole, Membership
 
@@ -34,14 +36,13 @@ class Group:
     ) -> None:
         self._node_id, self._joining, self._leader_preference = node_id, joining, leader_preference
         self.directory_id = directory_id
-        self.kept_out_by: set[NodeId] = set()
+        self.refused_by: set[NodeId] = set()
+        self._coming: Membership = membership
         self._take(membership)
 
     def take(self, membership: Membership) -> frozenset[NodeId]:
         """A newer membership is applied. Returns those that begin anew under a name that was a member's before."""
         assert membership.index > self.membership.index, "memberships are applied in order"
-        founder = self.membership.founder
-        assert not founder or membership.founder in (founder, b""), "the log of another group: see docs/operating.md"
         note_membership(self.membership, membership)
         before = {member.node_id: member.directory_id for member in self.membership.members}
         self._take(membership)
@@ -51,37 +52,51 @@ class Group:
             if before.get(member.node_id, b"") not in (b"", member.directory_id)
         )
 
+    def check_origin(self, payload: bytes, index: LogIndex) -> None:
+        """Raises OtherGroupsLog if the entry, which is about to be applied, brings the membership of another group.
+
+        Every membership carries on founder and secret of the one before it; what a group has got it does not lose.
+        """
+        change = decode_group_change(payload)
+        if change is None or not change.HasField("membership"):
+            return
+        before, coming = self._coming, membership_of(change.membership)
+        has_other_founder = before.founder and coming.founder != before.founder
+        if has_other_founder or (before.secret and coming.secret != before.secret):
+            raise OtherGroupsLog(index=index)
+        self._coming = coming
+
     @property
     def is_voter(self) -> bool:
         """Whether this node counts in majorities, and may campaign.
 
-        A node that a group keeps out must not found another one with those that are kept out like it. A node that lost
+        A node that a group rejects must not found another group with other rejected nodes. A node that lost
         its disk and joins again under its old name has forgotten its votes. It must not vote by an old membership that
         it meets in the log, so it waits for one that names its new data directory.
         """
         me = self.membership.get(self._node_id)
-        if (self.kept_out_by and not self.membership.founder) or me is None or me.role is not MemberRole.VOTER:
+        if (self.refused_by and not self.membership.founder) or me is None or me.role is not MemberRole.VOTER:
             return False
         return me.directory_id == self.directory_id or not (me.directory_id or self._joining)
 
-    def kept_out(self, peer: NodeId, founder: bytes) -> None:
-        """A member of a group does not let this node in: it was removed, or never belonged to it.
+    def note_refusal(self, peer: NodeId, founder: bytes) -> None:
+        """A member of a group rejects this node: the node was removed, or never belonged to that group.
 
-        founder: of that group; another one's refusal means nothing to who belongs to a group.
+        founder: of that group; a node that belongs to a group ignores the refusals of another one.
         """
         if self.membership.founder and self.membership.founder != founder:
             return
-        if not self.kept_out_by and not self.membership.founder:
+        if not self.refused_by and not self.membership.founder:
             _LOG.error(
-                "there is a group already, which node=%s belongs to, and it does not let this node in: the node takes "
-                "part in no election until it does; see what that node says when it refuses. If that node is gone for "
-                "good, restart this one", peer,
+                "node=%s belongs to an existing group and rejects this node: it does not vote or campaign until it is "
+                "accepted. The log of that node gives the reason. If that node is gone for good, restart this one",
+                peer,
             )  # fmt: skip
-        self.kept_out_by.add(peer)
+        self.refused_by.add(peer)
 
-    def let_in(self, peer: NodeId) -> None:
-        """A frame of `peer` has arrived: whoever refuses us sends none."""
-        self.kept_out_by.discard(peer)
+    def heard_from(self, peer: NodeId) -> None:
+        """A frame of `peer` has arrived: a peer that rejects this node sends none."""
+        self.refused_by.discard(peer)
 
     def may_vote_for(self, peer: NodeId, membership_index: LogIndex) -> bool:
         """Whether `peer` may be given a vote; membership_index: of the membership that it has applied.
@@ -102,7 +117,8 @@ class Group:
         return order.index(member.region) if member is not None and member.region in order else len(order)
 
     def _take(self, membership: Membership) -> None:
-        self.membership, self.kept_out_by = membership, set()
+        self.membership, self.refused_by = membership, set()
+        self._coming = membership  # the newest that is about to be applied, or is
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
         self.is_founded = bool(membership.founder and membership.secret)

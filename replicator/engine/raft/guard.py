@@ -1,4 +1,4 @@
-"""Between the wire and SyncObj: everything that stock pysyncobj gets wrong in its messages, put right.
+"""Between the wire and SyncObj: corrects everything that stock pysyncobj gets wrong in its messages.
 
 The numbers are those of the table in design.md, kept in docs/raft.md: 1 appends are reduced to what SyncObj may act on;
 2 stale answers are dropped and rewinds bounded; 3 a rejection skips a whole conflicting term; 4 stale leaders are told.
@@ -65,7 +65,7 @@ class Guard:
     def _check_sender(self, peer: NodeId, append: raft_pb2.AppendEntries) -> None:
         """One node leads a term, and what it echoes of our clock is past. Raises Malformed.
 
-        Who leads is known once an append of the term was taken. Until then it may be anybody that is linked: a node
+        The leader is known once an append of the term was taken. Until then it may be any linked node: a node
         that lags does not know who votes by now.
         """
         leader = self._graft.leader

@@ -74,7 +74,7 @@ class Majority:
     def _is_missing(self) -> bool:
         """Not of a node that belongs to no group, or whose group refuses it: it is told another reason."""
         group, graft = self._group, self._graft
-        if not group.membership.voters or group.kept_out_by or (graft.leader_in_sight and not graft.is_leader):
+        if not group.membership.voters or group.refused_by or (graft.leader_in_sight and not graft.is_leader):
             return False
         return not group.is_majority_with(self._linked)
 

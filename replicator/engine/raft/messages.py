@@ -161,7 +161,7 @@ def snapshot_promised(term: Term, receiver: NodeId, index: LogIndex | None) -> r
 
 
 def snapshot_refused(term: Term, receiver: NodeId, why: str) -> raft_pb2.RaftMessage:
-    """Find somebody else to serve `receiver`."""
+    """Find another source for `receiver`."""
     refused = raft_pb2.SnapshotPromised(term=term, receiver=receiver, refused=plain_text(why) or "no reason was given")
     return raft_pb2.RaftMessage(snapshot_promised=refused)
 

@@ -1,4 +1,4 @@
-"""Pre-vote: ask whether an election could be won before disturbing anyone with a new term (Ongaro 2014, 9.6).
+"""Pre-vote: asks whether an election could be won before it raises the term (Ongaro 2014, 9.6).
 
 Stock pysyncobj has neither pre-vote nor leader stickiness (fault 4): a node that flaps deposes healthy leaders.
 """

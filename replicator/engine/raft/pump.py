@@ -144,7 +144,7 @@ class Pump:
         return self._answering_since(self._clock.monotonic_s() - self._timers.timing.election_timeout_max_s)
 
     def not_silent(self) -> frozenset[NodeId]:
-        """The same, in doubt for the peer: a new leader has heard nobody yet, and between turns answers lie unheard."""
+        """The same, but counts a peer as active until the turn has read its answers: a new leader has none so far."""
         since_s = self._flushed_s - self._timers.timing.election_timeout_max_s
         return frozenset(self.linked) if self._leads_since_s >= since_s else self._answering_since(since_s)
 

@@ -1,6 +1,6 @@
-"""What a reader of the log should know of a node's group: who leads, who belongs to it, and by what timers.
+"""Log lines about a node's group: leaders, members, timers.
 
-One line for each change, at INFO; nothing is described unless somebody reads it, since a simulation runs through here
+One line for each change, at INFO; no text is made unless the line is written, since a simulation runs through here
 millions of times.
 """
 
@@ -35,9 +35,9 @@ class RoleLog:
 
     def _tell(self, leader: NodeId | None, term: Term) -> None:
         if self._leader == self._node_id:
-            _LOG.info("leading no more term=%d", self._term)
+            _LOG.info("stepped down term=%d", self._term)
         elif leader is None:
-            _LOG.info("lost sight of leader=%s term=%d", self._leader, self._term)
+            _LOG.info("lost leader=%s term=%d", self._leader, self._term)
         if leader == self._node_id:
             _LOG.info("leading term=%d", term)
         elif leader is not None:

@@ -56,7 +56,7 @@ class Timers:
             self._refresh()
 
     def bind(self, graft: Graft) -> None:
-        """The engine that shall keep these."""
+        """The engine that uses these timers."""
         self._tell = graft.set_timing
         self._refresh()
 

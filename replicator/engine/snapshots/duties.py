@@ -1,9 +1,9 @@
-"""What a node owes to others in snapshots, and what it is offered. Decides and says; its driver makes and fetches.
+"""Snapshots that a node has to serve, and those that it is offered. Decides and sends; its driver makes and fetches.
 
 The leader has each member that lacks served by a source near it (snapshot_sources.py), and asks that source once a
 period. A member that is asked makes a snapshot of what it has applied, offers it to the receiver under the leader's
 term, and promises so to the leader, again and again. Invariants:
-1. what is offered is committed, whoever offers it: it is a store at its applied index, and only that is ever applied;
+1. what is offered is committed, from any source: it is a store at its applied index, and only that is ever applied;
 2. a node serves only who lacks as the leader of its own term says: an order ends with the term, when the leader has not
    repeated it for some periods, and with a newer membership that the receiver is not in;
 3. what is offered connects to the leader's log as of its last order; one that the log has left behind is made again;
@@ -83,7 +83,7 @@ class SnapshotDuties:
         return self._pump.lacking() if self._graft.is_leader else frozenset()
 
     def has_any(self) -> bool:
-        """Whether somebody is to be served, by this node or on its order."""
+        """Whether a member needs a snapshot, from this node or on its order."""
         return bool(self.lacking() or self._live_orders())
 
     def step(self, held: SnapshotManifest | None, *, making: bool) -> bool:
@@ -134,7 +134,7 @@ class SnapshotDuties:
             self._send(peer, stale_term(self._graft.term))
             return
         if wanted.term > self._graft.term or peer != self._graft.leader:
-            return  # we have not heard of that term yet; it will be said again
+            return  # that term is not known here so far; the order is repeated
         receiver = NodeId(wanted.receiver)
         if self._refusing():
             self._refuse(peer, receiver, "this node is shutting down")

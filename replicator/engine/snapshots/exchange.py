@@ -1,6 +1,6 @@
 """Makes, fetches and installs snapshots, off the loop. The manifest goes through Raft, the bytes beside it.
 
-Who serves whom is decided in snapshot_duties.py. Whoever serves makes one snapshot for all its receivers, out of the
+duties.py decides which node serves which. A source makes one snapshot for all its receivers, out of the
 process, and offers it as long as it is needed. Who is offered one fetches it, has it verified, and takes it over
 between two turns. Nothing of a node's own data is touched before the last step, and that step is atomic.
 """
@@ -127,7 +127,7 @@ class Snapshots:
 
     def _step(self) -> None:
         if self._held is not None and self._store.file(self._held.snapshot_id) is None:
-            self._held = None  # somebody has removed it
+            self._held = None  # another process removed it
         if self._replica().snapshots.step(self._held, making=self._making is not None):
             self._making = asyncio.create_task(self._make(), name="snapshot-make")
             self._making.add_done_callback(self._made)
@@ -154,7 +154,7 @@ class Snapshots:
             if await self._install_alone(prepared, manifest):
                 _LOG.info("snapshot installed id=%s from=%s", manifest.snapshot_id, peer)
         except _TRY_AGAIN as error:
-            _LOG.warning("snapshot %s from %s was not taken over: %s", manifest.snapshot_id, peer, error)
+            _LOG.warning("snapshot %s from %s was not installed: %s", manifest.snapshot_id, peer, error)
         else:
             self._store.forget_incoming()
 

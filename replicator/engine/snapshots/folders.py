@@ -1,4 +1,4 @@
-"""Where a node keeps snapshots, and what storage does with them: implements snapshots.SnapshotStore."""
+"""Where a node keeps snapshots, and what storage does with them: implements exchange.SnapshotStore."""
 
 import shutil
 from pathlib import Path
@@ -30,9 +30,7 @@ class SnapshotFiles:
     async def make(self) -> SnapshotManifest:
         """A snapshot of what is applied now. Raises SnapshotFailed, DiskFull, CorruptData."""
         if not self._storage.is_in_place():  # a process of its own makes it, by the path
-            raise SnapshotFailed(
-                f"{self._storage.path}: another directory is there than the one that this node has open"
-            )
+            raise SnapshotFailed(f"{self._storage.path}: the directory is not the one that this node has open")
         return await make_snapshot(self._storage.path, self._made)
 
     async def prepare(self, file: Path, manifest: SnapshotManifest, hard_state: HardState) -> Path:

@@ -1,10 +1,10 @@
 """Which member serves a snapshot to a member that lacks one? Asked of the leader once a period.
 
 A neighbour, a member in the receiver's region that is well within the log, so that the bytes do not cross regions; else
-the leader; else, if the receiver cannot take it from the leader either, anybody. Invariants, for every receiver:
+the leader; else, if the receiver cannot fetch it from the leader either, any member. Invariants, for every receiver:
 1. it has one source at a time, and after a moment it has one: the leader can always be chosen;
 2. a source that is silent, unlinked or refuses, that makes and makes, or from which the receiver could not take what it
-   offered, is replaced; it comes back only when all others have failed since. So whoever can serve is reached.
+   offered, is replaced; it comes back only when all others have failed since. So every member that can serve is tried.
 Knows: positions, links, promises, handed in as plain values. Must not know: terms, messages, files, clocks.
 """
 
@@ -40,12 +40,12 @@ class Situation:
     last_index: LogIndex
 
     def has_room(self, peer: NodeId) -> bool:
-        """Whether what `peer` makes now connects to the log yet when it arrives: its second half is still there."""
+        """Whether a snapshot that `peer` makes now will connect to the log: it holds the second half of the log."""
         return 2 * self.match.get(peer, 0) >= self.first_index + self.last_index
 
 
 @dataclass(slots=True)
-class _Errand:
+class _Task:
     """heard_s: when the source last kept its word, offered_s: when it last offered; until then, when it was chosen."""
 
     source: NodeId
@@ -59,7 +59,7 @@ class SnapshotSources:
 
     def __init__(self, leader: NodeId, period_s: float) -> None:
         self._leader, self._period_s = leader, period_s
-        self._errands: dict[NodeId, _Errand] = {}
+        self._tasks: dict[NodeId, _Task] = {}
         self._lacking_since_s: dict[NodeId, float] = {}
         self._failed_s: dict[tuple[NodeId, NodeId], float] = {}  # (receiver, source)
 
@@ -68,45 +68,45 @@ class SnapshotSources:
         self._forget(seen, now_s)
         for receiver in sorted(seen.lacking):
             self._lacking_since_s.setdefault(receiver, now_s)
-            errand = self._errands.get(receiver)
-            why = self._why_not(errand, seen, now_s) if errand is not None else ""
-            if errand is not None and why:
-                self.failed(errand.source, receiver, why, now_s)
-            if receiver not in self._errands:
+            task = self._tasks.get(receiver)
+            why = self._why_not(task, seen, now_s) if task is not None else ""
+            if task is not None and why:
+                self.failed(task.source, receiver, why, now_s)
+            if receiver not in self._tasks:
                 source = self._choice(receiver, seen, now_s)
                 if source is not None:
-                    self._errands[receiver] = _Errand(source, now_s, now_s, now_s)
-                    _LOG.info("%s lacks what is compacted away: %s serves it a snapshot", receiver, source)
-        return {receiver: errand.source for receiver, errand in self._errands.items()}
+                    self._tasks[receiver] = _Task(source, now_s, now_s, now_s)
+                    _LOG.info("%s lacks compacted entries: %s sends it a snapshot", receiver, source)
+        return {receiver: task.source for receiver, task in self._tasks.items()}
 
     def making(self, source: NodeId, receiver: NodeId, now_s: float) -> None:
-        """The source is at it."""
-        errand = self._errands.get(receiver)
-        if errand is not None and errand.source == source:
-            errand.heard_s = now_s
+        """The source is making the snapshot."""
+        task = self._tasks.get(receiver)
+        if task is not None and task.source == source:
+            task.heard_s = now_s
 
     def offering(self, source: NodeId, receiver: NodeId, now_s: float) -> None:
         """The source offers what connects to the leader's log."""
-        errand = self._errands.get(receiver)
-        if errand is not None and errand.source == source:
-            errand.heard_s = errand.offered_s = now_s
+        task = self._tasks.get(receiver)
+        if task is not None and task.source == source:
+            task.heard_s = task.offered_s = now_s
 
     def failed(self, source: NodeId, receiver: NodeId, why: str, now_s: float) -> None:
         """The source cannot serve the receiver, as one of both says or as the leader concludes."""
-        errand = self._errands.get(receiver)
-        if errand is not None and errand.source == source:
-            _LOG.info("%s serves no snapshot to %s: %s", source, receiver, why)
+        task = self._tasks.get(receiver)
+        if task is not None and task.source == source:
+            _LOG.info("%s cannot send a snapshot to %s: %s", source, receiver, why)
             self._failed_s[receiver, source] = now_s
-            del self._errands[receiver]
+            del self._tasks[receiver]
 
     # -----------------------------------------------------------------------------------------------------------------
 
     def _forget(self, seen: Situation, now_s: float) -> None:
         """Receivers that lack nothing any more, or cannot be reached: these may be back in a moment."""
-        for receiver in self._errands.keys() - seen.lacking:
-            errand = self._errands.pop(receiver)
-            if errand.heard_s == errand.chosen_s < now_s - self._period_s and errand.source != self._leader:
-                self._failed_s[receiver, errand.source] = now_s  # it had the time to say something
+        for receiver in self._tasks.keys() - seen.lacking:
+            task = self._tasks.pop(receiver)
+            if task.heard_s == task.chosen_s < now_s - self._period_s and task.source != self._leader:
+                self._failed_s[receiver, task.source] = now_s  # it had the time to say something
         for receiver in self._lacking_since_s.keys() - seen.lacking:
             del self._lacking_since_s[receiver]
         self._failed_s = {
@@ -115,19 +115,19 @@ class SnapshotSources:
             if receiver in seen.lacking or now_s - failed_s <= REMEMBERED_PERIODS * self._period_s
         }
 
-    def _why_not(self, errand: _Errand, seen: Situation, now_s: float) -> str:
+    def _why_not(self, task: _Task, seen: Situation, now_s: float) -> str:
         """Why the source must be replaced; empty if it may go on."""
-        source = errand.source
+        source = task.source
         if source == self._leader:
             return ""
         if seen.membership.get(source) is None or source not in seen.linked:
             return "there is no link to it"
         if source in seen.lacking:
             return "it lacks a snapshot itself"
-        if now_s - errand.heard_s > PATIENCE_PERIODS * self._period_s:
-            return f"nothing of use was heard of it for {now_s - errand.heard_s:.1f} s"
-        if now_s - errand.offered_s > MAKING_S_MAX:
-            return f"it has made one for {now_s - errand.offered_s:.0f} s"
+        if now_s - task.heard_s > PATIENCE_PERIODS * self._period_s:
+            return f"nothing of use was heard of it for {now_s - task.heard_s:.1f} s"
+        if now_s - task.offered_s > MAKING_S_MAX:
+            return f"it has made one for {now_s - task.offered_s:.0f} s"
         return ""
 
     def _choice(self, receiver: NodeId, seen: Situation, now_s: float) -> NodeId | None:
@@ -154,6 +154,6 @@ class SnapshotSources:
 
     def _burden(self, member: Member) -> tuple[bool, bool, bool, int, NodeId]:
         """Least: has room for another stream, serves already (one file serves all), is in no majority's way."""
-        count = sum(errand.source == member.node_id for errand in self._errands.values())
+        count = sum(task.source == member.node_id for task in self._tasks.values())
         is_voter = member.role is not MemberRole.OBSERVER
         return count >= SNAPSHOT_STREAMS_MAX, count == 0, is_voter, count, member.node_id

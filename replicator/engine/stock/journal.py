@@ -55,6 +55,10 @@ class LogReader(Protocol):
         """What was applied last; None if the group has never agreed on timers."""
         ...
 
+    def log_time_ms(self) -> int:
+        """Of the newest batch applied; 0 if none was ever."""
+        ...
+
 
 class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
     """Implements pysyncobj's Journal. Positions in its calls are relative to the first entry held, as it expects."""

@@ -3,7 +3,7 @@
 Both belong to the node. They are in no snapshot, and stay when one is installed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -71,18 +71,25 @@ def known(txn: Transaction, databases: Databases, node_id: NodeId) -> KnownIncar
         stored = store_pb2.StoredIncarnation.FromString(data)
     except DecodeError:
         raise CorruptData(f"the incarnation of {node_id} does not decode") from None
-    return KnownIncarnation(stored.directory_id, Incarnation(stored.number, stored.run_id))
+    return KnownIncarnation(stored.directory_id, Incarnation(stored.number, stored.run_id), stored.is_of_group)
 
 
 def note(txn: Transaction, databases: Databases, node_id: NodeId, newest: KnownIncarnation) -> None:
-    """Keeps the later run of two of one directory. A full table loses a node that is no member, for one that is new."""
+    """Keeps the later run of two of one directory, and what any of them has proven.
+
+    A full table loses a node that is no member, for one that is new.
+    """
     held = known(txn, databases, node_id)
     if held is None:
         _make_room(txn, databases)
-    elif held.directory_id == newest.directory_id and held.incarnation.number >= newest.incarnation.number:
-        return
+    elif held.directory_id == newest.directory_id:
+        later = newest if newest.incarnation.number > held.incarnation.number else held
+        newest = replace(later, is_of_group=held.is_of_group or newest.is_of_group)
     row = store_pb2.StoredIncarnation(
-        directory_id=newest.directory_id, number=newest.incarnation.number, run_id=newest.incarnation.run_id
+        directory_id=newest.directory_id,
+        number=newest.incarnation.number,
+        run_id=newest.incarnation.run_id,
+        is_of_group=newest.is_of_group,
     )
     txn.put(node_id.encode(), row.SerializeToString(), db=databases.incarnations)
 

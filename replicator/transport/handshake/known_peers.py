@@ -1,4 +1,4 @@
-"""Whom a node knows now: the members of its group, and how it may find those it has not heard of yet. Values only."""
+"""The peers that a node knows: the members of its group, and contacts by which it finds them. Values only."""
 
 from dataclasses import dataclass, replace
 from typing import Final

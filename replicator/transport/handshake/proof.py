@@ -53,16 +53,25 @@ def signed_refusal(secrets: Secrets, refusal: peer_pb2.Refusal, *said: bytes) ->
     """The same, so that the other side may act on it."""
     signed = peer_pb2.Refusal()
     signed.CopyFrom(refusal)
-    signed.ClearField("proof_by_cluster")
-    signed.proof_by_cluster = _mac(secrets.by_cluster, Role.REFUSING, (*said, _refusal_bytes(signed)))
+    by = prove(secrets, Role.REFUSING, *said, _refusal_bytes(signed))
+    signed.proof_by_cluster, signed.proof_by_group = by.by_cluster, by.by_group
     return signed
 
 
 def proves_refusal(secrets: Secrets, refusal: peer_pb2.Refusal, *said: bytes) -> bool:
     """True if a node of this cluster refuses; with TLS alone its certificate has said so."""
-    if not secrets.by_cluster:
-        return True
-    return _is_mac(secrets.by_cluster, refusal.proof_by_cluster, Role.REFUSING, (*said, _refusal_bytes(refusal)))
+    return proves_cluster(secrets, _proof_of(refusal), Role.REFUSING, *said, _refusal_bytes(refusal))
+
+
+def proves_refusal_by_group(secrets: Secrets, refusal: peer_pb2.Refusal, *said: bytes) -> bool:
+    """True if a node of our group refuses; while we belong to none, a node of the cluster is enough."""
+    if not secrets.by_group:
+        return proves_refusal(secrets, refusal, *said)
+    return proves_group(secrets, _proof_of(refusal), Role.REFUSING, *said, _refusal_bytes(refusal))
+
+
+def _proof_of(refusal: peer_pb2.Refusal) -> peer_pb2.Proof:
+    return peer_pb2.Proof(by_cluster=refusal.proof_by_cluster, by_group=refusal.proof_by_group)
 
 
 def _refusal_bytes(refusal: peer_pb2.Refusal) -> bytes:

@@ -28,20 +28,23 @@ class Refused:
 
     founder: of the group that refuses the other side; empty if that is not the reason, or if there is no group.
     is_proven: of what was received: it comes from a node of this cluster, so it may be acted upon.
+    is_by_group: and from one of our group, if we belong to one: nobody else can make us give up our data.
     """
 
     reason: str
     message: str
     founder: bytes = b""
     is_proven: bool = True
+    is_by_group: bool = True
 
     def to_message(self) -> peer_pb2.Refusal:
         return peer_pb2.Refusal(reason=self.reason, message=self.message, founder=self.founder)
 
     @classmethod
-    def from_message(cls, refusal: peer_pb2.Refusal, *, is_proven: bool) -> "Refused":
+    def from_message(cls, refusal: peer_pb2.Refusal, *, is_proven: bool, is_by_group: bool) -> "Refused":
         """What the other side sent, made safe to log."""
-        return cls(shown(refusal.reason).strip("'\""), printable(refusal.message), refusal.founder, is_proven)
+        reason = shown(refusal.reason).strip("'\"")
+        return cls(reason, printable(refusal.message), refusal.founder, is_proven, is_by_group)
 
 
 def shown(text: str) -> str:
@@ -98,6 +101,15 @@ def not_proven(peers: KnownPeers, hello: peer_pb2.Hello) -> Refused:
         "NOT_PROVEN",
         f"node {shown(hello.node_id)} does not hold the secret that node {shown(peers.settings.node_id)} has in "
         "cluster.secret_file: give all nodes of the cluster the same file",
+    )
+
+
+def not_of_group(peers: KnownPeers, hello: peer_pb2.Hello) -> Refused:
+    """The other side says that it belongs to our group, and does not hold its secret."""
+    return Refused(
+        "NOT_PROVEN",
+        f"node {shown(hello.node_id)} says that it belongs to the group of node {shown(peers.settings.node_id)} and "
+        "does not hold the group's own secret: another process uses its name and its certificate or secret file",
     )
 
 

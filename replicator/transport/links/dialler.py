@@ -81,7 +81,7 @@ class Dialler:
             self._wake.set()
 
     def vacant(self) -> None:
-        """The peer's link is down, whoever dialled it."""
+        """The peer's link is down, from whichever side it was dialled."""
         if not self._attempting:  # an attempt says itself when the next is due
             self._due_s = self._now_s() + max(self._failures.next_s(), self._courtesy_s())
         self._wake.set()

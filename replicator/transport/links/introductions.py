@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from typing import NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from google.protobuf.message import DecodeError
 
@@ -23,6 +23,7 @@ from replicator.transport.handshake.proof import (
     proves_cluster,
     proves_group,
     proves_refusal,
+    proves_refusal_by_group,
     signed_refusal,
 )
 from replicator.transport.handshake.verdicts import (
@@ -34,6 +35,7 @@ from replicator.transport.handshake.verdicts import (
     judge_caller,
     judge_claim,
     lost_data,
+    not_of_group,
     not_proven,
     older_run,
     region_contradiction,
@@ -42,6 +44,8 @@ from replicator.transport.links.roster import Objection, Roster
 from replicator.transport.ports import IncarnationMemory, IncarnationNotKept
 from replicator.transport.streams import ByteStream, LinkLost, parse
 from replicator.v1 import peer_pb2
+
+HANDSHAKE_BYTES_MAX: Final = 16 << 10  # of each message: its sender has proven nothing
 
 JudgeCertificate: TypeAlias = Callable[[peer_pb2.Hello], Refused | None]
 
@@ -104,9 +108,7 @@ class Introductions:
         self, stream: ByteStream, judge_certificate: JudgeCertificate, *, for_link: bool = True
     ) -> Introduction:
         """As the side that was dialled."""
-        first = await stream.read()
-        if first is None:
-            raise LinkLost("the stream ended before a Hello")
+        first = await _read(stream, "a Hello")
         message = parse(first)
         if message.WhichOneof("body") != "hello":
             raise LinkLost(f"the first message must be Hello, got {message.WhichOneof('body')}")
@@ -114,11 +116,11 @@ class Introductions:
         known_peers = self._roster.known_peers
         claimed = Introduction.of(hello, is_proven=True)
         verdict = judge_caller(known_peers, hello) or judge_certificate(hello) or judge_claim(known_peers, hello)
-        verdict = verdict or self._judge_run(claimed)
+        verdict = verdict or self._judge_run(claimed, is_proven=False)
         if verdict is not None:
             await self._refuse(stream, claimed.peer, verdict, (first,))
         objection = self._roster.objection_to(claimed, dialled=False) if for_link else None
-        if objection is not None:
+        if objection is not None and objection is not Objection.FORMER:  # a copy is told from it once it is proven
             raise Objected(claimed.peer, objection)
         own_hello = hello_to(known_peers, NodeId(hello.node_id), os.urandom(NONCE_BYTES)).SerializeToString()
         said = (first, own_hello)
@@ -141,6 +143,8 @@ class Introductions:
         if not proves_cluster(known_peers.secrets, proof, role, *said):
             return not_proven(known_peers, hello)
         introduction = Introduction.of(hello, is_proven=proves_group(known_peers.secrets, proof, role, *said))
+        if known_peers.secrets.by_group and not introduction.is_proven and self._must_hold_group_secret(introduction):
+            return not_of_group(known_peers, hello)
         refused = judge_admission(known_peers, introduction) or self._judge_run(introduction)
         if refused is None and for_link:
             refused = await self._note(introduction)
@@ -149,8 +153,19 @@ class Introductions:
             self._roster.log_once.say(f"region:{introduction.peer}", contradiction)
         return refused or introduction
 
-    def _judge_run(self, said: Introduction) -> Refused | None:
-        """None unless another run of the same directory stands against it."""
+    def _must_hold_group_secret(self, said: Introduction) -> bool:
+        """It says that it belongs to our group, or an earlier run of its directory has shown it: a name is no proof."""
+        return said.founder == self._roster.known_peers.membership.founder or self._has_shown_group_secret(said)
+
+    def _has_shown_group_secret(self, said: Introduction) -> bool:
+        known = self._memory.known(said.peer)
+        return known is not None and known.directory_id == said.directory_id and known.is_of_group
+
+    def _judge_run(self, said: Introduction, *, is_proven: bool = True) -> Refused | None:
+        """None unless another run of the same directory stands against it.
+
+        is_proven: else nothing of what it says is remembered.
+        """
         known = self._memory.known(said.peer)
         if standing_of(known, said.directory_id, said.incarnation) in (Standing.OLDER, Standing.COPY):
             assert known is not None
@@ -158,7 +173,7 @@ class Introductions:
         condemned, why = self._condemned.get(said.peer, (None, ""))
         if condemned == said.incarnation:
             return lost_data(said, why)
-        running = self._roster.run_beside(said)
+        running = self._roster.run_beside(said) if is_proven else None
         return None if running is None else copied_directory(said, running)
 
     async def _note(self, said: Introduction) -> Refused | None:
@@ -167,18 +182,25 @@ class Introductions:
             if self._roster.is_linked_earlier_run(said):
                 raise Objected(said.peer, Objection.FORMER)
             refused = self._judge_run(said)  # another handshake may have noted a later run meanwhile
-            run = KnownIncarnation(said.directory_id, said.incarnation)
+            run = KnownIncarnation(
+                said.directory_id, said.incarnation, is_of_group=said.is_proven or self._has_shown_group_secret(said)
+            )
             if refused is None and self._memory.known(said.peer) != run:
                 try:
                     await self._memory.note(said.peer, run)
                 except IncarnationNotKept as error:
                     raise LinkLost(f"the run of the peer cannot be noted: {error}; trying again") from None
+                refused = self._judge_run(said)  # what is on disk decides: a note of another run may have come first
             return refused
 
     def _raise_refusal(self, peer: NodeId, message: peer_pb2.LinkMessage, *said: bytes) -> None:
         if message.WhichOneof("body") == "refusal":
-            is_proven = proves_refusal(self._roster.known_peers.secrets, message.refusal, *said)
-            refused = Refused.from_message(message.refusal, is_proven=is_proven)
+            secrets, refusal = self._roster.known_peers.secrets, message.refusal
+            refused = Refused.from_message(
+                refusal,
+                is_proven=proves_refusal(secrets, refusal, *said),
+                is_by_group=proves_refusal_by_group(secrets, refusal, *said),
+            )
             raise HandshakeRefused(peer, refused, is_by_peer=True)
 
     async def _refuse(self, stream: ByteStream, peer: NodeId, refused: Refused, said: tuple[bytes, ...]) -> NoReturn:
@@ -190,10 +212,16 @@ class Introductions:
 
 
 async def _next(stream: ByteStream, what: str) -> peer_pb2.LinkMessage:
+    return parse(await _read(stream, what))
+
+
+async def _read(stream: ByteStream, what: str) -> bytes:
     message = await stream.read()
     if message is None:
         raise LinkLost(f"the stream ended before {what}")
-    return parse(message)
+    if len(message) > HANDSHAKE_BYTES_MAX:
+        raise LinkLost(f"a message of {len(message)} bytes in place of {what}, at most {HANDSHAKE_BYTES_MAX}")
+    return message
 
 
 def _hello_of(data: bytes) -> peer_pb2.Hello:

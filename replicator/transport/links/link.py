@@ -101,7 +101,8 @@ class Link:
             parsed = parse(message)
             body = parsed.WhichOneof("body")
             if body == "refusal":
-                raise LinkRefused(Refused.from_message(parsed.refusal, is_proven=True))  # the link itself is
+                is_by_group = self.said.is_proven  # the link itself is proven, by the cluster at least
+                raise LinkRefused(Refused.from_message(parsed.refusal, is_proven=True, is_by_group=is_by_group))
             if body != "frame":
                 raise LinkLost(f"unexpected {body} on an established link")
             if not self.live:  # superseded or stopping: drop what is still under way

@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 UNKNOWN_NODES_MAX: Final = 16  # linked at once because they know a newer membership
 BESIDE_MARGIN_S: Final = 2.0
+BESIDE_PAUSE_S: Final = 3.0  # a node that waits for its place tries again within 2 s
 FAREWELL_S: Final = 1.0  # for what is queued to leave when a peer is no longer one
 
 
@@ -36,13 +37,23 @@ class Objection(StrEnum):
 
 
 @dataclass(slots=True)
+class _Beside:
+    """A later run that came while an earlier one was linked. lasted_s: between its tries, long pauses left out."""
+
+    run: Incarnation
+    epoch: int
+    tried_s: float
+    lasted_s: float = 0.0
+
+
+@dataclass(slots=True)
 class _Seat:
     """What is remembered of one peer."""
 
     link: Link | None = None
     last_refusal: str | None = None
     counters: LinkCounters = field(default_factory=LinkCounters)
-    beside: tuple[Incarnation, int, float] | None = None  # a later run that came, during which link, since when
+    beside: _Beside | None = None
 
 
 class Roster:
@@ -108,15 +119,22 @@ class Roster:
         )
 
     def run_beside(self, said: Introduction) -> Incarnation | None:
-        """The run that is linked, if it has been for longer, since `said` first came, than the link of a dead one."""
+        """The run that is linked, if it has been for longer, while `said` came and came again, than one that has died.
+
+        Time in which this process itself stood still would make a copy of every node that was restarted meanwhile: so a
+        pause between two tries counts for BESIDE_PAUSE_S at most.
+        """
         seat, now_s = self._seats.get(said.peer), asyncio.get_running_loop().time()
         if seat is None or seat.link is None or not self.is_linked_earlier_run(said):
             return None
-        if seat.beside is None or seat.beside[:2] != (said.incarnation, seat.link.epoch):
-            seat.beside = said.incarnation, seat.link.epoch, now_s
+        beside = seat.beside
+        if beside is None or (beside.run, beside.epoch) != (said.incarnation, seat.link.epoch):
+            beside = seat.beside = _Beside(said.incarnation, seat.link.epoch, now_s)
+        beside.lasted_s += min(now_s - beside.tried_s, BESIDE_PAUSE_S)
+        beside.tried_s = now_s
         timers = self._known_peers.settings.timers
         dead_after_s = timers.keepalive_time_s + timers.keepalive_timeout_s + BESIDE_MARGIN_S
-        return seat.link.said.incarnation if now_s - seat.beside[2] > dead_after_s else None
+        return seat.link.said.incarnation if beside.lasted_s > dead_after_s else None
 
     def install(self, said: Introduction, stream: ByteStream) -> Link:
         """Makes a link over `stream` the current one of the peer; an older one goes down first."""
@@ -187,7 +205,7 @@ class Roster:
         return links
 
     def current(self, peer: NodeId) -> Link | None:
-        """The live link of `peer`; None if there is none, whoever it is."""
+        """The live link of `peer`; None if there is none; members and unknown nodes alike."""
         seat = self._seats.get(peer)
         return None if seat is None else seat.link
 
@@ -207,8 +225,8 @@ class Roster:
         if self._closed or not refused.is_proven:
             return
         if refused.founder:
-            self._sink.kept_out(peer, refused.founder)
-        if refused.reason in SUPERSEDING:
+            self._sink.note_refusal(peer, refused.founder)
+        if refused.reason in SUPERSEDING and (refused.is_by_group or not self._known_peers.membership.secret):
             self._sink.superseded(peer, refused.message)
 
     def status(self) -> Mapping[NodeId, LinkStatus]:

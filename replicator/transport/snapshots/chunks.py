@@ -1,7 +1,7 @@
 """Snapshot files on both ends, as messages: chunks read from one, chunks checked and written to another.
 
 Plain blocking code; `FileThread` runs it beside the loop, one call after another, so that a file is never closed under
-a call that uses it, even if whoever waited was cancelled.
+a call that uses it, even if the task that waited was cancelled.
 """
 
 import asyncio

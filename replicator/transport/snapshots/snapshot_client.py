@@ -190,7 +190,7 @@ class _Fetch:
         """As the membership says now. Raises SnapshotUnavailable: a membership that comes later may not know it."""
         address = self._roster.known_peers.address_of(self._peer)
         if address is None:
-            why = f"node {self._peer} is not known here by an address: no membership names it, or none any more"
+            why = f"node {self._peer} is not known here by an address: no current membership names it"
             raise SnapshotUnavailable(FetchFailure.GONE, why)
         return address
 

@@ -28,7 +28,7 @@ from replicator.v1 import kv_pb2, kv_pb2_grpc
 from tests.support.agreement import record
 
 WRITERS = 3
-SHARED_KEYS = 4  # every other write goes to one of them, whoever writes
+SHARED_KEYS = 4  # every other write goes to one of them, by every writer
 PAUSE_S = 0.02
 CALL_TIMEOUT_S = 0.4  # a call that is stuck with the leader of yesterday must not keep its caller from that of today
 AFTER_FAILURE_S = 0.1

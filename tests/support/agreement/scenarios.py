@@ -22,8 +22,8 @@ class Course:
 
     leader: at the end of the fault. gave_up: the leader of before said during the fault that it leads no more, by its
     own count of who answers, before any link fell. write, read: how calls ended that the struck node was asked for.
-    transfers: how they ended. refused: a node without its disk was let in by nobody. votes: a node that joined does.
-    In every scenario, whoever has a majority goes on: scripts wait for acknowledged writes, and fail without them.
+    transfers: how they ended. refused: a node without its disk was accepted by no node. votes: a node that joined does.
+    In every scenario, a side with a majority goes on: scripts wait for acknowledged writes, and fail without them.
     """
 
     leader: Literal["same", "another"] | None = None
@@ -178,7 +178,7 @@ async def add_while_one_is_stopped(stage: Stage) -> Course:
 
 
 async def lose_a_disk(stage: Stage) -> Course:
-    """Whoever has forgotten its votes is linked by nobody, until it joins as if it were new."""
+    """A node that has forgotten its votes is linked by no node until it joins as a new one."""
     before = await stage.reign()
     lost, _ = others(stage, before)
     await stage.kill(lost)
@@ -234,7 +234,7 @@ async def leader_is_replaced(stage: Stage, before: Reign) -> Course:
 
 
 async def goes_on(stage: Stage, before: Reign) -> Course:
-    """With whoever leads by then."""
+    """With the leader at that time."""
     await stage.more_writes()
     return Course(leader=compared(before, await stage.reign()))
 

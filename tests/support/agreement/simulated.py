@@ -243,7 +243,7 @@ class SimulatedStage(World):
     # ---------------------------------------------------------------------------------------------------------------
 
     def _take_in(self, node: SimNode) -> None:
-        """Asks whoever leads until it is so, as a node does that joins."""
+        """Asks the leader until it is done, as a joining node does."""
         name = node.node_id
         asked = SetMember(
             Member(name, Region("simulated"), f"{name}.peer:1", f"{name}.api:1", MemberRole.VOTER, node.directory_id)

@@ -58,7 +58,7 @@ class Routing:
         self.node._later(1e-4, self._attempt)
 
     def not_leader(self) -> None:
-        """Whoever was asked leads no more."""
+        """The node that was asked no longer leads."""
         self.refused = self._asked
         self.until_s = self.timeline.now_s + self.wait_s
         self.node._later(1e-4, self._attempt)

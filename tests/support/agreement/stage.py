@@ -45,7 +45,7 @@ class Stage(Protocol):
     # What the callers see ------------------------------------------------------------------------------------------
 
     async def more_writes(self, count: int = 30) -> None:
-        """Returns once so many more are acknowledged, to whomever."""
+        """Returns once so many more are acknowledged, to any caller."""
 
     async def ask(self, node: NodeId) -> Asked:
         """A write and a linearizable read set out for that node, and for no other."""

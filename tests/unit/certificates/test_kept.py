@@ -54,8 +54,8 @@ def test_a_half_written_key_changes_nothing_until_whole(files: TlsFiles, caplog:
         files.key_file.write_bytes(renewed.key[:size])
         assert not kept.look()
     assert kept.current is before
-    assert all(f"tls.key_file {files.key_file} are no usable pair" in line for line in warnings(caplog))
-    assert all("what was read before stays in force, and the next look tries again" in w for w in warnings(caplog))
+    assert all(f"tls.key_file {files.key_file} are not a usable pair" in line for line in warnings(caplog))
+    assert all("the previous files stay in force, and the next check tries again" in w for w in warnings(caplog))
     assert 1 <= len(warnings(caplog)) <= 2, "each problem once"
     files.key_file.write_bytes(renewed.key)
     assert kept.look()
@@ -136,7 +136,7 @@ def test_what_cannot_be_used_at_the_start_is_one_line_that_names_the_field(files
     absent = files.key_file.with_name("absent.pem")
     with pytest.raises(StartupError, match=r"^tls\.key_file: .*absent\.pem cannot be read: No such file"):
         opened(TlsFiles(files.ca_file, files.cert_file, absent), "n1")
-    with pytest.raises(StartupError, match=r"^tls\.cert_file: .* are no usable pair"):
+    with pytest.raises(StartupError, match=r"^tls\.cert_file: .* are not a usable pair"):
         opened(TlsFiles(files.ca_file, files.key_file, files.key_file), "n1")
     with pytest.raises(StartupError, match=r"^tls\.ca_file: .* holds no PEM certificate"):
         opened(TlsFiles(files.key_file, files.cert_file, files.key_file), "n1")

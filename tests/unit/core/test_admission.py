@@ -70,6 +70,6 @@ def test_a_node_that_knows_no_group_refuses_those_that_know_no_more() -> None:
 @pytest.mark.parametrize("index", [0, 17, 18, 1000])
 @pytest.mark.parametrize(("node_id", "directory_id"), [("a", HERS), ("b", OTHER), ("c", OTHER)])
 def test_nodes_of_groups_that_were_founded_apart_never_meet(node_id: str, directory_id: bytes, index: int) -> None:
-    """However new the membership is that the other one knows, and whoever it is: the logs have nothing in common."""
+    """However new the membership is that the other one knows, for any node: the logs have nothing in common."""
     assert verdict(node_id, directory_id, index, OTHER_FOUNDER) is Admission.OTHER_GROUP
     assert verdict(node_id, directory_id, index, OURS_FOUNDER) == verdict(node_id, directory_id, index)

@@ -48,7 +48,7 @@ class Group:
 
 
 def test_the_slowest_voter_counts() -> None:
-    """After a failure any majority may be the one that is left, and whoever campaigns needs it to answer."""
+    """After a failure any majority may be the one that is left, and a candidate needs it to answer."""
     assert round_trip_to_cover_s([0.09, 0.22], voters=3) == 0.22
 
 

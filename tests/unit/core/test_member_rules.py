@@ -1,4 +1,4 @@
-"""What a request makes of a membership."""
+"""The membership that follows from a change request."""
 
 from dataclasses import replace
 
@@ -108,5 +108,5 @@ def test_majorities_of_two_memberships_that_follow_each_other_meet(
             continue
         assert len(after.voters ^ membership.voters) <= 1
         assert after.voters
-        assert changed(after, request) == after, "granted once, a request is granted"
+        assert changed(after, request) == after, "a repeated request changes nothing"
         membership = after

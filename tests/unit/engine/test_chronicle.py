@@ -45,7 +45,7 @@ def test_a_leader_that_falls_silent_is_missed_once(caplog: pytest.LogCaptureFixt
     caplog.clear()
     cluster.wait(3.0)
 
-    assert sorted(caplog.messages) == [f"leading no more term={term}", *2 * [f"lost sight of leader={A} term={term}"]]
+    assert sorted(caplog.messages) == [*2 * [f"lost leader={A} term={term}"], f"stepped down term={term}"]
 
 
 def test_who_leads_after_whom(caplog: pytest.LogCaptureFixture) -> None:
@@ -56,13 +56,15 @@ def test_who_leads_after_whom(caplog: pytest.LogCaptureFixture) -> None:
     cluster.wait(0.2)
     second = cluster[B].replica.graft.term
 
-    assert caplog.messages[0] == f"handing leadership to {B} in term {first} why=shutdown"
-    told = sorted(line for line in caplog.messages[1:] if "lost sight" not in line)  # between two leaders there is none
+    assert caplog.messages[0] == f"transferring leadership to {B} in term {first} why=shutdown"
+    told = sorted(
+        line for line in caplog.messages[1:] if "lost leader" not in line
+    )  # between two leaders there is none
     assert told == [
         f"campaigning term={second}",
         *2 * [f"following leader={B} term={second}"],
-        f"leading no more term={first}",
         f"leading term={second}",
+        f"stepped down term={first}",
     ]
 
 

@@ -167,7 +167,7 @@ def test_an_offer_that_no_leader_makes_costs_the_peer_its_link(field: str) -> No
 
 
 def test_a_replica_over_a_new_store_keeps_its_links_its_promises_and_its_request_numbers() -> None:
-    """Whoever waited is told that the outcome is unknown; answers to them are not taken for answers to others."""
+    """Callers that waited are told that the outcome is unknown; answers to them are not taken for answers to others."""
     cluster = HandCluster(3)
     cluster.elect(A)
     node, answers = cluster[B], list[object]()

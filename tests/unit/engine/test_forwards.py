@@ -114,7 +114,7 @@ def test_a_node_that_hears_of_nobody_knows_no_leader_and_answers_its_callers() -
     cluster.wait(LAN.election_timeout_min_s + 0.1)
 
     assert [type(answer) for answer in writes] == [OutcomeUnknown]
-    assert "is not heard to lead" in str(writes[0])
+    assert "no longer leads as far as this node knows" in str(writes[0])
 
 
 def test_who_is_lost_from_sight_and_heard_again_is_waited_for_from_the_beginning() -> None:
@@ -317,7 +317,7 @@ def test_a_transfer_is_carried_to_the_leader_and_its_result_comes_back() -> None
     assert cluster.leader().node_id == C
     assert done == [C]
     assert [type(answer) for answer in refused] == [InvalidArgument]
-    assert "n9 is no voter" in str(refused[0])
+    assert "n9 is not a voter" in str(refused[0])
 
 
 def test_a_link_that_falls_leaves_it_open_whether_leadership_has_moved() -> None:

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from replicator.engine.calling.asking import whom_to_ask
-from replicator.engine.events import KeptOut
+from replicator.engine.events import RefusedBy
 from replicator.engine.leading.request_table import MEMBER_CHANGE
 from replicator.engine.raft.messages import decode
 from replicator.machine.codec import GROUP_CHANGE, REGULAR
-from replicator.model.errors import ReplicatorError
+from replicator.machine.group_entries import encode_membership
+from replicator.model.errors import OtherGroupsLog, ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.model.members import GROUP_SECRET_BYTES, MemberRole, Membership, SetMember
 from replicator.v1 import raft_pb2, store_pb2
@@ -48,7 +49,7 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
     cluster.disconnect(A, C)
     cluster.disconnect(B, C)
     for name in (A, B):
-        cluster.take(name, KeptOut(C, DISK))
+        cluster.take(name, RefusedBy(C, DISK))
     cluster.wait(5 * LAN.election_timeout_max_s)
 
     assert {cluster[name].replica.graft.role for name in (A, B)} == {"follower"}
@@ -58,7 +59,7 @@ def test_nodes_that_a_group_keeps_out_found_no_other_one() -> None:
 def test_one_that_is_kept_out_spoils_no_election_of_others_and_takes_part_once_it_is_let_in() -> None:
     cluster = HandCluster(3, is_founded=False)
     cluster.disconnect(B, C)
-    cluster.take(C, KeptOut(B, DISK))
+    cluster.take(C, RefusedBy(B, DISK))
     assert not cluster[C].replica.group.is_voter
 
     cluster.elect(A)
@@ -72,20 +73,20 @@ def test_who_is_let_in_again_takes_part_again() -> None:
     """All have lost their disks, one after the other: there is no group any more, and nobody is to be kept from one."""
     cluster = HandCluster(3, is_founded=False)
     for name in (A, B):
-        cluster.take(name, KeptOut(C, DISK))
+        cluster.take(name, RefusedBy(C, DISK))
     for one, other in ((A, C), (B, C)):
         cluster.connect(one, other)
     assert not cluster[A].replica.group.is_voter, "a link may yet be refused"
     cluster.wait(4 * LAN.election_timeout_max_s)
 
     assert cluster.leader().replica.graft.term > 0
-    assert all(not node.replica.group.kept_out_by for node in cluster.nodes.values())
+    assert all(not node.replica.group.refused_by for node in cluster.nodes.values())
 
 
 def test_a_candidate_that_is_kept_out_does_not_win() -> None:
     cluster = HandCluster(3, is_founded=False)
     node = cluster.campaign(A)
-    cluster.take(A, KeptOut(C, DISK))
+    cluster.take(A, RefusedBy(C, DISK))
     cluster.deliver()
 
     assert node.replica.graft.role == "follower"
@@ -95,25 +96,56 @@ def test_the_refusal_of_another_group_means_nothing_to_a_member() -> None:
     cluster = HandCluster(1, is_founded=False, directory_id=DISK)
     node = cluster[A]
     cluster.wait(1.0)
-    cluster.take(A, KeptOut(B, b"o" * 16))
-    assert node.replica.group.kept_out_by == set()
-    cluster.take(A, KeptOut(B, DISK))
-    assert node.replica.group.kept_out_by == {B}, "its own group has removed it"
+    cluster.take(A, RefusedBy(B, b"o" * 16))
+    assert node.replica.group.refused_by == set()
+    cluster.take(A, RefusedBy(B, DISK))
+    assert node.replica.group.refused_by == {B}, "its own group has removed it"
 
 
 def test_a_membership_of_another_group_stops_the_node() -> None:
     cluster = HandCluster(1, is_founded=False, directory_id=DISK)
     node = cluster[A]
     cluster.wait(1.0)
-    foreign = replace(membership_at(node), index=LogIndex(99), founder=b"o" * 16)
-    with pytest.raises(AssertionError, match="the log of another group"):
-        node.replica.group.take(foreign)
+    held = membership_at(node)
+    for foreign in (
+        replace(held, founder=b"o" * 16),
+        replace(held, founder=b""),
+        replace(held, secret=b""),
+        replace(held, secret=OTHER_SECRET),
+    ):
+        with pytest.raises(OtherGroupsLog, match=r"entry 99 .* another group"):
+            node.replica.group.check_origin(encode_membership(foreign), LogIndex(99))
+    node.replica.group.check_origin(encode_membership(held), LogIndex(99))
+
+
+def test_a_membership_of_another_group_is_never_applied() -> None:
+    """Once in the store, it would be this node's own group after the next start."""
+    cluster = HandCluster(3)
+    cluster.elect(C)
+    cluster.write(b"k")
+    node = cluster[A]
+    last, term = node.disk.entries[-1], node.replica.graft.term
+    before = node.disk.store.membership
+    foreign = replace(membership_at(node), founder=b"o" * 16)
+    entry = raft_pb2.LogEntry(index=last.index + 1, term=term, payload=encode_membership(foreign))
+    append = raft_pb2.AppendEntries(
+        term=term,
+        sequence=999,
+        prev_index=last.index,
+        prev_term=last.term,
+        commit_index=entry.index,
+        entries=[entry],
+    )
+    with pytest.raises(OtherGroupsLog):
+        node.hear(C, append_entries=append)
+    node.restart()
+    assert node.disk.store.membership == before
 
 
 def test_a_leader_that_is_kept_out_before_it_has_founded_anything_leads_no_more() -> None:
     cluster = HandCluster(3, is_founded=False)
     cluster.elect_unheard(A)
-    cluster.take(A, KeptOut(B, DISK))
+    cluster.take(A, RefusedBy(B, DISK))
     assert not cluster[A].replica.graft.is_leader
 
 
@@ -122,7 +154,7 @@ def test_a_member_of_a_group_does_not_care_who_keeps_it_out() -> None:
     node = cluster[A]
     cluster.wait(1.0)
     assert membership_at(node).founder == DISK
-    cluster.take(A, KeptOut(B, DISK))
+    cluster.take(A, RefusedBy(B, DISK))
     assert node.replica.graft.is_leader
 
 

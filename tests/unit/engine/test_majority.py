@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from replicator.engine.events import KeptOut, LinkDown
+from replicator.engine.events import LinkDown, RefusedBy
 from tests.support.members import voters
 from tests.support.replicas import LAN, NAMES, HandCluster, HandNode, hand_settings
 
@@ -73,7 +73,7 @@ def test_a_node_that_joins_or_is_refused_by_its_group_is_told_something_else() -
     joins = hand_settings(A, voters(), joining=True)
     assert HandNode(A, [], settings=joins).replica.majority.problem() == ""
     node = HandNode(A, [B, C])
-    node.turn(KeptOut(B, node.replica.group.membership.founder))
+    node.turn(RefusedBy(B, node.replica.group.membership.founder))
     assert node.replica.majority.problem() == ""
 
 

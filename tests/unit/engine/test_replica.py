@@ -45,7 +45,7 @@ def test_only_one_turn_is_open_at_a_time() -> None:
 
 
 def test_a_vote_is_in_the_write_of_the_turn_that_sends_it() -> None:
-    """Whoever drives the replica makes the write durable first; so the vote can never be forgotten once told."""
+    """The driver of the replica makes the write durable first; so the vote can never be forgotten once told."""
     node = HandNode(A, [B, C])
     node.link(B)
     request = raft_pb2.RequestVote(term=3, last_index=1, last_term=0)

@@ -83,5 +83,5 @@ def test_a_refusal_arrives_as_the_error_that_it_was(question: raft_pb2.RaftMessa
 
 
 def test_a_command_that_no_link_can_carry_is_refused_before_it_is_sent() -> None:
-    with pytest.raises(InvalidArgument, match="write less at once"):
+    with pytest.raises(InvalidArgument, match="split it into smaller writes"):
         WRITE.encode(bytes(COMMAND_BYTES_MAX + 1))

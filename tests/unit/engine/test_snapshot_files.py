@@ -19,11 +19,11 @@ async def test_no_snapshot_is_made_of_a_directory_that_took_the_place_of_the_nod
     files = SnapshotFiles(storage, hand_settings(node, voters(node)))
     assert (await files.make()).index == 1
     data.rename(tmp_path / "moved")
-    with pytest.raises(SnapshotFailed, match="another directory is there"):
+    with pytest.raises(SnapshotFailed, match="not the one that this node has open"):
         await files.make()
     other = opened(data)
     other.commit(next_turn(other))
     other.close()
-    with pytest.raises(SnapshotFailed, match="another directory is there"):
+    with pytest.raises(SnapshotFailed, match="not the one that this node has open"):
         await files.make()
     storage.close()

@@ -196,7 +196,7 @@ def test_nothing_is_remembered_of_who_lacks_nothing() -> None:
     for _ in range(40):
         leader.source(replace(seen, lacking=frozenset()))
 
-    assert (leader.sources._errands, leader.sources._failed_s, leader.sources._lacking_since_s) == ({}, {}, {})
+    assert (leader.sources._tasks, leader.sources._failed_s, leader.sources._lacking_since_s) == ({}, {}, {})
     assert leader.source(seen) == "east-1"
 
 

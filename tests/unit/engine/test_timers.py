@@ -187,7 +187,7 @@ def committed_in_the_newest_term(cluster: HandCluster) -> bool:
 
 
 def test_with_fixed_timers_shorter_than_a_round_trip_nobody_ever_leads_for_long() -> None:
-    """Whoever is elected gives up before a majority can have answered. So this is what the next test cures."""
+    """An elected leader gives up before a majority can have answered. So this is what the next test cures."""
     cluster = AutoCluster(0.5, timing=LAN, auto=False)
     cluster.live(120.0)
 

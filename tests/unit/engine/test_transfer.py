@@ -214,7 +214,7 @@ def test_reads_that_wait_during_a_transfer_are_free_to_ask_the_next_leader() -> 
 
 
 def test_a_deposed_leader_knows_who_will_lead_before_it_hears_so() -> None:
-    """Whoever waited can ask it at once: its vote and their questions travel together."""
+    """Callers that waited can ask it at once: its vote and their questions travel together."""
     cluster = HandCluster(3)
     leader = cluster.elect(A)
     cluster.wait(0.1)
@@ -259,7 +259,7 @@ def test_writes_go_on_when_the_target_does_not_campaign() -> None:
     assert isinstance(answers[0], store_pb2.Outcome)
     assert leads(cluster) == [A]
     assert [type(result) for result in heard] == [Unavailable]
-    assert "leads on" in str(heard[0])
+    assert "stays the leader" in str(heard[0])
 
 
 def test_writes_go_on_at_once_when_the_target_dies() -> None:

@@ -115,7 +115,7 @@ async def a_forwarded_write_on_its_way_to_disk(driven: Driven) -> None:
     forward = raft_pb2.Forward(request_id=1, command=put(b"k"))
     driven.gate.open.set()
     driven.turns.post(frame(B, driven.epoch(B), forward=forward))
-    await until(lambda: driven.gate.done == 1)
+    await until(lambda: any(message.append_entries.entries for to, message in driven.wire.sent if to == C))
     appends = [message for to, message in driven.wire.sent if to == C]
     driven.gate.open.clear()
     out = [Outgoing(C, driven.epoch(C), message.SerializeToString()) for message in appends]

@@ -54,7 +54,7 @@ async def test_asked_for_new_files_it_looks_at_once_and_says_what_came_of_it(
 ) -> None:
     caplog.set_level(logging.INFO)
     keeper.hurry()
-    await until(lambda: said(caplog, "asked for new certificates: none are there") == 1)
+    await until(lambda: said(caplog, "asked for new certificates: no file has changed") == 1)
     put_pair(files.cert_file.parent, AUTHORITY.node("n1", ends=LATE))
     keeper.hurry()
     await until(lambda: said(caplog, "new certificates are in force") == 1)
@@ -68,7 +68,7 @@ async def test_the_end_of_a_certificate_is_told_once_a_day_until_it_is_replaced(
     await until(lambda: said(caplog, ends_soon) == 1)
     for time in range(1, 4):
         keeper.hurry()
-        await until(lambda time=time: said(caplog, "none are there") == time)  # type: ignore[misc]
+        await until(lambda time=time: said(caplog, "no file has changed") == time)  # type: ignore[misc]
     assert said(caplog, ends_soon) <= 2, "two if midnight passed"
     put_pair(files.cert_file.parent, AUTHORITY.node("n1", ends=LATE))
     await until(lambda: said(caplog, "new certificates are in force") == 1)

@@ -33,9 +33,9 @@ class AReplica:
         leader_id: str | None = None,
         read_only_reason: str | None = None,
         membership: Membership | None = None,
-        kept_out_by: str = "",
+        refused_by: str = "",
     ) -> None:
-        self._status = replace(self._status, kept_out_by=kept_out_by)
+        self._status = replace(self._status, refused_by=refused_by)
         if membership is not None:
             self._status = replace(self._status, membership=membership)
         if leader_id is not None:
@@ -84,7 +84,7 @@ def test_a_node_that_loses_its_leader_later_still_gets_reads(health: NodeHealth,
     assert health.ready() == ProbeAnswer(True, "ready: no leader known")
 
 
-REMOVED = ProbeAnswer(False, "not a member any more (membership of index 40)")
+REMOVED = ProbeAnswer(False, "no longer a member (membership of index 40)")
 
 
 def test_a_node_that_its_group_has_removed_wants_no_traffic(health: NodeHealth, replica: AReplica) -> None:
@@ -107,12 +107,12 @@ def test_a_node_that_its_group_does_not_let_in_wants_no_traffic(health: NodeHeal
     """Nobody sends a removed node the news of its removal: it hears of it when it is refused."""
     health.enter(Phase.SERVING)
     replica.is_caught_up = True
-    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=30), leader_id="", kept_out_by="us-1")
+    replica.say(membership=voters("ap-1", "eu-1", "us-1", index=30), leader_id="", refused_by="us-1")
     answer = health.ready()
     assert not answer.ok
-    assert "not let in by us-1: this node was removed" in answer.text
+    assert "rejected by us-1: this node was removed" in answer.text
 
-    replica.say(leader_id="us-1", kept_out_by="")
+    replica.say(leader_id="us-1", refused_by="")
     assert health.ready().ok
 
 

@@ -161,7 +161,7 @@ def test_flags_that_cannot_mean_what_they_say_are_refused() -> None:
     check_join(a_config(), JoinOptions(replace=OLD))
     with pytest.raises(ConfigError, match=r"--replace: 'eu-1' is this node itself"):
         check_join(a_config(), JoinOptions(replace=NodeId("eu-1")))
-    with pytest.raises(ConfigError, match=r"--replace: 'US' is no node id"):
+    with pytest.raises(ConfigError, match=r"--replace: 'US' is not a node id"):
         check_join(a_config(), JoinOptions(replace=NodeId("US")))
     config = a_config()
     lone = config.model_copy(update={"cluster": config.cluster.model_copy(update={"members": (config.me,)})})

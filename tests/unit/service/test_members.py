@@ -27,14 +27,14 @@ def roles(result: MembershipResult) -> dict[str, str]:
 async def test_a_new_voter_joins_first_and_votes_once_it_has_caught_up() -> None:
     cluster = three()
     follower = cluster.nodes[1]
-    stranger = cluster.add_stranger("n4", "ap")
+    unknown = cluster.add_unknown("n4", "ap")
 
     result = await follower.members().set_member(N4, timeout_s=1.0)
     assert roles(result) == {"n1": "voter", "n2": "voter", "n3": "voter", "n4": "joining"}
     assert result.index == cluster.membership.index > 0
 
     cluster.settle()
-    status = await stranger.statuses().status(state_hash=False, timeout_s=1.0)
+    status = await unknown.statuses().status(state_hash=False, timeout_s=1.0)
     assert {member.node_id: member.role for member in status.members}["n4"] == "voter"
     assert status.membership_index > result.index
 
@@ -72,7 +72,7 @@ async def test_a_member_that_cannot_be_one_is_refused_before_the_group_is_asked(
     wanted: WantedMember, field: str
 ) -> None:
     cluster = three()
-    cluster.leader = None  # whoever is asked would say NO_LEADER
+    cluster.leader = None  # any node asked would say NO_LEADER
 
     with pytest.raises(InvalidArgument) as caught:
         await cluster.nodes[0].members().set_member(wanted, timeout_s=1.0)

@@ -68,7 +68,7 @@ async def test_a_causal_read_never_answers_with_less_than_its_token_however_long
 async def test_a_node_that_holds_nothing_at_all_says_so_at_every_level_and_never_that_a_key_is_absent() -> None:
     """New, or wiped and refused by its group: the others hold the key."""
     cluster = MemoryCluster()
-    leader, empty = cluster.add("n1", "eu"), cluster.add_stranger("n2", "us")
+    leader, empty = cluster.add("n1", "eu"), cluster.add_unknown("n2", "us")
     token = await put(leader, b"v")
 
     for options in (
@@ -78,7 +78,7 @@ async def test_a_node_that_holds_nothing_at_all_says_so_at_every_level_and_never
         ReadOptions(token=token),
         ReadOptions(Consistency.BOUNDED, max_staleness_ms=1000),
     ):
-        with pytest.raises(ReplicaBehind, match="holds nothing yet") as caught:
+        with pytest.raises(ReplicaBehind, match="holds no data") as caught:
             await get(empty, options)
         assert caught.value.retryable, options
 

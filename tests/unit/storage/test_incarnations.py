@@ -118,6 +118,16 @@ def test_an_earlier_run_or_another_one_of_the_same_number_changes_nothing_and_an
     assert storage.known_incarnation(PEER) == a_run(1, directory=b"e")
 
 
+def test_what_a_directory_has_proven_is_kept_with_its_later_runs(storage: Storage) -> None:
+    storage.note_incarnation(PEER, a_run(5))
+    storage.note_incarnation(PEER, replace(a_run(5), is_of_group=True))
+    assert storage.known_incarnation(PEER) == replace(a_run(5), is_of_group=True)
+    storage.note_incarnation(PEER, a_run(6))
+    assert storage.known_incarnation(PEER) == replace(a_run(6), is_of_group=True)
+    storage.note_incarnation(PEER, a_run(1, directory=b"e"))
+    assert storage.known_incarnation(PEER) == a_run(1, directory=b"e")
+
+
 def test_what_is_known_already_costs_no_commit(storage: Storage) -> None:
     storage.note_incarnation(PEER, a_run(5))
     before = storage._environment.opened().env.info()["last_txnid"]

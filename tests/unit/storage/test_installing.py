@@ -1,4 +1,4 @@
-"""Prepared data take the place of a node's own at once or not at all, whoever reads and whatever fails."""
+"""Prepared data take the place of a node's own at once or not at all, under concurrent reads and any failure."""
 
 import asyncio
 import shutil
@@ -61,7 +61,7 @@ def test_the_newest_vote_survives_an_install(
 def test_the_directory_keeps_its_own_id_over_an_install(
     storage: Storage, prepared: tuple[Path, SnapshotManifest, str], tmp_path: Path
 ) -> None:
-    """It tells the group that this is the directory which gave the votes, whoever the data came from."""
+    """It tells the group that this is the directory which gave the votes, from whichever node the data came."""
     own = storage.directory_id
     behind(storage)
     storage.install(a_copy(prepared, tmp_path / "incoming"))

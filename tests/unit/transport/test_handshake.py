@@ -84,7 +84,8 @@ def test_text_from_the_wire_can_neither_forge_nor_flood_log_lines() -> None:
     assert "\n" not in verdict.message
     assert len(verdict.message) < 500
 
-    echoed = Refused.from_message(peer_pb2.Refusal(reason="A\nB" * 1000, message="c\x1b[31m\n" * 1000), is_proven=True)
+    long = peer_pb2.Refusal(reason="A\nB" * 1000, message="c\x1b[31m\n" * 1000)
+    echoed = Refused.from_message(long, is_proven=True, is_by_group=True)
     assert "\n" not in echoed.reason + echoed.message
     assert "\x1b" not in echoed.message
     assert len(echoed.reason) < 100
@@ -128,7 +129,7 @@ def test_a_refusal_tells_that_there_is_a_group() -> None:
     ours = replace(a_membership({"n1": 1, "n2": 1}, index=17), founder=founder)
     verdict = judged(KnownPeers(N1.settings, ours), a_hello(node_id="n9").hello)
     assert verdict is not None
-    assert Refused.from_message(verdict.to_message(), is_proven=True).founder == founder
+    assert Refused.from_message(verdict.to_message(), is_proven=True, is_by_group=True).founder == founder
 
 
 def test_a_node_of_a_group_that_was_founded_apart_is_refused_whatever_it_knows() -> None:
@@ -148,7 +149,9 @@ def test_a_node_that_lost_its_disk_is_told_to_be_replaced() -> None:
     assert verdict.reason == "OTHER_DIRECTORY"
     for part in ("lost its disk", "the votes", "docs/operating.md", "`replicator serve --join`"):
         assert part in verdict.message
-    assert Refused.from_message(verdict.to_message(), is_proven=True) == verdict, "the other side can log all of it"
+    assert Refused.from_message(verdict.to_message(), is_proven=True, is_by_group=True) == verdict, (
+        "the other side can log all of it"
+    )
 
 
 def test_both_sides_refuse_a_directory_that_is_not_the_known_one() -> None:

@@ -51,5 +51,5 @@ def test_the_memory_of_keys_is_bounded() -> None:
     """Keys may come from the wire."""
     log_once = LogOnce(LOG)
     for n in range(10_000):
-        log_once.say(f"stranger-{n}", "refused", level=logging.DEBUG)
+        log_once.say(f"unknown-{n}", "refused", level=logging.DEBUG)
     assert len(log_once._last) <= 256

@@ -1,4 +1,4 @@
-"""Who sits where: one link a pair whoever dials, strangers within bounds, nobody who is no longer to be linked."""
+"""Roster: one link a pair whichever side dials, unknown nodes within bounds, nobody who is no longer to be linked."""
 
 import asyncio
 import itertools
@@ -79,20 +79,20 @@ async def test_of_two_streams_from_one_side_the_newer_stays(own: str, peer: str,
 
 async def test_strangers_are_limited_in_number_and_members_are_not() -> None:
     roster = Roster(peers_of("n1", {"n2": 1}), RecordingSink())
-    strangers = [f"s{number}" for number in range(UNKNOWN_NODES_MAX + 1)]
-    for name in strangers[:-1]:
+    unknown_nodes = [f"s{number}" for number in range(UNKNOWN_NODES_MAX + 1)]
+    for name in unknown_nodes[:-1]:
         roster.install(said_by(name, index=1), Quiet(is_dialled=False))
-    late = said_by(strangers[-1], index=1)
+    late = said_by(unknown_nodes[-1], index=1)
     assert roster.objection_to(late, dialled=False) is Objection.FULL
-    assert roster.objection_to(said_by(strangers[0], index=1), dialled=False) is None, (
+    assert roster.objection_to(said_by(unknown_nodes[0], index=1), dialled=False) is None, (
         "its newer stream takes its place"
     )
     assert roster.objection_to(said_by("n2"), dialled=False) is None
 
-    link = roster.current(NodeId(strangers[0]))
+    link = roster.current(NodeId(unknown_nodes[0]))
     assert link is not None
     roster.retire(link, "gone")
-    assert strangers[0] not in roster.status(), "a stranger that has left is forgotten"
+    assert unknown_nodes[0] not in roster.status(), "an unknown node that has left is forgotten"
     assert roster.objection_to(late, dialled=False) is None
 
 
@@ -164,3 +164,22 @@ async def test_a_run_that_comes_beside_one_that_goes_on_answering_is_a_copy() ->
     assert roster.run_beside(said_by("n2", run=2)) is None, "the earlier one may just have died"
     await until(lambda: roster.run_beside(said_by("n2", run=2)) == run_of("n2"))
     assert roster.run_beside(said_by("n2", run=3)) is None, "each run has its own time"
+
+
+async def test_time_in_which_this_node_stood_still_makes_no_copy_of_one_that_was_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The link of its dead process is down a moment after this node goes on; till then it only waits."""
+    roster = Roster(peers_of("n1", {"n2": 1}), RecordingSink())
+    roster.install(said_by("n2"), Quiet(is_dialled=False))
+    loop = asyncio.get_running_loop()
+    now_s = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now_s)
+    assert roster.run_beside(said_by("n2", run=2)) is None
+    now_s += 3600.0
+    assert roster.run_beside(said_by("n2", run=2)) is None, "it stood still for an hour"
+    for _ in range(20):
+        now_s += 1.0
+        found = roster.run_beside(said_by("n2", run=2))
+    assert found == run_of("n2")
+    monkeypatch.undo()

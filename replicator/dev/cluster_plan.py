@@ -14,7 +14,7 @@ from typing import Final
 
 from replicator.config.load import load_config
 from replicator.config.schema import NodeConfig
-from replicator.dev.ports import LOOPBACK, free_ports, is_free
+from replicator.dev.tcp_ports import LOOPBACK, free_ports, is_free
 from replicator.model.errors import ConfigError
 from replicator.model.ids import ClusterId, NodeId, Region, is_valid_name
 

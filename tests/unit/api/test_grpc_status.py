@@ -3,7 +3,7 @@
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from replicator.api.status import (
+from replicator.api.grpc_status import (
     DETAILS_KEY,
     MESSAGE_CHARS_MAX,
     STATUS_OF,
