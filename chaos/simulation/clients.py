@@ -12,6 +12,7 @@ from chaos.simulation.sessions import Session
 from chaos.simulation.timeline import Timeline
 from replicator.engine.calling import asking
 from replicator.engine.calling.asking import whom_to_ask
+from replicator.engine.leading.request_table import READ_INDEX, WRITE
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
 from replicator.v1 import kv_pb2, store_pb2
@@ -66,7 +67,7 @@ class Client:
         if leading is None:
             return
         with contextlib.suppress(ReplicatorError):
-            asking.read_index(node.replica, leading, answered)
+            asking.ask(node.replica, leading, READ_INDEX, None, answered)
         node.wake()
 
     def _choose(self) -> SimNode:
@@ -89,7 +90,7 @@ class Client:
             self._answered(node, attempt, result)
 
         with contextlib.suppress(ReplicatorError):
-            asking.propose(node.replica, leading, command, answered)
+            asking.ask(node.replica, leading, WRITE, command, answered)
         node.wake()
 
     def _give_up(self, attempt: int) -> None:

@@ -14,6 +14,7 @@ from chaos.simulation.promises.records import Records
 from chaos.simulation.timeline import Timeline
 from replicator.engine.calling import asking
 from replicator.engine.calling.asking import whom_to_ask
+from replicator.engine.leading.request_table import MEMBER_CHANGE
 from replicator.model.errors import InvalidArgument, NoMajority, ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.members import Member, MemberChange, MemberRole, Membership, RemoveMember, SetMember
@@ -63,7 +64,7 @@ class Operator:
             self._hired += 1
             node = self._recruit(NodeId(f"n{self._size + self._hired}"))
             node.start()
-            self._wish(SetMember(_member(node, role)), must=True)
+            self._request(SetMember(_member(node, role)), must=True)
 
     def remove(self, name: NodeId | None = None, *, at: SimNode | None = None) -> bool:
         """Any member, the leader too; two voters stay. The node runs on for a while, and may try to disturb.
@@ -76,7 +77,7 @@ class Operator:
         node = self._records.node(name or self._dice.choice(membership.members).node_id)
         if node is None or membership.get(node.node_id) is None:
             return False
-        self._wish(RemoveMember(node.node_id), done=lambda: self._dismiss_later(node), at=at)
+        self._request(RemoveMember(node.node_id), done=lambda: self._dismiss_later(node), at=at)
         return True
 
     def change_role(self) -> None:
@@ -88,7 +89,7 @@ class Operator:
         node = self._records.node(member.node_id)
         role = MemberRole.OBSERVER if member.role is MemberRole.VOTER else MemberRole.VOTER
         if node is not None:
-            self._wish(SetMember(_member(node, role, directory_id=b"")))
+            self._request(SetMember(_member(node, role, directory_id=b"")))
 
     def lose_disk(self) -> None:
         """A node comes back under its name with nothing on its disk: at times first as if nothing had happened.
@@ -106,7 +107,7 @@ class Operator:
         successor = self._recruit(member.node_id)
         role = MemberRole.OBSERVER if member.role is MemberRole.OBSERVER else MemberRole.VOTER
         successor.start()
-        self._wish(SetMember(_member(successor, role)), must=True)
+        self._request(SetMember(_member(successor, role)), must=True)
 
     def dismiss_strangers(self) -> None:
         """Nodes that are no members stop for good."""
@@ -122,7 +123,7 @@ class Operator:
         if self._records.membership.get(node.node_id) is None:
             self._dismiss(node)
 
-    def _wish(
+    def _request(
         self,
         change: MemberChange,
         *,
@@ -158,7 +159,7 @@ class Operator:
                 self._task = None
 
         with contextlib.suppress(ReplicatorError):
-            asking.change_members(node.replica, leading, task.change, answered)
+            asking.ask(node.replica, leading, MEMBER_CHANGE, task.change, answered)
         node.wake()
 
     def _ask_again(self, attempt: int) -> None:

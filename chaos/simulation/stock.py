@@ -20,7 +20,8 @@ from pysyncobj.transport import Transport
 from chaos.simulation.disk import DiskRecord
 from chaos.simulation.node import SimNode
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
-from replicator.engine.leading.transfer import TransferSink, TransferWish
+from replicator.engine.leading.request_table import WRITE
+from replicator.engine.leading.transfer import TransferRequest, TransferSink
 from replicator.engine.replica import Replica
 from replicator.engine.stock.graft import ROLES, Peer, _private_copy
 from replicator.machine.codec import NO_OP, encode_batch
@@ -94,6 +95,7 @@ class StockReplica:
         self.settings = node.settings
         self.membership = replace(node.settings.membership, founder=node.directory_id)  # stock has no such entry
         self.graft = self.group = self.proposals = self.forwards = self.reads = self.transfers = self.journal = self
+        self.leader_side = self
         self.depth = 0  # what stock forgets to answer is not held against it
         module: Any = _private_copy(clock, random.Random(node.dice.random()), cast("Any", journal))
         module.pickle = pysyncobj.pickle
@@ -207,22 +209,18 @@ class StockReplica:
 
         self._engine._applyCommand(encode_batch(self._clock.wall_ms(), [command]), answered)
 
-    def propose(self, _leader: NodeId, command: bytes, sink: Sink) -> None:
-        """As `offer`."""
-        self.offer(command, sink)
+    def ask(self, *asked: Any) -> None:
+        """Of `forwards`, `reads` and `members`: a write is queued here. Raises NoLeader: stock has nothing else."""
+        match asked:
+            case (_leader, kind, command, sink) if kind is WRITE:
+                self.offer(command, sink)
+            case _:
+                raise NoLeader("stock has no linearizable reads")
 
-    def ask(self, _sink: object) -> None:
-        """Raises NoLeader: stock has no linearizable reads."""
-        raise NoLeader("stock has no linearizable reads")
-
-    def read_index(self, _leader: NodeId, sink: object) -> None:
-        """As `ask`."""
-        self.ask(sink)
-
-    def begin(self, wish: TransferWish, _timeout_s: float, _sink: TransferSink) -> None:
+    def begin(self, request: TransferRequest, _sink: TransferSink) -> None:
         """A transfer of leadership, to somebody given."""
-        if wish.node_id is not None:
-            self._engine.transferLeadership(self._peers[wish.node_id])
+        if request.node_id is not None:
+            self._engine.transferLeadership(self._peers[request.node_id])
 
 
 @dataclass(slots=True)

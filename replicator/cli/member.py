@@ -9,6 +9,7 @@ import click
 from replicator.cli.exit_codes import CommandFailed, ExitCode
 from replicator.cli.online import Online, call, group_options
 from replicator.cli.output import NO_LEADER_KNOWN, Column, print_facts, print_json, print_table
+from replicator.core.quorum import majority
 from replicator.model.values import MembershipResult, MemberStatus
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def shortage(members: Sequence[MemberStatus], node_id: str) -> str | None:
     if not staying:
         return "it is the last voter"
     connected = [each.node_id for each in staying if each.connected]
-    needed = len(staying) // 2 + 1
+    needed = majority(len(staying))
     if len(connected) >= needed:
         return None
     return (

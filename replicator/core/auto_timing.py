@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from replicator.core.quorum import others_for_majority
 from replicator.core.windowed import WindowedMaximum
 
 ROUND_TRIPS: Final = 10
@@ -48,7 +49,7 @@ def round_trip_to_cover_s(round_trips_s: Sequence[float], voters: int) -> float 
 
     voters: of the whole group, the leader among them.
     """
-    needed = voters // 2  # besides the leader
+    needed = others_for_majority(voters)
     if needed == 0 or len(round_trips_s) < needed:
         return None
     ascending = sorted(round_trips_s)

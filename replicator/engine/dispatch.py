@@ -21,14 +21,10 @@ class Dispatch:
                 self._guard.append_entries(peer, message.append_entries)
             case "append_reply":
                 self._guard.append_reply(peer, message.append_reply)
-            case "forward":
-                self._forwards.serve(peer, message.forward)
-            case "forward_reply":
-                self._forwards.reply(peer, message.forward_reply)
-            case "read_index":
-                self._forwards.serve_read(peer, message.read_index)
-            case "read_index_reply":
-                self._forwards.read_reply(peer, message.read_index_reply)
+            case "forward" | "read_index":
+                self._forwards.serve(peer, message)
+            case "forward_reply" | "read_index_reply":
+                self._forwards.reply(peer, message)
             case "request_vote":
                 self._guard.request_vote(peer, message.request_vote)
             case "vote_reply":

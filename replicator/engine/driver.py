@@ -14,7 +14,8 @@ from replicator.config.timing import RaftTiming
 from replicator.engine.calling.calls import Calls
 from replicator.engine.calling.waits import AppliedWaits
 from replicator.engine.events import Frame, LinkDown, LinkUp, RefusedBy, Turn
-from replicator.engine.leading.transfer import TransferReason, TransferWish
+from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE
+from replicator.engine.leading.transfer import TransferReason, TransferRequest
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshots.exchange import SnapshotFetcher, Snapshots
@@ -176,7 +177,7 @@ class RaftEngine:
         Raises OutcomeUnknown: it may have.
         """
         try:
-            outcome = await self._calls.propose(command, timeout_s=timeout_s, check=self._check_accepting)
+            outcome = await self._calls.ask(WRITE, command, timeout_s=timeout_s, check=self._check_accepting)
         except ReplicatorError as error:
             self._observer.count(Signal.PROPOSALS, outcome=error.reason)
             raise
@@ -186,7 +187,7 @@ class RaftEngine:
     async def read_index(self, *, timeout_s: float) -> LogIndex:
         """A linearizable point, see read_index.py. Raises NoLeader, DeadlineExceeded, Overloaded, ShuttingDown."""
         asked_s = self._clock.monotonic_s()
-        index = await self._calls.read_index(timeout_s=timeout_s, check=self._check_running)
+        index = await self._calls.ask(READ_INDEX, None, timeout_s=timeout_s, check=self._check_running)
         self._replica.freshness.covers(index, asked_s)
         return index
 
@@ -248,7 +249,7 @@ class RaftEngine:
         Raises InvalidArgument, NoMajority, ChangeInProgress, NoLeader, Overloaded, ShuttingDown, DeadlineExceeded:
         nothing happened. Raises OutcomeUnknown: the change may still be applied; asking again is safe.
         """
-        membership = await self._calls.change_members(change, timeout_s=timeout_s, check=self._check_accepting)
+        membership = await self._calls.ask(MEMBER_CHANGE, change, timeout_s=timeout_s, check=self._check_accepting)
         return membership.without_secret()
 
     def timing(self) -> RaftTiming:
@@ -290,8 +291,8 @@ class RaftEngine:
         Asked at any node. Writes wait meanwhile, and none fails. Raises InvalidArgument (an unknown name, no voter, or
         both named), NoLeader, or Unavailable: nobody caught up or took over in time, and the leader leads on.
         """
-        wish = TransferWish(target, region, why)
-        return await self._calls.transfer(wish, timeout_s=timeout_s, check=self._check_running)
+        request = TransferRequest(target, region, why, timeout_s=timeout_s)
+        return await self._calls.ask(TRANSFER, request, timeout_s=timeout_s, check=self._check_running)
 
     # -----------------------------------------------------------------------------------------------------------------
 

@@ -18,19 +18,21 @@ from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
 from replicator.engine.dispatch import Dispatch
 from replicator.engine.events import BadLink, Event, Frame, LinkDown, LinkUp, Outgoing, RefusedBy, Turn
+from replicator.engine.leading.envelopes import is_question, refusal
 from replicator.engine.leading.forwards import Forwards
 from replicator.engine.leading.log_time import LogTime
 from replicator.engine.leading.member_changes import MemberChanges
 from replicator.engine.leading.preference import Preference
 from replicator.engine.leading.proposals import Proposals
 from replicator.engine.leading.read_index import ReadIndexes
+from replicator.engine.leading.request_kinds import LeaderSide
 from replicator.engine.leading.timing_changes import TimingChanges
 from replicator.engine.leading.transfer import Transfers
 from replicator.engine.raft.group import Group
 from replicator.engine.raft.guard import Guard
 from replicator.engine.raft.majority import Majority
 from replicator.engine.raft.message_bounds import LostData, Malformed
-from replicator.engine.raft.messages import decode, refusal
+from replicator.engine.raft.messages import decode
 from replicator.engine.raft.pre_vote import PreVotes
 from replicator.engine.raft.pump import Pump
 from replicator.engine.raft.role_log import RoleLog
@@ -93,8 +95,7 @@ class Replica:
         self.majority.bind(self.group, self.graft)
         self.timers = timers or Timers(settings.timing)
         self.timers.bind(self.graft)
-        agreed = log.timing()
-        if agreed is not None:
+        if (agreed := log.timing()) is not None:
             self._take_timing(agreed)
         self.on_role: Callable[[str], None] = lambda _role: None
         self._role = self.graft.role
@@ -135,10 +136,10 @@ class Replica:
             settings.node_id, self.timers, new_secret=settings.new_secret, group=self.group, graft=self.graft,
             journal=self.journal, pump=self.pump, transfers=self.transfers, applied_index=lambda: self.applied_index,
         )  # fmt: skip
+        self.leader_side = LeaderSide(self.proposals, self.reads, self.members, self.transfers)
         self.forwards = Forwards(
-            self.timers, graft=self.graft, clock=clock, proposals=self.proposals, reads=self.reads,
-            transfers=self.transfers, changes=self.members, send=self._send, link_epoch=self.link_epoch,
-            request_ids=self._request_ids,
+            self.timers, graft=self.graft, clock=clock, side=self.leader_side, send=self._send,
+            link_epoch=self.link_epoch, request_ids=self._request_ids,
         )  # fmt: skip
         self.snapshots = SnapshotDuties(
             settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock,
@@ -245,9 +246,8 @@ class Replica:
         refused: list[Outgoing] = []
         for peer, epoch, payload in frames:
             with contextlib.suppress(Malformed):
-                reply = refusal(decode(payload), StorageFull.reason)
-                if reply is not None and self._epochs.get(peer) == epoch:
-                    refused.append(Outgoing(peer, epoch, reply.SerializeToString()))
+                if is_question(message := decode(payload)) and self._epochs.get(peer) == epoch:
+                    refused.append(Outgoing(peer, epoch, refusal(message, StorageFull("")).SerializeToString()))
         return tuple(refused)
 
     def next_due_s(self) -> float:

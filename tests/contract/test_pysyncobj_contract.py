@@ -258,7 +258,7 @@ def test_a_request_to_campaign_counts_only_from_the_leader(monkeypatch: pytest.M
     assert node.private("raftElectionDeadline") == 0
 
 
-def test_the_wish_to_campaign_outlives_its_term_and_mutes_the_next_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_request_to_campaign_outlives_its_term_and_mutes_the_next_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard forgets it with the term."""
     node = StockNode(monkeypatch)
     node.append(prev=(1, 0), term=1)

@@ -22,12 +22,6 @@ INSTEAD = {
 }
 ALLOWED = {
     "tests/house/test_plain_words.py": r".*",
-    # The name of a oneof of raft.proto, and of what holds one: until its rename.
-    "proto/replicator/v1/raft.proto": r"wish",
-    "replicator/engine/": r"wish",
-    "chaos/simulation/stock.py": r"wish",
-    "tests/unit/engine/": r"wish",
-    "tests/support/": r"wish",
 }
 BANNED = re.compile(rf"\b({'|'.join(INSTEAD)})\b", re.IGNORECASE)
 

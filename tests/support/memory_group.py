@@ -69,7 +69,7 @@ def target_of(present: Membership, leader: NodeId, target: NodeId | None, region
     voters = [member for member in present.members if member.role is MemberRole.VOTER]
     if target is not None:
         if target not in present.voters:
-            raise InvalidArgument(f"{target} is no voter of this group")
+            raise InvalidArgument(f"{target} is not a voter")
         return target
     fitting = [member.node_id for member in voters if region is None or member.region == region]
     if not fitting:

@@ -166,7 +166,7 @@ def is_in_a_members_power(frame: bytes, term: Term) -> bool:
         case "request_vote":
             return named > term  # each such campaign costs the group an election
         case "forward":
-            return body.WhichOneof("wish") == "member_change" or decode_command(body.command) is not None
+            return body.WhichOneof("request") == "member_change" or decode_command(body.command) is not None
         case "snapshot_offer":
             return named >= term  # what it offers may be any store
     return False

@@ -7,7 +7,7 @@ from chaos.simulation.faults.links import LinkFaults
 from chaos.simulation.faults.members import MemberFaults
 from chaos.simulation.faults.nodes import NodeFaults
 from chaos.simulation.node import SimNode
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferRequest
 from replicator.model.errors import InvalidArgument, Unavailable
 from replicator.model.ids import NodeId
 
@@ -92,7 +92,6 @@ class Stories(LinkFaults, NodeFaults, MemberFaults):
         if node.replica is not None and node.replica.graft.is_leader:
             # Another one is under way, nobody is linked, or who was chosen has no vote any more.
             with contextlib.suppress(Unavailable, InvalidArgument):
-                node.replica.transfers.begin(
-                    TransferWish(node_id=target), 2.0 * self._unit_s() / 3.0, lambda _result: None
-                )
+                request = TransferRequest(node_id=target, timeout_s=2.0 * self._unit_s() / 3.0)
+                node.replica.transfers.begin(request, lambda _result: None)
             node.wake()

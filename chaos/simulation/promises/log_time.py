@@ -1,4 +1,4 @@
-"""Log time runs at about the rate of time, under any leader and whatever calendars show, and never back.
+"""Log time runs at about the rate of time, under any leader and any calendars, and never back.
 
 From one entry to the next: by at most RATE_MAX times the time between their writing. Between entries of one leader: by
 at least RATE_MIN times. So what is idle for T of real time under one leader is known to have been idle for at least

@@ -1,18 +1,11 @@
 """Which leader a node asks, and how it asks one question: locally if this node leads, else by message."""
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from replicator.engine.leading.proposals import Proposal
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.leading.request_kinds import AnswerT, RequestKind, RequestT, Sink
 from replicator.engine.replica import Replica
-from replicator.model.errors import ReplicatorError
-from replicator.model.ids import LogIndex, NodeId, Term
-from replicator.model.members import MemberChange, Membership
-from replicator.v1 import store_pb2
-
-T = TypeVar("T")
-Sink = Callable[[T | ReplicatorError], None]
+from replicator.model.ids import NodeId, Term
 
 
 class Leading(NamedTuple):
@@ -43,9 +36,6 @@ class Asked(NamedTuple):
             self.proposal.cancelled = True  # has no effect once it is in the log
 
 
-Question = Callable[[Replica, Leading, Sink[T]], Asked]
-
-
 def whom_to_ask(replica: Replica) -> Leading | None:
     """The leader that is heard and can be reached; or who is about to lead: it can say no, and it may lead by then.
 
@@ -62,35 +52,17 @@ def whom_to_ask(replica: Replica) -> Leading | None:
     return Leading(leader, graft.term, leader == successor) if is_reached else None
 
 
-def propose(replica: Replica, leading: Leading, command: bytes, sink: Sink[store_pb2.Outcome]) -> Asked:
-    """Asks for a command to be replicated. Raises Overloaded, InvalidArgument."""
+def ask(
+    replica: Replica,
+    leading: Leading,
+    kind: RequestKind[RequestT, AnswerT],
+    request: RequestT,
+    sink: Sink[AnswerT],
+) -> Asked:
+    """Asks locally if this node leads, else by message. Raises Overloaded, InvalidArgument, what `serve` raises."""
     if _is_here(replica, leading.node_id):
-        return Asked(replica, proposal=replica.proposals.offer(command, sink))
-    return Asked(replica, request_id=replica.forwards.propose(leading.node_id, command, sink))
-
-
-def read_index(replica: Replica, leading: Leading, sink: Sink[LogIndex]) -> Asked:
-    """Asks for a linearizable point. Raises Overloaded."""
-    if _is_here(replica, leading.node_id):
-        replica.reads.ask(sink)
-        return Asked(replica)
-    return Asked(replica, request_id=replica.forwards.read_index(leading.node_id, sink))
-
-
-def change_members(replica: Replica, leading: Leading, change: MemberChange, sink: Sink[Membership]) -> Asked:
-    """Asks for another membership. Raises Overloaded."""
-    if _is_here(replica, leading.node_id):
-        replica.members.ask(change, sink)
-        return Asked(replica)
-    return Asked(replica, request_id=replica.forwards.change_members(leading.node_id, change, sink))
-
-
-def transfer(replica: Replica, leading: Leading, wish: TransferWish, timeout_s: float, sink: Sink[NodeId]) -> Asked:
-    """Asks for leadership to be handed over. Raises Overloaded, InvalidArgument, Unavailable."""
-    if _is_here(replica, leading.node_id):
-        replica.transfers.begin(wish, timeout_s, sink)
-        return Asked(replica)
-    return Asked(replica, request_id=replica.forwards.transfer(leading.node_id, wish, timeout_s, sink))
+        return Asked(replica, proposal=kind.serve(replica.leader_side, request, sink))
+    return Asked(replica, request_id=replica.forwards.ask(leading.node_id, kind, request, sink))
 
 
 def _is_here(replica: Replica, leader: NodeId) -> bool:

@@ -6,85 +6,43 @@ one is heard of. Nothing else is repeated.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
-from replicator.engine.calling import asking
-from replicator.engine.calling.asking import Asked, Leading, Question, Sink, whom_to_ask
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.calling.asking import Leading, ask, whom_to_ask
+from replicator.engine.leading.request_kinds import AnswerT, RequestKind, RequestT, Sink
 from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
-from replicator.model.errors import DeadlineExceeded, NoLeader, NotLeader, OutcomeUnknown, ReplicatorError, Unavailable
-from replicator.model.ids import LogIndex, NodeId
-from replicator.model.members import MemberChange, Membership
-from replicator.v1 import store_pb2
+from replicator.model.errors import DeadlineExceeded, NoLeader, NotLeader, ReplicatorError
 
-T = TypeVar("T")
 ANSWER_SHARE: Final = 0.9  # of a caller's time is the leader's; the rest is for its answer to arrive
 
 
 class Calls:
-    """Callers' futures and their deadlines. replica: the present one. check: raises what prevents a request."""
+    """Callers' futures and their deadlines. replica: the present one."""
 
     def __init__(self, *, replica: Callable[[], Replica], wake: Callable[[], None], clock: Clock) -> None:
         self._replica, self._wake, self._clock = replica, wake, clock
         self._waiting: dict[asyncio.Future[None], Leading | None] = {}  # for another leader than that one
 
-    async def propose(self, command: bytes, *, timeout_s: float, check: Callable[[], None]) -> store_pb2.Outcome:
-        """Raises DeadlineExceeded if the command is surely not in the log, OutcomeUnknown if it may be."""
+    async def ask(
+        self,
+        kind: RequestKind[RequestT, AnswerT],
+        request: RequestT,
+        *,
+        timeout_s: float,
+        check: Callable[[], None],
+    ) -> AnswerT:
+        """Asks one leader after the other until one answers. check: raises what prevents a request.
 
-        def question(replica: Replica, leading: Leading, sink: Sink[store_pb2.Outcome]) -> Asked:
-            return asking.propose(replica, leading, command, sink)
-
+        Raises what the leader answers, NoLeader, `kind.late` after the deadline, or DeadlineExceeded if surely no
+        leader has accepted the request by then.
+        """
         try:
-            return await self._ask(question, self._clock.monotonic_s() + timeout_s, check)
+            return await self._ask(kind, request, self._clock.monotonic_s() + timeout_s, check)
         except _NotTaken:
-            raise DeadlineExceeded("the deadline passed before the write was proposed; nothing happened") from None
+            raise (DeadlineExceeded(kind.untaken) if kind.untaken else kind.late(self._why())) from None
         except TimeoutError:
-            raise OutcomeUnknown(
-                f"no majority confirmed the write in time{self._why()}: it may or may not have happened; retry under "
-                "the same write id",
-                retry_after_s=0.05,
-            ) from None
-
-    async def read_index(self, *, timeout_s: float, check: Callable[[], None]) -> LogIndex:
-        """A linearizable point. Raises DeadlineExceeded."""
-        try:
-            return await self._ask(asking.read_index, self._clock.monotonic_s() + timeout_s, check)
-        except TimeoutError:
-            raise DeadlineExceeded(f"no majority confirmed the read in time{self._why()}") from None
-
-    async def change_members(self, change: MemberChange, *, timeout_s: float, check: Callable[[], None]) -> Membership:
-        """The membership after the change. Raises DeadlineExceeded if nobody was asked, OutcomeUnknown."""
-
-        def question(replica: Replica, leading: Leading, sink: Sink[Membership]) -> Asked:
-            return asking.change_members(replica, leading, change, sink)
-
-        try:
-            return await self._ask(question, self._clock.monotonic_s() + timeout_s, check)
-        except _NotTaken:
-            raise DeadlineExceeded("the deadline passed before a leader was asked; nothing happened") from None
-        except TimeoutError:
-            raise OutcomeUnknown(
-                f"the change of the membership was not confirmed in time{self._why()}: it may still be made; look at "
-                "the members, or ask again, which is safe",
-                retry_after_s=0.2,
-            ) from None
-
-    async def transfer(self, wish: TransferWish, *, timeout_s: float, check: Callable[[], None]) -> NodeId:
-        """Who leads after it. Raises InvalidArgument, Unavailable."""
-        deadline_s = self._clock.monotonic_s() + timeout_s
-
-        def question(replica: Replica, leading: Leading, sink: Sink[NodeId]) -> Asked:
-            leaders_s = (deadline_s - self._clock.monotonic_s()) * ANSWER_SHARE
-            return asking.transfer(replica, leading, wish, leaders_s, sink)
-
-        try:
-            return await self._ask(question, deadline_s, check)
-        except TimeoutError:
-            raise Unavailable(
-                "the leader did not report the result of the transfer in time; check which node leads, and try again",
-                retry_after_s=0.5,
-            ) from None
+            raise kind.late(self._why()) from None
 
     def after_turn(self) -> None:
         """A turn may have brought a leader, or a link to it."""
@@ -101,8 +59,10 @@ class Calls:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, question: Question[T], deadline_s: float, check: Callable[[], None]) -> T:
-        """Asks one leader after the other until one answers. Raises what it answers, NoLeader, TimeoutError."""
+    async def _ask(
+        self, kind: RequestKind[RequestT, AnswerT], request: RequestT, deadline_s: float, check: Callable[[], None]
+    ) -> AnswerT:
+        """Raises what the leader answers, NoLeader, TimeoutError."""
         refused: Leading | None = None
         while True:
             check()
@@ -110,13 +70,16 @@ class Calls:
             if self._clock.monotonic_s() >= deadline_s:
                 raise _NotTaken
             try:
-                return await self._ask_once(leading, question, deadline_s)
+                return await self._ask_once(leading, kind, request, deadline_s)
             except NotLeader:
                 refused = leading
 
-    async def _ask_once(self, leading: Leading, question: Question[T], deadline_s: float) -> T:
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        asked = question(self._replica(), leading, _settles(answer))
+    async def _ask_once(
+        self, leading: Leading, kind: RequestKind[RequestT, AnswerT], request: RequestT, deadline_s: float
+    ) -> AnswerT:
+        answer: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
+        leaders_s = (deadline_s - self._clock.monotonic_s()) * ANSWER_SHARE
+        asked = ask(self._replica(), leading, kind, kind.within(request, leaders_s), _settles(answer))
         self._wake()
         try:
             async with asyncio.timeout(max(0.0, deadline_s - self._clock.monotonic_s())):
@@ -172,8 +135,8 @@ class _NotTaken(TimeoutError):
     """Time was over, and surely nobody has taken up what was asked."""
 
 
-def _settles(answer: "asyncio.Future[T]") -> Sink[T]:
-    def settle(result: T | ReplicatorError) -> None:
+def _settles(answer: "asyncio.Future[AnswerT]") -> Sink[AnswerT]:
+    def settle(result: AnswerT | ReplicatorError) -> None:
         if answer.done():  # the caller gave up
             return
         if isinstance(result, ReplicatorError):

@@ -11,7 +11,8 @@ from typing import Final
 
 from replicator.config.timing import RaftTiming
 from replicator.core.member_rules import changed, pinned
-from replicator.engine.leading.transfer import Transfers, TransferWish
+from replicator.core.quorum import is_majority
+from replicator.engine.leading.transfer import TransferRequest, Transfers
 from replicator.engine.raft.group import Group
 from replicator.engine.raft.pump import Pump
 from replicator.engine.raft.timers import Timers, timing_to_wire
@@ -29,7 +30,7 @@ MembershipSink = Callable[[Membership | ReplicatorError], None]
 
 
 @dataclass(slots=True)
-class _Wish:
+class _Request:
     change: MemberChange
     sink: MembershipSink
     index: LogIndex | None = None  # of its entry, once it is proposed
@@ -57,16 +58,16 @@ class MemberChanges:
         self._timers, self._new_secret = timers, new_secret
         self._directories: dict[str, bytes] = {node_id: group.directory_id}
         self._pending_index = LogIndex(0)  # the newest entry that may change the group and may not be applied
-        self._wish: _Wish | None = None
+        self._request: _Request | None = None
 
     def ask(self, change: MemberChange, sink: MembershipSink) -> None:
         """Answers `sink` once: with the membership after the change, applied here, or with the error."""
         if not self._graft.is_leader:
             sink(NotLeader("this node is no longer the leader"))
-        elif self._wish is not None:
+        elif self._request is not None:
             sink(ChangeInProgress("another change of the membership is under way; try again", retry_after_s=0.2))
         else:
-            self._wish = _Wish(change, sink)
+            self._request = _Request(change, sink)
 
     def linked(self, peer: NodeId, directory_id: bytes) -> None:
         """A link to `peer` is up; its data directory has this id."""
@@ -92,8 +93,8 @@ class MemberChanges:
         """Called in each turn at the leader, after the tick."""
         if not self._may_propose():
             return
-        if self._wish is not None and self._group.is_founded:
-            self._grant(self._wish)
+        if self._request is not None and self._group.is_founded:
+            self._grant(self._request)
         elif not self._group.is_settled and not self._transfers.under_way:  # which waits for a log that stands still
             wanted = self._with_those_that_caught_up(pinned(self._founded(), self._directories))
             if wanted != self._group.membership:
@@ -106,7 +107,7 @@ class MemberChanges:
 
     def applied(self, index: LogIndex) -> None:
         """The entry at `index` has changed the membership."""
-        if self._wish is not None and self._wish.index == index:
+        if self._request is not None and self._request.index == index:
             self._answer(self._group.membership)
 
     def _may_propose(self) -> bool:
@@ -115,21 +116,21 @@ class MemberChanges:
             return False
         return self._pump.knows_commit_index()
 
-    def _grant(self, wish: _Wish) -> None:
-        if wish.index is not None:
+    def _grant(self, request: _Request) -> None:
+        if request.index is not None:
             return  # applied with the change itself
         try:
-            self._refuse_to_displace(wish.change)
-            wanted = changed(self._group.membership, wish.change)
+            self._refuse_to_displace(request.change)
+            wanted = changed(self._group.membership, request.change)
         except ReplicatorError as error:
             self._answer(error)
             return
         if wanted == self._group.membership:
             self._answer(wanted)
         elif self._node_id not in wanted.voters:
-            self._hand_over(wish)
+            self._hand_over(request)
         elif self._is_majority(wanted, self._pump.answering()):
-            wish.index = self._propose(wanted)
+            request.index = self._propose(wanted)
         elif not self._is_majority(wanted, self._pump.not_silent()):  # else the connected voters may still answer
             self._answer(
                 NoMajority(
@@ -151,24 +152,25 @@ class MemberChanges:
                 "join under another name"
             )
 
-    def _hand_over(self, wish: _Wish) -> None:
+    def _hand_over(self, request: _Request) -> None:
         """The leader itself is to go: its successor must grant that. The caller asks it, once told NotLeader."""
-        if wish.handing_over:
+        if request.handing_over:
             return
-        wish.handing_over = True
+        request.handing_over = True
         timeout_s = HAND_OVER_ELECTIONS * self._timers.timing.election_timeout_max_s
         try:
-            self._transfers.begin(TransferWish(why="removal"), timeout_s, partial(self._handed_over, wish))
+            hand_over = TransferRequest(why="removal", timeout_s=timeout_s)
+            self._transfers.begin(hand_over, partial(self._handed_over, request))
         except ReplicatorError as error:
             self._answer(error)
 
-    def _handed_over(self, wish: _Wish, result: NodeId | ReplicatorError) -> None:
-        if wish is self._wish and isinstance(result, ReplicatorError):
+    def _handed_over(self, request: _Request, result: NodeId | ReplicatorError) -> None:
+        if request is self._request and isinstance(result, ReplicatorError):
             self._answer(result)
 
     def _is_majority(self, wanted: Membership, others: frozenset[NodeId]) -> bool:
         reached = wanted.voters & (others | {self._node_id})
-        return 2 * len(reached) > len(wanted.voters)
+        return is_majority(len(reached), len(wanted.voters))
 
     def _founded(self) -> Membership:
         """The present membership, of a group that has a founder and a secret.
@@ -213,6 +215,6 @@ class MemberChanges:
         return index
 
     def _answer(self, result: Membership | ReplicatorError) -> None:
-        wish, self._wish = self._wish, None
-        if wish is not None:
-            wish.sink(result)
+        request, self._request = self._request, None
+        if request is not None:
+            request.sink(result)

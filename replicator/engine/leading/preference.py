@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 
 from replicator.core.leader_preference import LeaderPreference
-from replicator.engine.leading.transfer import Transfers, TransferWish
+from replicator.engine.leading.transfer import TransferRequest, Transfers
 from replicator.engine.raft.group import Group
 from replicator.engine.raft.pump import Pump
 from replicator.engine.raft.timers import Timers
@@ -49,8 +49,8 @@ class Preference:
         if chosen is None:
             return
         try:
-            wish = TransferWish(node_id=chosen, why="preference")
-            self._transfers.begin(wish, patience_s, partial(self._heard, chosen))
+            request = TransferRequest(node_id=chosen, why="preference", timeout_s=patience_s)
+            self._transfers.begin(request, partial(self._heard, chosen))
         except ReplicatorError:
             self._decider.failed(chosen)
 

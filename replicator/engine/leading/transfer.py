@@ -8,7 +8,7 @@ within an election timeout, writes are admitted here again.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from replicator.engine.leading.proposals import Proposals
@@ -33,15 +33,16 @@ TransferSink = Callable[[NodeId | ReplicatorError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class TransferWish:
+class TransferRequest:
     """To that node, or to any voter of that region; to any other voter than the leader if neither is named.
 
-    why: for the log of the leader.
+    why: for the log of the leader. timeout_s: after which the leader gives up and leads on.
     """
 
     node_id: NodeId | None = None
     region: Region | None = None
     why: TransferReason = "asked"
+    timeout_s: float = field(kw_only=True)
 
 
 @dataclass(slots=True)
@@ -79,12 +80,12 @@ class Transfers:
         self._proposals, self._clock = proposals, clock
         self._transfer: _Transfer | None = None
 
-    def begin(self, wish: TransferWish, timeout_s: float, sink: TransferSink) -> None:
+    def begin(self, request: TransferRequest, sink: TransferSink) -> None:
         """`sink` gets the new leader, or why this node stays leader. Joins a transfer under way to the same node.
 
         Raises InvalidArgument, NotLeader, or Unavailable: nothing was begun.
         """
-        candidates = self._candidates(wish)
+        candidates = self._candidates(request)
         if not self._graft.is_leader:
             raise NotLeader("this node is not the leader")
         if self._settings.node_id in candidates:
@@ -100,7 +101,13 @@ class Transfers:
             raise _unavailable(f"the leader, {self._settings.node_id}, has no link to {_names(candidates)}")
         now_s = self._clock.monotonic_s()
         self._transfer = _Transfer(
-            candidates, wish.why, self._graft.term, now_s + timeout_s, [sink], self._journal.last_index, now_s
+            candidates,
+            request.why,
+            self._graft.term,
+            now_s + request.timeout_s,
+            [sink],
+            self._journal.last_index,
+            now_s,
         )
 
     def step(self) -> None:
@@ -121,11 +128,11 @@ class Transfers:
             if transfer.target is not None:
                 self._hand_over(transfer, transfer.target)
 
-    def is_granted_by(self, wish: TransferWish, leader: NodeId) -> bool:
+    def is_granted_by(self, request: TransferRequest, leader: NodeId) -> bool:
         """Whether the new leader `leader` is one that the request allows."""
         member = self._group.membership.get(leader)
         region = member.region if member is not None else None
-        return wish.node_id in (None, leader) and wish.region in (None, region)
+        return request.node_id in (None, leader) and request.region in (None, region)
 
     @property
     def under_way(self) -> bool:
@@ -147,23 +154,23 @@ class Transfers:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _candidates(self, wish: TransferWish) -> frozenset[NodeId]:
+    def _candidates(self, request: TransferRequest) -> frozenset[NodeId]:
         membership = self._group.membership
-        if wish.node_id is not None and wish.region is not None:
+        if request.node_id is not None and request.region is not None:
             raise InvalidArgument("leadership goes to a node or to a region: name one of them, not both")
-        if wish.node_id is not None:
-            if wish.node_id not in membership.voters:
+        if request.node_id is not None:
+            if request.node_id not in membership.voters:
                 raise InvalidArgument(
-                    f"{wish.node_id} is not a voter; leadership can go to {_names(membership.voters)}"
+                    f"{request.node_id} is not a voter; leadership can go to {_names(membership.voters)}"
                 )
-            return frozenset((wish.node_id,))
-        if wish.region is None:
+            return frozenset((request.node_id,))
+        if request.region is None:
             return self._group.other_voters
         voters = [member for member in membership.members if member.role is MemberRole.VOTER]
-        found = frozenset(voter.node_id for voter in voters if voter.region == wish.region)
+        found = frozenset(voter.node_id for voter in voters if voter.region == request.region)
         if not found:
             regions = ", ".join(sorted({voter.region for voter in voters}))
-            raise InvalidArgument(f"there is no voter in region {wish.region}; there are some in {regions}")
+            raise InvalidArgument(f"there is no voter in region {request.region}; there are some in {regions}")
         return found
 
     def _may_lead(self, transfer: _Transfer) -> bool:

@@ -12,6 +12,7 @@ most one change behind its log; a node that is two behind lacks a committed entr
 import logging
 from collections.abc import Collection
 
+from replicator.core.quorum import is_majority
 from replicator.engine.raft.role_log import note_membership
 from replicator.machine.group_entries import decode_group_change, membership_of
 from replicator.model.errors import OtherGroupsLog
@@ -108,7 +109,7 @@ class Group:
     def is_majority_with(self, others: Collection[NodeId]) -> bool:
         """Whether this node and those of `others` that vote are a majority of all voters."""
         counted = self.is_voter + len(self.other_voters.intersection(others))
-        return 2 * counted > len(self.membership.voters)
+        return is_majority(counted, len(self.membership.voters))
 
     def preference_rank(self, node_id: NodeId) -> int:
         """0: of the region that is preferred most for the leader. Regions that are not listed come last, all alike."""

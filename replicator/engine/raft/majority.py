@@ -8,6 +8,7 @@ a process that hangs; a dead link is noticed after some seconds.
 import logging
 from typing import Final
 
+from replicator.core.quorum import majority
 from replicator.engine.raft.group import Group
 from replicator.engine.stock.graft import Graft
 from replicator.model.clock import Clock
@@ -66,7 +67,7 @@ class Majority:
         missing = sorted(self._group.other_voters - self._linked)
         return (
             f"{len(missing)} of {len(voters)} voters are not connected ({', '.join(map(self._since, missing))}); a "
-            f"majority needs {len(voters) // 2 + 1}; if they are lost for good see docs/operating.md, a majority is "
+            f"majority needs {majority(len(voters))}; if they are lost for good see docs/operating.md, a majority is "
             "lost for good"
         )
 

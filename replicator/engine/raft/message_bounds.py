@@ -133,7 +133,7 @@ def _check_not_taken(message: raft_pb2.SnapshotNotTaken) -> None:
 
 def _check_forward(forward: raft_pb2.Forward) -> None:
     """A question of a kind that only a later release knows is answered with a refusal."""
-    match forward.WhichOneof("wish"):
+    match forward.WhichOneof("request"):
         case "command" if len(forward.command) > COMMAND_BYTES_MAX:
             raise Malformed(f"Forward of a command of {len(forward.command)} bytes")
         case "transfer":

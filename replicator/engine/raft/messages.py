@@ -91,7 +91,7 @@ def pre_vote_reply(asked_term: Term, term: Term, *, granted: bool) -> raft_pb2.R
 
 
 def member_change(change: MemberChange) -> raft_pb2.MemberChange:
-    """A wish, as it is forwarded."""
+    """A request, as it is forwarded."""
     match change:
         case SetMember(member):
             return raft_pb2.MemberChange(set=stored_member(member))
@@ -99,12 +99,12 @@ def member_change(change: MemberChange) -> raft_pb2.MemberChange:
             return raft_pb2.MemberChange(remove=node_id)
 
 
-def checked_change(wish: raft_pb2.MemberChange) -> MemberChange:
-    """The wish that was forwarded. Raises Malformed."""
-    if wish.WhichOneof("change") == "set" and is_sound_member(wish.set):
-        return SetMember(member_of(wish.set))
-    if wish.WhichOneof("change") == "remove" and is_valid_name(wish.remove):
-        return RemoveMember(NodeId(wish.remove))
+def checked_change(request: raft_pb2.MemberChange) -> MemberChange:
+    """The request that was forwarded. Raises Malformed."""
+    if request.WhichOneof("change") == "set" and is_sound_member(request.set):
+        return SetMember(member_of(request.set))
+    if request.WhichOneof("change") == "remove" and is_valid_name(request.remove):
+        return RemoveMember(NodeId(request.remove))
     raise Malformed("a change of the membership that means nothing")
 
 
@@ -169,19 +169,6 @@ def snapshot_refused(term: Term, receiver: NodeId, why: str) -> raft_pb2.RaftMes
 def snapshot_not_taken(term: Term, source: NodeId) -> raft_pb2.RaftMessage:
     """I could not take what `source` offers."""
     return raft_pb2.RaftMessage(snapshot_not_taken=raft_pb2.SnapshotNotTaken(term=term, source=source))
-
-
-def refusal(question: raft_pb2.RaftMessage, reason: str) -> raft_pb2.RaftMessage | None:
-    """The answer that refuses a forwarded call; None if the message asks for no such answer."""
-    match question.WhichOneof("body"):
-        case "forward":
-            reply = raft_pb2.ForwardReply(request_id=question.forward.request_id, refused=reason)
-            return raft_pb2.RaftMessage(forward_reply=reply)
-        case "read_index":
-            read_reply = raft_pb2.ReadIndexReply(request_id=question.read_index.request_id, refused=reason)
-            return raft_pb2.RaftMessage(read_index_reply=read_reply)
-        case _:
-            return None
 
 
 def stale_term(term: Term) -> raft_pb2.RaftMessage:

@@ -8,6 +8,7 @@ the guard decides what an answer means.
 from collections.abc import Collection
 
 from replicator.core.flow_window import FlowLimits, FlowWindow
+from replicator.core.quorum import others_for_majority
 from replicator.engine.raft.group import Group
 from replicator.engine.raft.messages import Send, append_entries
 from replicator.engine.raft.progress import Progress
@@ -130,7 +131,7 @@ class Pump:
         if not self.knows_commit_index():
             return None
         contacts = sorted([self.progress[peer].acked_sent_s for peer in self._group.other_voters], reverse=True)
-        needed = (len(contacts) + 1) // 2  # besides ourselves
+        needed = others_for_majority(len(contacts) + 1)
         if needed == 0:
             return self._clock.monotonic_s()
         return contacts[needed - 1] if contacts[needed - 1] > float("-inf") else None

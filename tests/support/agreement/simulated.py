@@ -17,7 +17,7 @@ from chaos.simulation.promises import Violation
 from chaos.simulation.world import Verdict, World
 from replicator.config.timing import RaftTiming
 from replicator.engine.events import Event, Outgoing, Turn
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferRequest
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId, Region
 from replicator.model.members import Member, MemberRole, Membership, SetMember
@@ -211,7 +211,7 @@ class SimulatedStage(World):
         assert leader.replica is not None
         ended: list[NodeId | ReplicatorError] = []
         try:
-            leader.replica.transfers.begin(TransferWish(node_id=to), 2 * self.election_s, ended.append)
+            leader.replica.transfers.begin(TransferRequest(node_id=to, timeout_s=2 * self.election_s), ended.append)
         except ReplicatorError:
             return "refused"
         leader.wake()
@@ -245,7 +245,7 @@ class SimulatedStage(World):
     def _take_in(self, node: SimNode) -> None:
         """Asks the leader until it is done, as a joining node does."""
         name = node.node_id
-        wish = SetMember(
+        asked = SetMember(
             Member(name, Region("simulated"), f"{name}.peer:1", f"{name}.api:1", MemberRole.VOTER, node.directory_id)
         )
         granted: list[Membership] = []
@@ -257,7 +257,7 @@ class SimulatedStage(World):
         def ask() -> bool:
             for other in self._nodes:
                 if not granted and other.replica is not None and other.replica.graft.is_leader:
-                    other.replica.members.ask(wish, answered)
+                    other.replica.members.ask(asked, answered)
                     other.wake()
             return bool(granted)
 

@@ -17,6 +17,7 @@ from replicator.config.timing import RaftTiming
 from replicator.core.causal_token import CausalToken
 from replicator.engine.calling import asking
 from replicator.engine.calling.asking import Asked, Leading, whom_to_ask
+from replicator.engine.leading.request_table import READ_INDEX, WRITE
 from replicator.engine.replica import Replica
 from replicator.model.errors import NoLeader, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
@@ -139,7 +140,7 @@ class SimulatedLoad:
 
         routing = Routing(
             node, self.timeline, self.timing.election_timeout_max_s,
-            question=lambda replica, leading: asking.propose(replica, leading, command, answered),
+            question=lambda replica, leading: asking.ask(replica, leading, WRITE, command, answered),
             failed=answered,
         )  # fmt: skip
         routing.begin()
@@ -200,7 +201,7 @@ class SimulatedLoad:
 
         routing = Routing(
             node, self.timeline, self.timing.election_timeout_max_s,
-            question=lambda replica, leading: asking.read_index(replica, leading, answered),
+            question=lambda replica, leading: asking.ask(replica, leading, READ_INDEX, None, answered),
             failed=answered,
         )  # fmt: skip
         if asked.linearizable:

@@ -77,5 +77,5 @@ def test_effort_scales_counts_but_never_to_nothing() -> None:
             Effort(rounds, scale)
 
 
-async def test_without_a_wish_for_quiet_nothing_is_waited_for() -> None:
+async def test_without_a_request_for_quiet_nothing_is_waited_for() -> None:
     assert not await Effort(1).until_quiet()

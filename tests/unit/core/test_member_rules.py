@@ -33,7 +33,7 @@ def test_an_observer_that_is_to_vote_joins_first_too() -> None:
     assert roles(changed(before, SetMember(a_member("n2"))))["n2"] is MemberRole.JOINING
 
 
-def test_a_wish_that_is_granted_already_changes_nothing() -> None:
+def test_a_request_that_is_granted_already_changes_nothing() -> None:
     before = voters("n1", "n2", "n3")
 
     assert changed(before, SetMember(a_member("n2"))) == before
@@ -58,7 +58,7 @@ def test_a_name_that_comes_back_with_another_directory_joins_anew() -> None:
     assert after.voters == {"n1"}
 
 
-def test_a_wish_that_names_no_directory_keeps_the_known_one() -> None:
+def test_a_request_that_names_no_directory_keeps_the_known_one() -> None:
     before = a_membership([a_member("n1"), a_member("n2", directory_id=b"a" * 16)])
 
     assert changed(before, SetMember(a_member("n2"))) == before

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from replicator.config.timing import RaftTiming
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.leading.transfer import TransferRequest
 from replicator.engine.raft.role_log import note_membership
 from replicator.engine.raft.timers import Timers
 from replicator.model.ids import LogIndex
@@ -51,7 +51,7 @@ def test_a_leader_that_falls_silent_is_missed_once(caplog: pytest.LogCaptureFixt
 def test_who_leads_after_whom(caplog: pytest.LogCaptureFixture) -> None:
     cluster = HandCluster(3)
     first = cluster.elect(A).replica.graft.term
-    cluster[A].replica.transfers.begin(TransferWish(B, why="shutdown"), 5.0, lambda _result: None)
+    cluster[A].replica.transfers.begin(TransferRequest(B, why="shutdown", timeout_s=5.0), lambda _result: None)
     caplog.clear()
     cluster.wait(0.2)
     second = cluster[B].replica.graft.term

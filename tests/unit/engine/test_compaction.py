@@ -3,6 +3,7 @@
 import pytest
 
 from replicator.engine.events import Frame
+from replicator.engine.leading.request_table import WRITE
 from replicator.engine.stock import journal
 from replicator.model.errors import OutcomeUnknown, ShuttingDown
 from replicator.model.ids import LogIndex, NodeId, Term
@@ -170,10 +171,10 @@ def test_a_replica_over_a_new_store_keeps_its_links_its_promises_and_its_request
     cluster = HandCluster(3)
     cluster.elect(A)
     node, answers = cluster[B], list[object]()
-    first = node.replica.forwards.propose(A, put(b"k"), answers.append)
+    first = node.replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
     node.replica.forwards.refusing = True
     reborn = node.replica.reborn(node.disk, node.disk.store.applied_index)
-    second = reborn.forwards.propose(A, put(b"l"), answers.append)
+    second = reborn.forwards.ask(A, WRITE, put(b"l"), answers.append)
 
     assert [type(answer) for answer in answers] == [OutcomeUnknown]
     assert second > first

@@ -8,7 +8,8 @@ import pytest
 from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.leading import forwards
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE
+from replicator.engine.leading.transfer import TransferRequest
 from replicator.engine.raft.message_bounds import Malformed
 from replicator.machine.group_entries import stored_member
 from replicator.model.errors import (
@@ -24,6 +25,7 @@ from replicator.model.errors import (
     Unavailable,
 )
 from replicator.model.ids import LogIndex, NodeId, Region
+from replicator.model.members import RemoveMember
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
 from tests.support.members import a_member
@@ -46,7 +48,7 @@ def a_cluster() -> HandCluster:
 
 def test_a_forwarded_write_is_applied_once_and_its_outcome_comes_back() -> None:
     cluster, answers = a_cluster(), Answers()
-    cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
     cluster.take(B)
     cluster.deliver()
 
@@ -57,7 +59,7 @@ def test_a_forwarded_write_is_applied_once_and_its_outcome_comes_back() -> None:
 def test_a_forwarded_read_comes_back_with_a_point_of_the_log() -> None:
     cluster, answers = a_cluster(), Answers()
     last = cluster.write(b"k")
-    cluster[B].replica.forwards.read_index(A, answers.append)
+    cluster[B].replica.forwards.ask(A, READ_INDEX, None, answers.append)
     cluster.take(B)
     cluster.deliver()
 
@@ -66,8 +68,8 @@ def test_a_forwarded_read_comes_back_with_a_point_of_the_log() -> None:
 
 def test_who_does_not_lead_says_so_and_proposes_nothing() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
-    cluster[B].replica.forwards.propose(C, put(b"k"), writes.append)
-    cluster[B].replica.forwards.read_index(C, reads.append)
+    cluster[B].replica.forwards.ask(C, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(C, READ_INDEX, None, reads.append)
     cluster.take(B)
     cluster.deliver()
 
@@ -78,8 +80,8 @@ def test_who_does_not_lead_says_so_and_proposes_nothing() -> None:
 
 def test_a_link_that_falls_leaves_a_write_unknown_and_a_read_free_to_repeat() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
-    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
-    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster[B].turn()
     cluster[B].turn(LinkDown(A, cluster[B].replica.link_epoch(A) or 0))
 
@@ -90,8 +92,8 @@ def test_a_link_that_falls_leaves_a_write_unknown_and_a_read_free_to_repeat() ->
 def test_who_is_mute_and_leads_no_more_is_not_waited_for_until_its_link_falls() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
     cluster.cut = frozenset({(A, B), (A, C)})
-    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
-    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster.wait(2 * LAN.election_timeout_max_s + LAN.election_timeout_min_s)
 
     assert cluster[B].replica.link_epoch(A) is not None
@@ -103,7 +105,7 @@ def test_who_is_mute_and_leads_no_more_is_not_waited_for_until_its_link_falls() 
 def test_a_node_that_hears_of_nobody_knows_no_leader_and_answers_its_callers() -> None:
     cluster, writes = a_cluster(), Answers()
     cluster.cut = frozenset({(A, B), (C, B), (B, A), (B, C)})
-    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
     assert whom_to_ask(cluster[B].replica) is not None
     cluster.wait(LAN.election_timeout_max_s + 0.1)
     assert cluster[B].replica.graft.leader == A, "no other leader is known in this term"
@@ -119,7 +121,7 @@ def test_who_is_lost_from_sight_and_heard_again_is_waited_for_from_the_beginning
     cluster, writes = a_cluster(), Answers()
     alone = frozenset({(A, B), (C, B), (B, A), (B, C)})
     cluster.cut = alone
-    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
     for _ in range(4):
         cluster.cut = alone
         while cluster[B].replica.graft.leader_in_sight is not None:
@@ -169,21 +171,21 @@ def test_a_node_whose_disk_is_full_hears_nobody_until_there_is_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "is_done"),
+    ("request_", "is_done"),
     [
-        (TransferWish(B), True),
-        (TransferWish(region=Region("far")), True),
-        (TransferWish(), True),
-        (TransferWish(C), False),
-        (TransferWish(region=Region("near")), False),
+        (TransferRequest(B, timeout_s=5.0), True),
+        (TransferRequest(region=Region("far"), timeout_s=5.0), True),
+        (TransferRequest(timeout_s=5.0), True),
+        (TransferRequest(C, timeout_s=5.0), False),
+        (TransferRequest(region=Region("near"), timeout_s=5.0), False),
     ],
 )
-def test_a_transfer_whose_answer_is_lost_is_done_if_the_leader_that_is_heard_is_as_wished(
-    wish: TransferWish, is_done: bool
+def test_a_transfer_whose_answer_is_lost_is_done_if_the_leader_that_is_heard_is_as_asked(
+    request_: TransferRequest, is_done: bool
 ) -> None:
     cluster, answers = HandCluster(3, regions={A: Region("near"), B: Region("far"), C: Region("near")}), list[object]()
     cluster.elect(A)
-    cluster[C].replica.forwards.transfer(A, wish, 5.0, answers.append)
+    cluster[C].replica.forwards.ask(A, TRANSFER, request_, answers.append)
     cluster.cut = frozenset({(A, B), (B, A), (A, C), (C, A)})
     cluster.wait(3 * LAN.election_timeout_max_s)
 
@@ -193,7 +195,7 @@ def test_a_transfer_whose_answer_is_lost_is_done_if_the_leader_that_is_heard_is_
 
 def test_an_answer_that_takes_its_time_is_waited_for_while_its_leader_is_heard() -> None:
     cluster, writes, replies = a_cluster(), Answers(), list[tuple[NodeId, Outgoing]]()
-    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
     cluster.hold = frozenset({(A, B)})
     for _ in range(20):
         cluster.wait(LAN.election_timeout_min_s / 2)
@@ -227,7 +229,7 @@ def test_a_leader_answers_on_the_link_it_was_asked_on_or_not_at_all() -> None:
 
 def test_an_answer_of_somebody_else_than_was_asked_is_ignored() -> None:
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
     cluster[B].hear(C, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="NOT_LEADER"))
     assert answers == []
     cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="STORAGE_FULL"))
@@ -237,7 +239,7 @@ def test_an_answer_of_somebody_else_than_was_asked_is_ignored() -> None:
 
 def test_an_answer_that_comes_twice_counts_once() -> None:
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.read_index(A, answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, READ_INDEX, None, answers.append)
     for _ in range(2):
         cluster[B].hear(A, read_index_reply=raft_pb2.ReadIndexReply(request_id=request_id, index=1))
 
@@ -246,7 +248,7 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
 
 def test_an_answer_nobody_waits_for_any_more_is_ignored() -> None:
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
     cluster[B].replica.forwards.forget(request_id)
     cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="NOT_LEADER"))
 
@@ -256,7 +258,7 @@ def test_an_answer_nobody_waits_for_any_more_is_ignored() -> None:
 def test_a_reason_of_a_newer_release_promises_nothing() -> None:
     """Whether the write happened cannot be known from a word that this release does not know."""
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
     cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="SOMETHING_NEW"))
 
     assert isinstance(answers[0], Internal)
@@ -265,19 +267,36 @@ def test_a_reason_of_a_newer_release_promises_nothing() -> None:
 
 def test_an_answer_that_does_not_decode_ends_the_link_and_leaves_the_outcome_unknown() -> None:
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
     reply = raft_pb2.ForwardReply(request_id=request_id, outcome=b"\xff\xff")
     with pytest.raises(Malformed):
-        cluster[B].replica.forwards.reply(A, reply)
+        cluster[B].replica.forwards.reply(A, raft_pb2.RaftMessage(forward_reply=reply))
 
     assert [type(answer) for answer in answers] == [OutcomeUnknown]
+
+
+@pytest.mark.parametrize("kind", ["write", "membership", "read"])
+def test_an_answer_of_another_kind_ends_the_link_and_tells_the_caller(kind: str) -> None:
+    cluster, answers = a_cluster(), list[object]()
+    forwards_of_b = cluster[B].replica.forwards
+    reply = raft_pb2.ForwardReply(leader_id=C)
+    if kind == "write":
+        reply.request_id = forwards_of_b.ask(A, WRITE, put(b"k"), answers.append)
+    elif kind == "membership":
+        reply.request_id = forwards_of_b.ask(A, MEMBER_CHANGE, RemoveMember(C), answers.append)
+    else:
+        reply.request_id = forwards_of_b.ask(A, READ_INDEX, None, answers.append)
+    turn = cluster[B].open(frame(A, cluster[B].replica.link_epoch(A) or 0, forward_reply=reply))
+
+    assert [(peer, "leader_id" in why) for peer, _, why in turn.bad_links] == [(A, True)]
+    assert [type(answer) for answer in answers] == [NoLeader if kind == "read" else OutcomeUnknown]
 
 
 def test_a_draining_leader_refuses_writes_of_others_and_still_confirms_reads() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
     cluster[A].replica.forwards.refusing = True
-    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
-    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster.take(B)
     cluster.deliver()
 
@@ -289,8 +308,8 @@ def test_a_draining_leader_refuses_writes_of_others_and_still_confirms_reads() -
 def test_a_transfer_is_carried_to_the_leader_and_its_result_comes_back() -> None:
     cluster = a_cluster()
     done, refused = list[object](), list[object]()
-    cluster[B].replica.forwards.transfer(A, TransferWish(NodeId("n9")), 1.0, refused.append)
-    cluster[B].replica.forwards.transfer(A, TransferWish(C), 1.0, done.append)
+    cluster[B].replica.forwards.ask(A, TRANSFER, TransferRequest(NodeId("n9"), timeout_s=1.0), refused.append)
+    cluster[B].replica.forwards.ask(A, TRANSFER, TransferRequest(C, timeout_s=1.0), done.append)
     cluster.take(B)
     cluster.deliver()
     cluster.wait(0.1)
@@ -303,14 +322,14 @@ def test_a_transfer_is_carried_to_the_leader_and_its_result_comes_back() -> None
 
 def test_a_link_that_falls_leaves_it_open_whether_leadership_has_moved() -> None:
     cluster, answers = a_cluster(), list[object]()
-    cluster[B].replica.forwards.transfer(A, TransferWish(C), 1.0, answers.append)
+    cluster[B].replica.forwards.ask(A, TRANSFER, TransferRequest(C, timeout_s=1.0), answers.append)
     cluster[B].turn()
     cluster[B].turn(LinkDown(A, cluster[B].replica.link_epoch(A) or 0))
 
     assert [type(answer) for answer in answers] == [Unavailable]
 
 
-def test_a_wish_that_this_release_does_not_know_is_refused() -> None:
+def test_a_request_that_this_release_does_not_know_is_refused() -> None:
     cluster = a_cluster()
     frames = cluster[A].hear(B, forward=raft_pb2.Forward(request_id=7))
 
@@ -321,15 +340,15 @@ def test_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwards, "PENDING_MAX", 3)
     cluster = a_cluster()
     for _ in range(3):
-        cluster[B].replica.forwards.propose(A, put(b"k"), lambda _result: None)
+        cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), lambda _result: None)
     with pytest.raises(Overloaded):
-        cluster[B].replica.forwards.read_index(A, lambda _result: None)
+        cluster[B].replica.forwards.ask(A, READ_INDEX, None, lambda _result: None)
 
 
 def test_a_node_that_stops_fails_what_it_asked() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
-    cluster[B].replica.forwards.propose(A, put(b"k"), writes.append)
-    cluster[B].replica.forwards.read_index(A, reads.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster[B].replica.forwards.fail_all("this node stops")
 
     assert [type(answer) for answer in writes] == [OutcomeUnknown]
@@ -340,7 +359,7 @@ FORGED = "x\n2026-11-26T00:00:00.000Z CRITICAL replicator.storage: forged"
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "forward",
     [
         raft_pb2.Forward(transfer=raft_pb2.LeadershipTransfer(node_id=FORGED)),
         raft_pb2.Forward(transfer=raft_pb2.LeadershipTransfer(region=FORGED)),
@@ -354,7 +373,7 @@ FORGED = "x\n2026-11-26T00:00:00.000Z CRITICAL replicator.storage: forged"
     ],
     ids=["transfer to a node", "transfer to a region", "remove", "peer address", "api address"],
 )
-def test_a_wish_with_text_that_is_no_name_or_address_ends_the_link(wish: raft_pb2.Forward) -> None:
+def test_a_request_with_text_that_is_no_name_or_address_ends_the_link(forward: raft_pb2.Forward) -> None:
     cluster = a_cluster()
     with pytest.raises(Malformed):
-        cluster[A].replica.forwards.serve(B, wish)
+        cluster[A].replica.forwards.serve(B, raft_pb2.RaftMessage(forward=forward))

@@ -7,6 +7,7 @@ import pytest
 
 from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import RefusedBy
+from replicator.engine.leading.request_table import MEMBER_CHANGE
 from replicator.engine.raft.messages import decode
 from replicator.machine.codec import GROUP_CHANGE, REGULAR
 from replicator.machine.group_entries import encode_membership
@@ -216,7 +217,7 @@ def test_the_secret_leaves_with_entries_only_never_with_an_answer_a_repr_or_a_li
     cluster.wait(0.2)
     answers: list[Membership | ReplicatorError] = []
     follower = cluster[B].replica
-    follower.forwards.change_members(A, SetMember(a_member(D, MemberRole.OBSERVER)), answers.append)
+    follower.forwards.ask(A, MEMBER_CHANGE, SetMember(a_member(D, MemberRole.OBSERVER)), answers.append)
     cluster.take(B)
     while cluster.wire:
         said.append(decode(cluster.wire[0][1].payload))

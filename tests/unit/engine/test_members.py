@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from replicator.engine.events import Frame, LinkUp
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.leading.request_table import MEMBER_CHANGE
+from replicator.engine.leading.transfer import TransferRequest
 from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import MemberRole, Membership, RemoveMember, SetMember
@@ -137,12 +138,12 @@ def test_a_removed_node_cannot_disturb() -> None:
     cluster.cut = frozenset({(A, C)})
     granted(cluster.change(RemoveMember(C)))
     terms = [cluster[name].replica.graft.term for name in (A, B, D)]
-    wish = raft_pb2.RequestVote(term=99, last_index=10_000, last_term=98, membership_index=0)
+    asked = raft_pb2.RequestVote(term=99, last_index=10_000, last_term=98, membership_index=0)
 
     for name in (A, B, D):
         epoch = cluster[name].replica.link_epoch(C)
         assert epoch is not None
-        cluster.take(name, frame(C, epoch, request_vote=wish))
+        cluster.take(name, frame(C, epoch, request_vote=asked))
     cluster.deliver()
 
     assert [cluster[name].replica.graft.term for name in (A, B, D)] == terms
@@ -156,11 +157,11 @@ def test_who_lags_votes_for_a_member_that_it_does_not_know() -> None:
     lagging.turn(LinkUp(D, 1))
     lagging.clock.forward(10)
     last = cluster[D].replica.journal.entry(cluster[D].replica.journal.last_index)
-    wish = raft_pb2.RequestVote(term=9, last_index=last.index, last_term=last.term)
+    asked = raft_pb2.RequestVote(term=9, last_index=last.index, last_term=last.term)
 
-    unknown = bodies(lagging.turn(frame(D, 1, request_vote=wish)), "vote_reply")
-    wish.membership_index = membership_at(cluster[D]).index
-    member = bodies(lagging.turn(frame(D, 1, request_vote=wish)), "vote_reply")
+    unknown = bodies(lagging.turn(frame(D, 1, request_vote=asked)), "vote_reply")
+    asked.membership_index = membership_at(cluster[D]).index
+    member = bodies(lagging.turn(frame(D, 1, request_vote=asked)), "vote_reply")
 
     assert (len(unknown), len(member)) == (0, 1)
 
@@ -170,12 +171,12 @@ def test_a_node_that_joins_votes_for_nobody_before_it_belongs() -> None:
     cluster = HandCluster(3)
     cluster.elect(A)
     joining = cluster.join(D, directory_id=DISK)
-    wish = raft_pb2.RequestVote(term=9, last_index=10, last_term=8)
+    asked = raft_pb2.RequestVote(term=9, last_index=10, last_term=8)
 
     for peer in (A, B, C):
         epoch = joining.replica.link_epoch(peer)
         assert epoch is not None
-        assert bodies(joining.turn(frame(peer, epoch, request_vote=wish)), "vote_reply") == []
+        assert bodies(joining.turn(frame(peer, epoch, request_vote=asked)), "vote_reply") == []
     cluster.clock.forward(60)
     assert bodies(joining.turn(), "pre_vote") == []
 
@@ -274,7 +275,7 @@ def test_leadership_is_not_handed_to_somebody_who_was_removed_meanwhile() -> Non
     cluster.cut = frozenset({(A, B)})
     cluster.write(b"what B lacks")
     heard: list[NodeId | ReplicatorError] = []
-    cluster[A].replica.transfers.begin(TransferWish(node_id=B), 60.0, heard.append)
+    cluster[A].replica.transfers.begin(TransferRequest(node_id=B, timeout_s=60.0), heard.append)
 
     granted(cluster.change(RemoveMember(B)))
     cluster.wait(0.1)
@@ -349,12 +350,12 @@ def test_a_frame_of_one_that_is_no_member_any_more_moves_nothing() -> None:
     assert turn.bad_links == ()
 
 
-def test_a_wish_is_forwarded_by_whoever_is_asked() -> None:
+def test_a_request_is_forwarded_by_any_node() -> None:
     cluster = HandCluster(3)
     cluster.elect(A)
     answers = list[Membership | ReplicatorError]()
 
-    cluster[B].replica.forwards.change_members(A, SetMember(a_member(D, MemberRole.OBSERVER)), answers.append)
+    cluster[B].replica.forwards.ask(A, MEMBER_CHANGE, SetMember(a_member(D, MemberRole.OBSERVER)), answers.append)
     cluster.take(B)
     cluster.deliver()
     cluster.wait(0.2)
@@ -362,7 +363,7 @@ def test_a_wish_is_forwarded_by_whoever_is_asked() -> None:
     assert granted(answers).get(D) is not None
 
 
-def test_a_refused_wish_says_why_also_through_another_node() -> None:
+def test_a_refused_request_says_why_also_through_another_node() -> None:
     cluster = HandCluster(1)
     for _ in range(20):
         cluster.clock.forward(0.1)

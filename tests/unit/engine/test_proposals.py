@@ -6,6 +6,7 @@ import pytest
 
 from replicator.engine.events import LinkDown
 from replicator.engine.leading.proposals import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
+from replicator.engine.leading.request_table import WRITE
 from replicator.engine.raft.message_bounds import COMMAND_BYTES_MAX
 from replicator.machine.codec import decode_batch
 from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ShuttingDown, StorageFull
@@ -94,7 +95,7 @@ def test_no_command_is_taken_that_no_link_could_carry() -> None:
     with pytest.raises(InvalidArgument, match=str(COMMAND_BYTES_MAX)):
         leader.replica.proposals.offer(oversized, lambda _result: None)
     with pytest.raises(InvalidArgument, match=str(COMMAND_BYTES_MAX)):
-        cluster[B].replica.forwards.propose(A, oversized, lambda _result: None)
+        cluster[B].replica.forwards.ask(A, WRITE, oversized, lambda _result: None)
     leader.hear(B, forward=raft_pb2.Forward(request_id=1, command=oversized))
     assert leader.last is not None
     assert [bad.peer for bad in leader.last.bad_links] == [B]

@@ -3,6 +3,7 @@
 import pytest
 
 from replicator.engine.events import Frame, LinkDown, LinkUp
+from replicator.engine.leading.request_table import WRITE
 from replicator.model.errors import NotLeader, OutcomeUnknown, StorageFull
 from replicator.model.log import HardState
 from replicator.v1 import raft_pb2, store_pb2
@@ -127,7 +128,7 @@ def test_a_newer_link_ends_what_was_asked_on_the_older_one() -> None:
     cluster = HandCluster(3)
     cluster.elect(A)
     answers: list[object] = []
-    cluster[B].replica.forwards.propose(A, put(b"k"), answers.append)
+    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
     cluster[B].turn(LinkUp(A, 99))
 
     assert [type(answer) for answer in answers] == [OutcomeUnknown]
@@ -194,11 +195,15 @@ def test_writes_that_wait_for_a_turn_are_refused_at_once_when_the_disk_is_full()
     cluster = HandCluster(3)
     leader = cluster.elect(A)
     leader.replica.proposals.offer(put(b"in hand"), lambda _result: None)
-    leader.replica.forwards.serve(B, raft_pb2.Forward(request_id=1, command=put(b"also in hand")))
+    leader.replica.forwards.serve(
+        B, raft_pb2.RaftMessage(forward=raft_pb2.Forward(request_id=1, command=put(b"also in hand")))
+    )
     turn = leader.open()
     mine: list[object] = []
     leader.replica.proposals.offer(put(b"mine"), mine.append)
-    leader.replica.forwards.serve(B, raft_pb2.Forward(request_id=2, command=put(b"theirs")))
+    leader.replica.forwards.serve(
+        B, raft_pb2.RaftMessage(forward=raft_pb2.Forward(request_id=2, command=put(b"theirs")))
+    )
     frames = leader.replica.refuse_queued("disk full")
 
     assert [type(answer) for answer in mine] == [StorageFull]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from replicator.engine.leading.transfer import TransferWish
+from replicator.engine.leading.request_table import WRITE
+from replicator.engine.leading.transfer import TransferRequest
 from replicator.model.errors import InvalidArgument, NotLeader, Unavailable
 from replicator.model.ids import NodeId, Region
 from replicator.v1 import raft_pb2, store_pb2
@@ -24,7 +25,7 @@ def is_paused(leader: HandNode) -> bool:
 def begin(leader: HandNode, node_id: NodeId | None = None, region: Region | None = None) -> list[object]:
     """Starts a transfer; what its caller hears."""
     heard: list[object] = []
-    leader.replica.transfers.begin(TransferWish(node_id, region), TIMEOUT_S, heard.append)
+    leader.replica.transfers.begin(TransferRequest(node_id, region, timeout_s=TIMEOUT_S), heard.append)
     return heard
 
 
@@ -79,7 +80,7 @@ def test_of_those_who_have_caught_up_the_preferred_region_is_chosen() -> None:
     assert leads(cluster) == [C]
 
 
-def test_a_leader_that_is_what_was_wished_for_says_so_and_goes_on() -> None:
+def test_a_leader_that_is_what_was_asked_for_says_so_and_goes_on() -> None:
     cluster = in_regions(3)
     leader = cluster.elect(A)
 
@@ -87,7 +88,7 @@ def test_a_leader_that_is_what_was_wished_for_says_so_and_goes_on() -> None:
     assert not is_paused(leader)
 
 
-def test_a_wish_that_cannot_be_fulfilled_is_refused() -> None:
+def test_a_request_that_cannot_be_fulfilled_is_refused() -> None:
     cluster = in_regions(3)
     leader = cluster.elect(A)
     for node_id, region in (("n9", None), (None, "r9"), ("n2", "r2")):
@@ -108,7 +109,7 @@ def test_only_a_leader_with_links_can_hand_over() -> None:
         begin(leader)
 
 
-def test_one_transfer_at_a_time_and_the_same_wish_is_joined() -> None:
+def test_one_transfer_at_a_time_and_the_same_request_is_joined() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
     first, second = begin(leader, C), begin(leader)
@@ -227,7 +228,7 @@ def test_a_deposed_leader_knows_who_will_lead_before_it_hears_so() -> None:
     assert leads(cluster) == []
     assert [leader.replica.transfers.successor] == [C]
     answers: list[object] = []
-    leader.replica.forwards.propose(C, put(b"k"), answers.append)
+    leader.replica.forwards.ask(C, WRITE, put(b"k"), answers.append)
     cluster.take(A)
     cluster.hold = frozenset()
     cluster.deliver()
@@ -245,7 +246,7 @@ def test_writes_go_on_when_the_target_does_not_campaign() -> None:
     leader = cluster.elect(A)
     cluster.wait(0.1)
     heard: list[object] = []
-    leader.replica.transfers.begin(TransferWish(C), 60.0, heard.append)
+    leader.replica.transfers.begin(TransferRequest(C, timeout_s=60.0), heard.append)
     cluster.cut = frozenset({(A, C)})
     cluster.take(A)
     answers: list[object] = []
@@ -296,7 +297,7 @@ def test_a_transfer_that_another_node_wins_is_told_as_such() -> None:
     cluster.cut = frozenset({(A, C)})
     cluster.write(b"C lacks this")
     heard: list[object] = []
-    leader.replica.transfers.begin(TransferWish(C), 60.0, heard.append)
+    leader.replica.transfers.begin(TransferRequest(C, timeout_s=60.0), heard.append)
     cluster.elect(B)
     cluster.wait(0.1)
 
