@@ -17,11 +17,13 @@ def test_ports_are_different_and_can_be_bound() -> None:
 
 def test_ports_lie_outside_the_range_of_outgoing_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A killed node's port must still be there for it, however many connections were made meanwhile."""
+    monkeypatch.delenv("REPLICATOR_DEV_PORTS", raising=False)  # a worker of parallel tests has a range of its own
     monkeypatch.setattr(tcp_ports, "_ephemeral_range", lambda: (20_000, 60_000))
     assert all(not 20_000 <= port <= 60_000 for port in free_ports(20))
 
 
 def test_a_machine_that_gives_away_every_port_still_gets_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPLICATOR_DEV_PORTS", raising=False)
     monkeypatch.setattr(tcp_ports, "_ephemeral_range", lambda: (1024, 65_535))
     assert len(free_ports(3)) == 3
 
