@@ -59,8 +59,16 @@ def round_trip_to_cover_s(round_trips_s: Sequence[float], voters: int) -> float 
 
 def election_ms_for(round_trip_s: float) -> int:
     """Least election timeout for a round trip, in whole steps."""
-    wanted_ms = math.ceil(min(ROUND_TRIPS * round_trip_s * 1000, ELECTION_MS_MAX) / STEP_MS) * STEP_MS
-    return min(max(wanted_ms, ELECTION_MS_MIN), ELECTION_MS_MAX)
+    return _in_steps(_wanted_ms(round_trip_s))
+
+
+def _wanted_ms(round_trip_s: float) -> float:
+    return min(max(ROUND_TRIPS * round_trip_s * 1000, ELECTION_MS_MIN), ELECTION_MS_MAX)
+
+
+def _in_steps(wanted_ms: float) -> int:
+    """Rounded up to whole steps, within the bounds."""
+    return min(math.ceil(wanted_ms / STEP_MS) * STEP_MS, ELECTION_MS_MAX)
 
 
 def timing_of(election_ms: int) -> TimingMs:
@@ -82,17 +90,17 @@ class AutoTimer:
 
     def decide(self, now_s: float, current: TimingMs, round_trip_s: float) -> TimingMs | None:
         """What to change to; None to leave it as it is. round_trip_s: what to cover, as measured at `now_s`."""
-        wanted_ms = election_ms_for(round_trip_s)
+        wanted_ms = _wanted_ms(round_trip_s)  # rounded last: a step is a sixth of 300 ms, and would pass for a change
         if self._since_s is None:
             self._since_s = now_s
         self._least_wanted.add(now_s, -wanted_ms)
         self._most_wanted.add(now_s, wanted_ms)
         watched_s = now_s - self._since_s
-        least_ms, most_ms = -int(self._least_wanted.best or 0), int(self._most_wanted.best or 0)
+        least_ms, most_ms = -(self._least_wanted.best or 0.0), self._most_wanted.best or 0.0
         current_ms = current.election_timeout_min_ms
         if watched_s >= GROW_AFTER_S and least_ms >= (1 + CHANGE_MIN) * current_ms:
-            return timing_of(min(least_ms, CHANGE_FACTOR_MAX * current_ms))
+            return timing_of(min(_in_steps(least_ms), CHANGE_FACTOR_MAX * current_ms))
         if watched_s >= SHRINK_AFTER_S and most_ms <= (1 - CHANGE_MIN) * current_ms:
             half_ms = math.ceil(current_ms / CHANGE_FACTOR_MAX / STEP_MS) * STEP_MS
-            return timing_of(max(most_ms, half_ms))
+            return timing_of(max(_in_steps(most_ms), half_ms))
         return None
