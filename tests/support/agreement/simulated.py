@@ -63,6 +63,12 @@ class SimulatedStage(World):
         self._cut_at_s = 0.0
         self._stopped: set[NodeId] = set()
 
+    def _add_node(self, name: NodeId, names: Sequence[NodeId], directory: Path) -> SimNode:
+        """The real processes prefer no region either: a preference moves leadership in the middle of a script."""
+        node = super()._add_node(name, names, directory)
+        node.settings = replace(node.settings, leader_preference=())
+        return node
+
     def play(self, scenario: Scenario, lead_in_writes: int) -> Verdict:
         """The whole life: a lead-in, the script, the heal. The verdict is that of the world, which sees all nodes."""
 
