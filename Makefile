@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/replicator/v1/*.proto)
 
-.PHONY: demo test check fix proto simulate drill bench clean
+.PHONY: demo test check fix proto simulate drill bench compare clean
 TIMES ?= 5
+PEER ?= etcd
 WORKERS ?= 4
 SEEDS ?= 0:10000
 
@@ -32,12 +33,16 @@ simulate: $(STAMP)  ## the shipped engine in virtual time, under faults: make si
 
 drill: $(STAMP)  ## what takes minutes; every scenario on real processes and in the simulation: make drill TIMES=5
 	for time in $$(seq $(TIMES)); do \
-	  AGREE_LIVES=5 $(BIN)/pytest tests/integration/test_scenarios_agree.py \
+	  AGREE_SEED=$${AGREE_SEED:-$$(date +%s)} AGREE_LIVES=$${AGREE_LIVES:-5} $(BIN)/pytest tests/integration/test_scenarios_agree.py \
 	    tests/integration/test_auto_timers.py tests/integration/test_demo.py || exit 1; \
 	done
+	$(BIN)/pytest tests/integration/test_compare_figures.py
 
 bench: $(STAMP)  ## the figures of docs/benchmarks.md, beside etcd where it is installed
 	$(BIN)/python -m benchmarks
+
+compare: $(STAMP)  ## the goals of docs/performance.md, beside etcd; fills its table: make compare PEER=etcd
+	$(BIN)/python -m benchmarks compare --peer $(PEER) --json compare-$(PEER).json --write-docs
 
 proto: $(STAMP)  ## regenerates replicator/v1
 	$(BIN)/python -m grpc_tools.protoc -I proto --plugin=$(BIN)/protoc-gen-mypy --plugin=$(BIN)/protoc-gen-mypy_grpc \

@@ -9,12 +9,13 @@ from typing import Final
 
 from benchmarks.effort import Effort, Say, Stopwatch
 from benchmarks.figures import Collector, Result
-from benchmarks.offline_load import SIZE_MAX_BYTES, an_entry, applied_at_once, key_of, put_command
+from benchmarks.keys import key_of
+from benchmarks.offline_load import SIZE_MAX_BYTES, an_entry, applied_at_once
+from benchmarks.offline_load import puts as batch_of_puts
 from replicator.model.ids import ClusterId, NodeId
 from replicator.model.limits import CLIENT_ID_BYTES
 from replicator.model.log import Entry
 from replicator.storage import Storage
-from replicator.v1 import kv_pb2, store_pb2
 
 PUTS_PER_TURN: Final = (1, 16, 256)
 KEYS: Final = 50_000
@@ -36,24 +37,16 @@ class Bench:
     next_sequence: int = 1
 
     def turn(self, puts: int, *, named: bool) -> Entry:
-        """One entry of `puts` puts on random keys. named: each under a write id of one client, next in sequence."""
-        commands = []
-        for _ in range(puts):
-            command = put_command(key_of(self.dice.randrange(self.keys)), self.dice.randbytes(VALUE_BYTES))
-            commands.append(self._under_id(command) if named else command)
-        entry = an_entry(self.next_index, commands)
+        """One entry of one batch of `puts` puts on random keys. named: in the session of one client."""
+        keys = [key_of(self.dice.randrange(self.keys)) for _ in range(puts)]
+        values = [self.dice.randbytes(VALUE_BYTES) for _ in range(puts)]
+        batch = batch_of_puts(keys, values)
+        if named:
+            batch = batch_of_puts(keys, values, client_id=bytes(CLIENT_ID_BYTES), first_sequence=self.next_sequence)
+            self.next_sequence += puts
+        entry = an_entry(self.next_index, [batch])
         self.next_index += 1
         return entry
-
-    def _under_id(self, command: bytes) -> bytes:
-        named = store_pb2.Command.FromString(command)
-        named.write_id.CopyFrom(
-            kv_pb2.WriteId(
-                client_id=bytes(CLIENT_ID_BYTES), sequence=self.next_sequence, oldest_pending=self.next_sequence
-            )
-        )
-        self.next_sequence += 1
-        return named.SerializeToString()
 
 
 async def run(effort: Effort, say: Say) -> Result:
@@ -98,10 +91,11 @@ def _open(folder: Path, effort: Effort) -> Bench:
     bench = Bench(storage, random.Random(SEED), keys=effort.count(KEYS))
     numbers = iter(range(bench.keys))
     for index in count(1):
-        batch = [put_command(key_of(n), bytes(VALUE_BYTES)) for n, _ in zip(numbers, range(1000), strict=False)]
-        if not batch:
+        keys = [key_of(number) for number, _ in zip(numbers, range(1000), strict=False)]
+        if not keys:
             break
-        storage.commit(applied_at_once((an_entry(index, batch),)))
+        batch = batch_of_puts(keys, [bytes(VALUE_BYTES)] * len(keys))
+        storage.commit(applied_at_once((an_entry(index, [batch]),)))
         bench.next_index = index + 1
     return bench
 

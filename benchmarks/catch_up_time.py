@@ -8,8 +8,8 @@ import replicator
 from benchmarks.arena import PROFILE, local_cluster, temporary_folder
 from benchmarks.effort import Effort, Say, Stopwatch
 from benchmarks.figures import Collector, Result
+from benchmarks.keys import key_of
 from benchmarks.load import each
-from benchmarks.offline_load import key_of
 from benchmarks.persist import GIVE_UP_S, PAUSE_S, until_listening
 from benchmarks.proc import CpuMeter
 from replicator.client import Client

@@ -18,6 +18,7 @@ from benchmarks import (
     replication_throughput,
     restart_time,
 )
+from benchmarks.compare.command import compare_command
 from benchmarks.effort import SCALE_MIN, Effort, Say
 from benchmarks.figures import Result
 from benchmarks.report import table, write_json
@@ -132,3 +133,4 @@ def _add(benchmark: Benchmark) -> None:
 
 for _benchmark in BENCHMARKS:
     _add(_benchmark)
+benchmarks.add_command(compare_command)

@@ -1,4 +1,4 @@
-"""Three etcd processes with default settings, for comparison: started, told apart, certainly stopped.
+"""Three etcd processes for comparison, durable as they are by default.
 
 Needs `etcd` and `etcdctl` on the PATH (Debian: etcd-server, etcd-client); without them there is nothing to compare
 with, and the benchmarks say so.
@@ -10,26 +10,38 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.member_process import MemberProcess, running
 from replicator.dev import free_ports
 
 NODES: Final = 3
 START_TIMEOUT_S: Final = 30.0
-STOP_TIMEOUT_S: Final = 10.0
 ASK_EVERY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class EtcdCluster:
-    """endpoints: HOST:PORT of every member. leader: the one that leads."""
+    """endpoints: HOST:PORT of every member, in the order of `members`. leader: the one that led at the start."""
 
     endpoints: tuple[str, ...]
     leader: str
-    pids: tuple[int, ...]
+    members: tuple[MemberProcess, ...]
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(member.pid for member in self.members)
+
+    async def leader_now(self) -> str:
+        """Waits until all members name one leader. Raises RuntimeError."""
+        return await _leader(self.endpoints, self.members)
+
+    def member_at(self, endpoint: str) -> MemberProcess:
+        """The process behind one of `endpoints`."""
+        return self.members[self.endpoints.index(endpoint)]
 
 
 def etcd_version() -> str | None:
@@ -41,26 +53,25 @@ def etcd_version() -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def etcd_cluster(folder: Path) -> AsyncIterator[EtcdCluster]:
-    """A cluster of three on loopback, its data below `folder`. No member is left when the block ends."""
+async def etcd_cluster(folder: Path, more_arguments: Sequence[str] = ()) -> AsyncIterator[EtcdCluster]:
+    """A cluster of three on loopback, its data below `folder`. No member is left when the block ends.
+
+    more_arguments: of every member; without them, etcd's defaults hold.
+    """
     ports = free_ports(2 * NODES)
     clients = tuple(f"127.0.0.1:{port}" for port in ports[:NODES])
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        for number in range(NODES):
-            processes.append(_start(folder, number, ports))  # noqa: PERF401  # one by one: a failure stops those before it
-        leader = await _leader(clients, processes, folder)
-        yield EtcdCluster(clients, leader, tuple(process.pid for process in processes))
-    finally:
-        await asyncio.to_thread(_stop, processes)
+    members = tuple(_member(folder, number, ports, more_arguments) for number in range(NODES))
+    with running(members):
+        yield EtcdCluster(clients, await _leader(clients, members), members)
 
 
-def _start(folder: Path, number: int, ports: list[int]) -> subprocess.Popen[bytes]:
+def _member(folder: Path, number: int, ports: list[int], more_arguments: Sequence[str]) -> MemberProcess:
     peers = [f"http://127.0.0.1:{port}" for port in ports[NODES:]]
     client = f"http://127.0.0.1:{ports[number]}"
     own = folder / f"etcd-{number}"
-    own.mkdir()
+    own.mkdir(parents=True)
     arguments = [
+        "etcd",
         f"--name=etcd-{number}",
         f"--data-dir={own / 'data'}",
         f"--listen-client-urls={client}",
@@ -70,28 +81,23 @@ def _start(folder: Path, number: int, ports: list[int]) -> subprocess.Popen[byte
         f"--initial-cluster={','.join(f'etcd-{i}={peer}' for i, peer in enumerate(peers))}",
         "--logger=zap",
         "--log-level=warn",
+        *more_arguments,
     ]
-    with (own / "log").open("wb") as log:
-        return subprocess.Popen(
-            ["etcd", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
+    return MemberProcess(f"etcd-{number}", arguments, own / "log")
 
 
-async def _leader(clients: tuple[str, ...], processes: list[subprocess.Popen[bytes]], folder: Path) -> str:
-    """Waits until all members name one leader. Raises RuntimeError."""
+async def _leader(clients: tuple[str, ...], members: Sequence[MemberProcess]) -> str:
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while True:
-                for number, process in enumerate(processes):
-                    if process.poll() is not None:
-                        log = (folder / f"etcd-{number}" / "log").read_text(errors="replace")
-                        raise RuntimeError(f"etcd-{number} ended with code {process.returncode}:\n{log[-2000:]}")
+                for member in members:
+                    member.check_alive()
                 leader = await asyncio.to_thread(_agreed_leader, clients)
                 if leader is not None:
                     return leader
                 await asyncio.sleep(ASK_EVERY_S)
     except TimeoutError:
-        raise RuntimeError(f"etcd had no leader within {START_TIMEOUT_S:g} s; see {folder}") from None
+        raise RuntimeError(f"etcd had no leader within {START_TIMEOUT_S:g} s") from None
 
 
 def _agreed_leader(clients: tuple[str, ...]) -> str | None:
@@ -111,14 +117,3 @@ def _agreed_leader(clients: tuple[str, ...]) -> str | None:
     (leader,) = leaders
     endpoint: str = next(a["Endpoint"] for a in answers if a["Status"]["header"]["member_id"] == leader)
     return endpoint
-
-
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_TIMEOUT_S)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from benchmarks.keys import key_of
 from replicator.dev import ClusterPlan, NodePlan
-from replicator.machine.codec import encode_batch
+from replicator.machine.codec import encode_entry
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage import Storage
@@ -30,10 +31,6 @@ class Filling:
     keys: int
     value_bytes: int
     seed: int
-
-
-def key_of(number: int) -> bytes:
-    return b"%016d" % number
 
 
 def fill(cluster: ClusterPlan, node: NodePlan, filling: Filling) -> None:
@@ -55,18 +52,21 @@ def applied_at_once(entries: tuple[Entry, ...]) -> TurnWrite:
     return TurnWrite(append=entries, hard_state=HardState(_TERM, None, entries[-1].index), apply=entries)
 
 
-def an_entry(index: int, commands: list[bytes]) -> Entry:
+def an_entry(index: int, batches: list[bytes]) -> Entry:
     """One entry; log time goes on by a millisecond an entry."""
-    return Entry(encode_batch(index, commands), LogIndex(index), _TERM)
+    return Entry(encode_entry(index, batches), LogIndex(index), _TERM)
 
 
-def put_command(key: bytes, value: bytes) -> bytes:
-    """A put without a write id, as the log carries it."""
-    return store_pb2.Command(put=store_pb2.PutOperation(key=key, value=value)).SerializeToString()
+def puts(keys: list[bytes], values: list[bytes], *, client_id: bytes = b"", first_sequence: int = 0) -> bytes:
+    """A batch as the log carries it. client_id: of its session, empty for none; then nothing older is waited for."""
+    return store_pb2.CommandBatch(
+        client_id=client_id, first_sequence=first_sequence, oldest_pending=first_sequence, keys=keys, values=values
+    ).SerializeToString()
 
 
 def _entries(filling: Filling) -> Iterator[Entry]:
     dice = random.Random(filling.seed)
     for index, first in enumerate(range(0, filling.keys, PUTS_PER_ENTRY), start=1):
         numbers = range(first, min(first + PUTS_PER_ENTRY, filling.keys))
-        yield an_entry(index, [put_command(key_of(number), dice.randbytes(filling.value_bytes)) for number in numbers])
+        values = [dice.randbytes(filling.value_bytes) for _ in numbers]
+        yield an_entry(index, [puts([key_of(number) for number in numbers], values)])

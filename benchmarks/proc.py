@@ -5,8 +5,8 @@ tells a quiet round from a disturbed one.
 """
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -55,11 +55,15 @@ def machine_busy_s() -> float:
 
 @dataclass(frozen=True, slots=True)
 class CpuUse:
-    """CPU seconds of one interval: of the measuring process, of the servers under test, of everything else."""
+    """CPU seconds of one interval: of the measuring process, of the servers under test, of everything else.
+
+    by_server_s: pid -> its share of servers_s.
+    """
 
     client_s: float
     servers_s: float
     others_s: float
+    by_server_s: Mapping[int, float] = field(default_factory=dict)
 
 
 class CpuMeter:
@@ -70,8 +74,10 @@ class CpuMeter:
         self._before = self._now()
 
     def read(self) -> CpuUse:
-        client_s, servers_s, busy_s = (now - then for now, then in zip(self._now(), self._before, strict=True))
-        return CpuUse(client_s, servers_s, max(0.0, busy_s - client_s - servers_s))
+        client_s, busy_s, *servers_s = (now - then for now, then in zip(self._now(), self._before, strict=True))
+        all_servers_s = sum(servers_s)
+        by_server_s = dict(zip(self._servers, servers_s, strict=True))
+        return CpuUse(client_s, all_servers_s, max(0.0, busy_s - client_s - all_servers_s), by_server_s)
 
-    def _now(self) -> tuple[float, float, float]:
-        return cpu_s_of([os.getpid()]), cpu_s_of(self._servers), machine_busy_s()
+    def _now(self) -> tuple[float, ...]:
+        return cpu_s_of([os.getpid()]), machine_busy_s(), *(cpu_s_of([pid]) for pid in self._servers)

@@ -10,7 +10,8 @@ from typing import Final
 from benchmarks.arena import PROFILE, REGIONS, temporary_folder
 from benchmarks.effort import Effort, Say, Stopwatch
 from benchmarks.figures import Collector, Result
-from benchmarks.offline_load import Filling, fill, key_of
+from benchmarks.keys import key_of
+from benchmarks.offline_load import Filling, fill
 from benchmarks.persist import first_of, until_listening
 from benchmarks.proc import CpuMeter, memory_of
 from benchmarks.subjects import BareReplicator

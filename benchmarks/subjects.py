@@ -2,7 +2,7 @@
 
 Both stores are driven in the same shape: one grpc.aio channel to the leader, unary calls, no retries, in this process.
 So the client's own cost is in all figures, and is the same but for the size of messages. Our SDK is a third subject: it
-adds what users get besides (exactly-once names, failover, deadlines).
+adds what users get besides (exactly-once names, failover, deadlines), and sends concurrent calls in batches.
 """
 
 from collections.abc import Awaitable, Callable

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicator.model.errors import (
     ChangeInProgress,
+    Compacted,
     DeadlineExceeded,
     Forbidden,
     Internal,
@@ -37,6 +38,7 @@ from replicator.model.values import (
     MemberStatus,
     NodeStatus,
     PutResult,
+    ScanPage,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ __all__ = [
     "ChangeInProgress",
     "Client",
     "ClientTls",
+    "Compacted",
     "CompareAndSetResult",
     "Consistency",
     "DeadlineExceeded",
@@ -76,6 +79,7 @@ __all__ = [
     "PutResult",
     "ReplicaBehind",
     "ReplicatorError",
+    "ScanPage",
     "SessionExpired",
     "ShuttingDown",
     "StorageFull",

@@ -1,10 +1,16 @@
-"""What parallel test processes must not share: the ports that their nodes get."""
+"""What tests share: ports that parallel processes do not, no bound on the time of an example, a disk that fails."""
 
 import os
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from replicator.dev.tcp_ports import RANGE_VARIABLE, drawn_from
+from tests.support.shims import built_shim
+
+settings.register_profile("house", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,3 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
     size, number = len(ports) // workers, int(worker.removeprefix("gw"))
     part = ports[number * size : (number + 1) * size]
     os.environ[RANGE_VARIABLE] = f"{part[0]}-{part[-1]}"
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk that fails on demand, for LD_PRELOAD: its source says by which variables."""
+    return built_shim("fsync_shim", tmp_path_factory.mktemp("shim"))

@@ -5,7 +5,7 @@ Runs that are all alike find the same things; a bug hides where faults of one ki
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from replicator.config.timing import RaftTiming
@@ -52,6 +52,10 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
         "remove_heir": 4.0, "hire_voter": 4.0, "transfer": 1.0, "deafen_leader": 0.5, "blink": 0.5, "reset_link": 1.0,
         "heal_all": 2.0,
     },
+    "disks": {  # much is written, logs are short, the state follows slowly, members that come or return need a snapshot
+        "cut_power": 6.0, "cut_all_power": 1.0, "break_disk": 2.0, "crash": 2.0, "isolate": 2.0, "isolate_leader": 1.0,
+        "hire_voter": 1.5, "remove_member": 1.0, "lose_disk": 1.5, "full_disk": 0.3, "transfer": 0.5, "heal_all": 4.0,
+    },
     "calendars": {  # to be asked for: how wrong calendars are is the seed's in every mix
         "step_calendar": 5.0, "transfer": 2.0, "crash_leader": 1.0, "isolate_leader": 1.0, "depose": 1.0, "blink": 1.0,
         "deafen_leader": 0.5, "change_drift": 0.5, "cut_power": 0.3, "heal_all": 3.0,
@@ -62,12 +66,14 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
 # How often a seed is of that mix.
 WEIGHTS: Final[Mapping[str, float]] = {
     "everything": 4.0, "elections": 2.0, "partitions": 2.0, "slowness": 3.0, "divergence": 3.0, "power": 2.0,
-    "members": 3.0, "succession": 1.0, "quiet": 0.5,
+    "members": 3.0, "succession": 1.0, "quiet": 0.5, "disks": 1.0,
 }  # fmt: skip
 # What takes its time must be left alone meanwhile.
 PACE: Final[Mapping[str, float]] = {"divergence": 0.4, "succession": 0.4, "quiet": 0.3}
 
 CRASH_AFTER_VOTE: Final[Mapping[str, float]] = {"elections": 0.3, "divergence": 0.3, "calm": 0.0}
+FLUSHES: Final = 0.2  # how likely one follows a turn
+POWER_FAILS_IN_INSTALL: Final[Mapping[str, float]] = {"everything": 0.3, "power": 0.5, "members": 0.3, "disks": 0.7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Character:
     append_bytes_max: int
     log_entries_max: int
     commit_s: float
+    flushes: float
     downtime_s: float
     crash_after_vote: float
     late_frame: float
@@ -105,7 +112,7 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
     drawn = dice.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
     mix = drawn if mix is None else mix
     values = dice.choice(((1, 10), (1, 1000), (1, 10, 1000, 40_000)))
-    return Character(
+    character = Character(
         mix=mix,
         fault_rate_hz=dice.choice((1.5, 3.0, 6.0)) / unit_s * PACE.get(mix, 1.0),
         clients=dice.choice((1, 4, 8)),
@@ -115,6 +122,7 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         append_bytes_max=dice.choice((1, 300, 1500, 1 << 20)),
         log_entries_max=dice.choice((4, 40, 100_000, 100_000)),  # from constant compaction to none
         commit_s=dice.choice((0.0003, 0.002, 0.01)),
+        flushes=FLUSHES,
         downtime_s=dice.choice((0.3, 2.0)) * unit_s,
         crash_after_vote=CRASH_AFTER_VOTE[mix] if mix in CRASH_AFTER_VOTE else dice.choice((0.0, 0.05)),
         late_frame=dice.choice((0.05, 0.5)),
@@ -123,3 +131,6 @@ def draw(dice: random.Random, timing: RaftTiming, mix: str | None = None) -> Cha
         auto_timing=dice.random() < 0.2,
         prefers_regions=dice.random() < 0.3,
     )
+    if mix == "disks":
+        return replace(character, clients=8, value_bytes=(10, 1000, 4000), log_entries_max=4, flushes=0.05)
+    return character

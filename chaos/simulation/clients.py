@@ -1,6 +1,5 @@
 """Simulated clients: write with retries under one write id, read linearizably, and hold the cluster to its answers."""
 
-import contextlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +9,11 @@ from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Judge, Violation, write_name
 from chaos.simulation.sessions import Session
 from chaos.simulation.timeline import Timeline
-from replicator.engine.calling import asking
-from replicator.engine.calling.asking import whom_to_ask
-from replicator.engine.leading.request_table import READ_INDEX, WRITE
-from replicator.model.errors import ReplicatorError
+from replicator.engine.leading.request_table import READ_INDEX, WRITE, WriteRequest
+from replicator.machine.outcomes import APPLIED, outcome_at
+from replicator.model.errors import ReplicatorError, SessionExpired
 from replicator.model.ids import LogIndex
-from replicator.v1 import kv_pb2, store_pb2
+from replicator.v1 import store_pb2
 
 CALM = 5.0  # after the heal, a client asks so much less often
 
@@ -34,6 +32,7 @@ class Client:
     session: Session
     calm: bool = False
     stopped: bool = False
+    issued_ms: int = 0  # when its id was drawn, by log time
     sequence: int = 0
     value: bytes = b""
     attempt: int = 0
@@ -63,12 +62,7 @@ class Client:
                 self.reads += 1
                 self.judge.reads.ends(node, question, result)
 
-        leading = whom_to_ask(node.replica)
-        if leading is None:
-            return
-        with contextlib.suppress(ReplicatorError):
-            asking.ask(node.replica, leading, READ_INDEX, None, answered)
-        node.wake()
+        node.ask(READ_INDEX, None, self.patience_s, answered)
 
     def _choose(self) -> SimNode:
         """Any node; more often one that believes that it leads: a deposed leader must not go unasked."""
@@ -78,32 +72,38 @@ class Client:
     def _try(self) -> None:
         self.attempt += 1
         attempt = self.attempt
-        node = self._choose()
-        self.timeline.after(self.patience_s * (0.2 + 0.8 * self.dice.random()), lambda: self._give_up(attempt))
+        node, timeout_s = self._choose(), self.patience_s * (0.2 + 0.8 * self.dice.random())
+        self.timeline.after(timeout_s, lambda: self._give_up(attempt))
         if node.replica is None:
             return
-        leading, command = whom_to_ask(node.replica), self._command().SerializeToString()
-        if leading is None:
-            return
+        self.issued_ms = self.issued_ms or node.replica.log_time.now_ms()
+        command = self._command().SerializeToString()
 
-        def answered(result: store_pb2.Outcome | ReplicatorError) -> None:
+        def answered(result: store_pb2.BatchOutcome | ReplicatorError) -> None:
             self._answered(node, attempt, result)
 
-        with contextlib.suppress(ReplicatorError):
-            asking.ask(node.replica, leading, WRITE, command, answered)
-        node.wake()
+        def heard() -> None:
+            self.judge.proposed.asked(node, command, timeout_s)
+
+        node.ask(WRITE, WriteRequest(command), timeout_s, answered, heard)
 
     def _give_up(self, attempt: int) -> None:
         if attempt == self.attempt and not self.stopped:
             self._try()
 
-    def _answered(self, node: SimNode, attempt: int, result: store_pb2.Outcome | ReplicatorError) -> None:
+    def _answered(self, node: SimNode, attempt: int, result: store_pb2.BatchOutcome | ReplicatorError) -> None:
         if attempt != self.attempt:
             return
         if isinstance(result, ReplicatorError):
             return  # the timer of this attempt tries again
-        if result.status != store_pb2.Outcome.STATUS_APPLIED:
-            raise Violation(f"{self.timeline.now_s:.3f}s: write {self.sequence} rejected: {result.reason}")
+        done = outcome_at(result, 0)
+        if done.reason == SessionExpired.reason and not self.answers:
+            # Nobody had written before, so the group's time began at another calendar than the one that was asked.
+            self.client_id, self.issued_ms, self.attempt = self.dice.randbytes(16), 0, self.attempt + 1
+            self._try()
+            return
+        if done.status != APPLIED:
+            raise Violation(f"{self.timeline.now_s:.3f}s: write {self.sequence} rejected: {done.reason}")
         self.judge.answered(node, (self.client_id, self.sequence), result)
         self.session.saw(result.index)
         self.answers += 1
@@ -111,7 +111,12 @@ class Client:
         pause_s = self.dice.expovariate(1 / self.character.write_pause_s) * (CALM if self.calm else 1.0)
         self.timeline.after(min(pause_s, self.patience_s), self.next_write)
 
-    def _command(self) -> store_pb2.Command:
-        put = store_pb2.PutOperation(key=write_name(self.client_id, self.sequence), value=self.value)
-        write_id = kv_pb2.WriteId(client_id=self.client_id, sequence=self.sequence, oldest_pending=self.sequence)
-        return store_pb2.Command(write_id=write_id, put=put)
+    def _command(self) -> store_pb2.CommandBatch:
+        return store_pb2.CommandBatch(
+            client_id=self.client_id,
+            first_sequence=self.sequence,
+            oldest_pending=self.sequence,
+            issued_ms=self.issued_ms,
+            keys=(write_name(self.client_id, self.sequence),),
+            values=(self.value,),
+        )

@@ -5,10 +5,10 @@ Written only where the real storage has committed; whenever a process starts, th
 
 from dataclasses import dataclass, field
 
-from replicator.model.ids import LogIndex
-from replicator.model.log import HardState, TurnWrite
-from replicator.storage.log.raft_log import INITIAL_HARD_STATE
-from replicator.storage.storage import Position, Storage
+from replicator.model.log import HardState, SnapshotManifest, TurnWrite
+from replicator.storage.log.turn_format import INITIAL_HARD_STATE
+from replicator.storage.reading import Position
+from replicator.storage.storage import Storage
 
 
 @dataclass(slots=True)
@@ -33,9 +33,12 @@ class DiskRecord:
         """Compacted entries count as held: they were committed."""
         return index < self.first_index or self.term_at(index) == term
 
-    def committed(self, write: TurnWrite, position: Position) -> None:
-        """The storage has made this durable."""
+    def flushed(self, position: Position) -> None:
+        """The state is durable up to there."""
         self.position = position
+
+    def committed(self, write: TurnWrite) -> None:
+        """The log has made this durable."""
         if write.truncate_from is not None:
             del self.terms[write.truncate_from - self.first_index :]
         self.terms.extend(entry.term for entry in write.append)
@@ -45,13 +48,10 @@ class DiskRecord:
             del self.terms[: write.compact_to - self.first_index]
             self.first_index = write.compact_to
 
-    def replaced(self, storage: Storage) -> None:
-        """A snapshot has taken the place of everything."""
-        bounds = storage.load_log()
-        self.state, self.first_index = storage.hard_state(), max(1, bounds.first_index)
-        places = range(bounds.first_index, bounds.last_index + 1) if bounds.last_index else ()
-        self.terms = [storage.term_at(LogIndex(index)) or 0 for index in places]
-        self.position = storage.position
+    def replaced(self, manifest: SnapshotManifest, position: Position) -> None:
+        """A snapshot has taken the place of everything but term and vote. position: of its state."""
+        self.state = HardState(self.state.term, self.state.voted_for, manifest.index)
+        self.first_index, self.terms, self.position = manifest.index, [manifest.term], position
 
     def differs_from(self, storage: Storage) -> str:
         """What the storage holds that is not what was made durable; empty if there is no such thing."""
@@ -64,4 +64,6 @@ class DiskRecord:
             problems.append(f"a log of (first, last, last term) {held}, made durable was {wanted}")
         if self.position is not None and storage.position != self.position:
             problems.append(f"{storage.position}, made durable was {self.position}")
+        if storage.position.applied_index > state.commit_index:
+            problems.append(f"a state of {storage.position}, ahead of its log: {state}")
         return "; ".join(problems)

@@ -1,69 +1,58 @@
-"""One simulated node: the shipped Replica and Storage, turns in virtual time, crashes at any point of a turn.
+"""One simulated node: the shipped turn loop, replica and storage in virtual time, crashes at any point of a turn."""
 
-Keeps the contract of `replicator.engine.replica` as `replicator.engine.turns` does: one turn at a time, nothing leaves
-before its commit, heartbeats while that takes long, and on a full disk the same write again until there is room.
-"""
-
+import asyncio
+import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from chaos.simulation import power
 from chaos.simulation.disk import DiskRecord
+from chaos.simulation.loop import NodeLoop
 from chaos.simulation.network import Network
-from chaos.simulation.snapshots import SnapshotExchange
+from chaos.simulation.snapshots import SimSnapshotFiles, SnapshotWays
 from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
+from chaos.simulation.turns import WatchedTurns
+from chaos.simulation.watcher import Watcher
+from chaos.simulation.writer import SimWriter
 from replicator.core.causal_token import token_scope
-from replicator.engine.events import Event, Frame, Outgoing, Turn
+from replicator.engine.calling.calls import Calls
+from replicator.engine.calling.waits import AppliedWaits
+from replicator.engine.events import Event, Outgoing
+from replicator.engine.leading.request_kinds import AnswerT, RequestKind, RequestT
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
+from replicator.engine.snapshots.exchange import Snapshots
+from replicator.engine.snapshots.storing import SnapshotStoring
+from replicator.engine.snapshots.taking_over import take_over
+from replicator.model.errors import ReplicatorError, StorageFailed
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.incarnation import RUN_ID_BYTES
+from replicator.model.log import SnapshotManifest, TurnWrite
 from replicator.model.members import DIRECTORY_ID_BYTES, Member, MemberRole, Membership
 from replicator.model.observe import SilentObserver
-from replicator.storage.storage import Position, Storage
-from replicator.v1 import store_pb2
+from replicator.storage.storage import Storage
 
 STORE_BYTES_MAX = 1 << 30
 CLUSTER = ClusterId("simulated")
 TOKEN_SCOPE = token_scope(CLUSTER.encode())  # all tokens are of one group: the world has no other
-FULL_DISK_RETRY_S = 0.5
 REGIONS = Region("east"), Region("west")
 
-
-class Watcher(Protocol):
-    """An observer of what nodes do."""
-
-    def started(self, node: "SimNode") -> None:
-        """A process has opened its disk, and begins."""
-
-    def took(self, node: "SimNode", events: Sequence[Event]) -> None:
-        """A turn is about to take these, or a node that can take no turn refuses what they ask."""
-
-    def decided(self, node: "SimNode", turn: Turn) -> None:
-        """What a turn wants made durable; none of it is."""
-
-    def stored(self, node: "SimNode", turn: Turn) -> None:
-        """What a turn decided is on disk; nobody has been told, nor will be if the process dies now."""
-
-    def turned(self, node: "SimNode", turn: Turn) -> None:
-        """A turn is completed: callers are answered, its frames leave next."""
-
-    def said(self, node: "SimNode", frames: Sequence[Outgoing]) -> None:
-        """Frames leave."""
+Step = Callable[[Replica, Storage], object]  # of a process
 
 
 @dataclass(slots=True)
 class SimNode:
     """A data directory that survives crashes, and a process that does not.
 
-    commit_s: what a commit takes, about. drift_ppm: of its clocks. calendar_error: how many times worse its calendar is
-    than operators are told to keep it. generation: how many nodes had this name before.
-    is_gone: never starts again. slow_until_s, slow_s: until then a commit takes that. full_until_s: until then it finds
-    no room. sync_fails: the next commit does, and ends the process. power_fails: during the
-    next one.
+    commit_s: what a commit takes, about. flushes: how likely one follows a turn, before or after its commit. drift_ppm:
+    of its clocks. calendar_error: how many times worse its calendar is than operators are told to keep it. generation:
+    how many nodes had this name before. cuts: how often the power failed at which step of a commit or an installation.
+    loops: of all processes that ever ran: nothing of a dead one is cleaned up before the world ends. is_gone: never
+    starts again. slow_until_s, slow_s: until then a commit takes that. full_until_s: until then it finds no room.
+    sync_fails: the next commit does, and ends the process. power_fails: during the next one.
     """
 
     settings: EngineSettings
@@ -73,30 +62,32 @@ class SimNode:
     dice: random.Random
     watcher: Watcher
     commit_s: float
+    flushes: float
     drift_ppm: float = 0.0
     calendar_error: int = 1
     generation: int = 0
+    cuts: Counter[str] = field(default_factory=Counter)
+    loops: list[NodeLoop] = field(default_factory=list)
     is_gone: bool = False
     incarnation: int = 0
     storage: Storage | None = None
-    replica: Replica | None = None
     clock: NodeClock | None = None
-    exchange: SnapshotExchange | None = None
+    ways: SnapshotWays | None = None
     disk: DiskRecord = field(default_factory=DiskRecord)
     slow_until_s: float = 0.0
     slow_s: float = 0.0
     full_until_s: float = 0.0
     sync_fails: bool = False
     power_fails: bool = False
+    loop: NodeLoop | None = None
+    turns: WatchedTurns | None = None
+    calls: Calls | None = None
+    waits: AppliedWaits | None = None
+    snapshots: Snapshots | None = None
+    _writer: SimWriter | None = None
     _paused_until_s: float = 0.0
-    _frozen: list[Callable[[], None]] = field(default_factory=list)
-    _synced: bytes | None = None  # pages that are surely on the disk, kept only if commits are not synced
-    _uncommitted: Turn | None = None
-    _inbox: list[Event] = field(default_factory=list)
-    _open_turn: Turn | None = None
-    _committing: bool = False
-    _turn_planned: bool = False
-    _timer_number: int = 0
+    _synced: power.Image | None = None  # files that are surely on the disk, kept only if commits are not synced
+    _judged_membership: Membership | None = None
 
     @property
     def node_id(self) -> NodeId:
@@ -119,9 +110,9 @@ class SimNode:
         return self.settings.membership if self.replica is None else self.replica.group.membership
 
     @property
-    def turn_open(self) -> bool:
-        """Between `turn` and `complete`."""
-        return self._open_turn is not None
+    def replica(self) -> Replica | None:
+        """The present one; None if no process runs."""
+        return None if self.turns is None else self.turns.replica
 
     # Processes -----------------------------------------------------------------------------------------------------
 
@@ -154,23 +145,55 @@ class SimNode:
             wall_skew_ms=self.wall_skew_ms(self.dice),
             drift_ppm=self.drift_ppm,
         )
-        self._inbox, self._turn_planned, self._open_turn, self._committing = [], False, None, False
-        self._uncommitted, self._paused_until_s, self._frozen = None, 0.0, []
-        self.replica = self._begin(self.storage, self.clock)
-        if self.exchange is not None:
-            self.exchange.restarted()
+        self._paused_until_s = 0.0
+        self.loop = NodeLoop(self.timeline, self.clock)  # type: ignore[abstract]  # no sockets, signals, threads
+        self.loops.append(self.loop)
+        self._begin(self.storage, self.clock, self.loop)
         self.network.start(self.node_id)
-        self.wake()
 
-    def _begin(self, storage: Storage, clock: NodeClock) -> Replica:
-        return Replica(
+    def _begin(self, storage: Storage, clock: NodeClock, loop: NodeLoop) -> None:
+        replica = Replica(
             replace(self.settings, directory_id=self.directory_id),
             log=storage,
-            applied_index=storage.position.applied_index,
+            applied_index=storage.applied_position.applied_index,
             clock=clock,
-            dice=random.Random(self.dice.random()),
+            dice=self._own_dice(),
             observer=SilentObserver(),
         )
+        self._writer = SimWriter(self, storage)
+        self.turns = WatchedTurns(self, replica, self._writer, clock=clock, after_turn=self._after_turn)
+        self.calls, self.waits = Calls(self.turns, clock), AppliedWaits(replica.applied_index)
+        self.turns.connect(self)
+        assert self.ways is not None
+        files, storing = SimSnapshotFiles(self, self.ways, storage), SnapshotStoring(clock, self._own_dice())
+        self.snapshots = Snapshots(files, self.turns, install=self._install, storing=storing)
+        self.snapshots.connect(files)
+        running = loop.create_task(self.turns.run())
+        running.add_done_callback(lambda ended: self._ended(loop, ended))
+
+    def _own_dice(self) -> random.Random:
+        return random.Random(self.dice.random())
+
+    async def _install(self, prepared: Path, manifest: SnapshotManifest) -> bool:
+        turns, storage, waits, writer = self.turns, self.storage, self.waits, self._writer
+        assert turns is not None
+        assert storage is not None
+        assert waits is not None
+        assert writer is not None
+
+        async def install(prepared: Path) -> None:
+            await writer.install(prepared, manifest)
+
+        return await take_over(prepared, manifest, turns=turns, storage=storage, waits=waits, install=install)
+
+    def _ended(self, loop: NodeLoop, ended: "asyncio.Task[None]") -> None:
+        """A turn loop ends by an error alone; the process ends with it."""
+        error = ended.exception()
+        assert error is not None, "a simulated node is never stopped in order"
+        if isinstance(error, StorageFailed) and self.sync_fails and self.storage is not None:
+            self._die(self.storage)
+        else:
+            loop.fail(error)
 
     def crash(self) -> None:
         """SIGKILL: what was committed stays, also if nobody was told."""
@@ -179,30 +202,55 @@ class SimNode:
 
     def lose_power(self) -> None:
         """What was not synced is lost; of a commit in progress, all or nothing is left, whatever was written of it."""
-        storage, turn = self.storage, self._uncommitted
+        storage, write = self.storage, None if self._writer is None else self._writer.uncommitted
         if storage is None:
             return
         if self._synced is not None:
             power.restore(storage, self._synced)
-        elif turn is not None:
-            self._landed(turn, power.interrupted(storage, turn.write, self.dice))
+        else:
+            left = power.interrupted(storage, write, self.dice)
+            self.disk.flushed(left.position)
+            if write is not None:
+                self.cuts[f"commit: {left.step}"] += 1
+                self.landed(write, is_durable=left.turn)
+        self._die(storage)
+        power.lose_reader_table(storage, self.dice)
+
+    def lose_power_installing(self, prepared_dir: Path, manifest: SnapshotManifest) -> None:
+        """While a snapshot takes the place of everything: it has, or nothing has changed. Raises SnapshotRefused."""
+        assert self.storage is not None
+        storage = self.storage
+        left = power.interrupted_install(storage, prepared_dir, self.dice)
+        self.cuts[f"install: {left.step}"] += 1
+        if left.is_done:
+            self.disk.replaced(manifest, left.position)
         self._die(storage)
         power.lose_reader_table(storage, self.dice)
 
     def _die(self, storage: Storage) -> None:
-        storage.close()
-        self.replica = self.storage = None
+        storage.close(flushed=False)
+        if self.loop is not None:
+            self.loop.die()
+        self.storage = self.loop = None
+        self._end_process()
         self.network.stop(self.node_id)
 
-    def _landed(self, turn: Turn, position: Position | None) -> None:
-        """position: of the disk after that turn; None if it never happened."""
-        if position is not None:
-            self.disk.committed(turn.write, position)
-            self.watcher.stored(self, turn)
+    def _end_process(self) -> None:
+        self.turns = self.calls = self.waits = self.snapshots = self._writer = None
+
+    def landed(self, write: TurnWrite, *, is_durable: bool) -> None:
+        """A commit has ended, one way or the other."""
+        assert self.turns is not None
+        assert self.turns.open_turn is not None
+        if is_durable:
+            self.disk.committed(write)
+            self.watcher.stored(self, self.turns.open_turn)
 
     def pause(self, for_s: float) -> None:
         """SIGSTOP, and SIGCONT after that: the world goes on meanwhile, and what it sends waits."""
         self._paused_until_s = max(self._paused_until_s, self.timeline.now_s + for_s)
+        if self.loop is not None:
+            self.loop.freeze()
 
         def goes_on() -> None:
             if self.timeline.now_s >= self._paused_until_s:
@@ -213,118 +261,108 @@ class SimNode:
     def resume(self) -> None:
         """The process goes on, wherever it was."""
         self._paused_until_s = self.timeline.now_s
-        frozen, self._frozen = self._frozen, []
-        for step in frozen:
-            step()
+        if self.loop is not None:
+            self.loop.thaw()
 
     def deliver(self, event: Event) -> None:
         """Something arrived for this node."""
-        if self.replica is not None:
-            self._inbox.append(event)
-            self.wake()
-
-    def send(self, frames: Sequence[Outgoing]) -> None:
-        """Hands frames to the network."""
-        self.watcher.said(self, frames)
-        for peer, epoch, payload in frames:
-            self.network.send(self.node_id, peer, epoch, payload)
+        if self.turns is not None:
+            self.turns.post(event)
 
     def wake(self) -> None:
-        """Plans a turn, unless one is planned or open."""
-        if not self._turn_planned and self._open_turn is None and self.replica is not None:
-            self._turn_planned = True
-            self._later(1e-5, self._take_turn)
+        """There is something to do."""
+        if self.turns is not None:
+            self.turns.wake()
 
-    # Turns ---------------------------------------------------------------------------------------------------------
-
-    def _later(self, delay_s: float, step: "Step") -> None:
+    def later(self, delay_s: float, step: Step) -> None:
         """Performs a step of this process, once it runs and unless it has died."""
-        incarnation = self.incarnation
 
         def due() -> None:
-            if incarnation != self.incarnation or self.replica is None or self.storage is None:
-                return
-            if self.timeline.now_s < self._paused_until_s:
-                self._frozen.append(due)
-            else:
-                step(self.replica, self.storage)
+            assert self.replica is not None
+            assert self.storage is not None
+            step(self.replica, self.storage)
 
-        self.timeline.after(delay_s, due)
+        if self.loop is not None:
+            self.loop.call_later(delay_s, due)
 
-    def _take_turn(self, replica: Replica, _storage: Storage) -> None:
-        self._turn_planned = False
-        events, self._inbox = self._inbox, []
-        self.watcher.took(self, events)
-        turn = self._open_turn = replica.turn(events)
-        self.watcher.decided(self, turn)
-        if turn.write.is_empty:
-            self._finish(replica, turn, [])
+    def ask(
+        self,
+        kind: RequestKind[RequestT, AnswerT],
+        request: RequestT,
+        timeout_s: float,
+        answered: Callable[[AnswerT | ReplicatorError], None],
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
+        """A caller of this node asks the leader. Nobody hears of it if the process dies. heard: once it runs."""
+        calls, loop = self.calls, self.loop
+        if calls is None or loop is None:
             return
-        slow = self.timeline.now_s < self.slow_until_s
-        delay_s = self.slow_s * (0.2 + self.dice.random()) if slow else self.commit_s * (0.5 + self.dice.expovariate(2))
-        done = self.dice.random()  # the rest is the way back from the thread that commits
-        self._committing, self._uncommitted = True, turn
-        self._later(delay_s * done, lambda replica, storage: self._commit(replica, storage, turn, delay_s * (1 - done)))
-        timing = replica.timers.timing
-        for beat in range(1, int(min(delay_s, timing.election_timeout_max_s) / timing.heartbeat_s) + 1):
-            self._later(beat * timing.heartbeat_s, lambda replica, _storage: self._beat(replica, turn))
 
-    def _commit(self, replica: Replica, storage: Storage, turn: Turn, rest_s: float) -> None:
+        async def call() -> None:
+            heard()
+            try:
+                answer: AnswerT | ReplicatorError = await calls.ask(
+                    kind, request, timeout_s=timeout_s, check=lambda: None
+                )
+            except ReplicatorError as error:
+                answer = error
+            answered(answer)
+
+        loop.create_task(call())
+
+    def when_applied(self, index: LogIndex, timeout_s: float, reached: Callable[[], None]) -> None:
+        """Once this node holds `index`. Nobody hears of it if it does not in time, or if the process dies."""
+        waits, loop = self.waits, self.loop
+        if waits is None or loop is None:
+            return
+
+        async def wait() -> None:
+            with contextlib.suppress(ReplicatorError):
+                await waits.wait(index, timeout_s=timeout_s)
+                reached()
+
+        loop.create_task(wait())
+
+    # engine.turns.FrameSender --------------------------------------------------------------------------------------
+
+    def send(self, peer: NodeId, payload: bytes) -> bool:
+        """Hands a frame to the network."""
+        assert self.replica is not None
+        epoch = self.replica.link_epoch(peer)
+        assert epoch is not None, "frames leave on the link that they were meant for"
+        self.watcher.said(self, (Outgoing(peer, epoch, payload),))
+        self.network.send(self.node_id, peer, epoch, payload)
+        return True
+
+    def drop(self, peer: NodeId, epoch: int, why: str) -> None:
+        """Not in this world: whatever is said is valid."""
+        raise AssertionError((peer, epoch, why))
+
+    def condemn(self, peer: NodeId, epoch: int, why: str) -> None:
+        """Not in this world: a lost disk comes back under another id."""
+        raise AssertionError((peer, epoch, why))
+
+    # ---------------------------------------------------------------------------------------------------------------
+
+    def flush(self, storage: Storage) -> None:
+        """The state follows the log, now and then."""
         if self.timeline.now_s < self.full_until_s:
-            self._committing = False
-            self.send(replica.refuse_queued("no room"))
-            frames = [event for event in self._inbox if isinstance(event, Frame)]
-            self._inbox = [event for event in self._inbox if not isinstance(event, Frame)]
-            self.watcher.took(self, frames)  # what is refused was heard
-            self.send(replica.refuse_forwards(frames))
-            self._later(FULL_DISK_RETRY_S, lambda replica, storage: self._commit(replica, storage, turn, rest_s))
             return
-        if self.power_fails:
-            self.lose_power()
-            return
-        self._uncommitted = None
-        if self.sync_fails:
-            self._landed(turn, power.unsynced(storage, turn.write, self.dice))
-            self._die(storage)
-            return
-        outcomes = storage.commit(turn.write)
-        self._landed(turn, storage.position)
-        self._later(rest_s, lambda replica, _storage: self._finish(replica, turn, outcomes))
+        storage.flush()
+        self.disk.flushed(storage.position)
 
-    def _beat(self, replica: Replica, turn: Turn) -> None:
-        if self._committing and self._open_turn is turn:
-            self.send(replica.heartbeat_while_committing())
-
-    def _finish(self, replica: Replica, turn: Turn, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> None:
-        self._committing = False
-        membership = self.membership
-        late = replica.complete(outcomes)
-        self._open_turn = None
+    def _after_turn(self) -> None:
+        assert self.turns is not None
+        turn, self.turns.open_turn = self.turns.open_turn, None
+        assert turn is not None
         self.watcher.turned(self, turn)
-        assert not turn.bad_links, turn.bad_links
-        assert not turn.lost_data, turn.lost_data  # a lost disk comes back under another id
-        self.send((*turn.frames, *late))
-        if self.membership is not membership:
+        if self.membership is not self._judged_membership:
+            self._judged_membership = self.membership
             self.network.judge(self.node_id)
-        if self.exchange is not None:
-            self.exchange.after_turn()
-        if self._inbox:
-            self.wake()
-        else:
-            self._plan_timer(replica)
-
-    def _plan_timer(self, replica: Replica) -> None:
-        assert self.clock is not None
-        self._timer_number += 1
-        number = self._timer_number
-        wait_s = max(self.clock.timeline_s(replica.next_due_s() - self.clock.monotonic_s()), 1e-4)
-        self._later(wait_s, lambda _replica, _storage: self.wake() if number == self._timer_number else None)
-
-
-class Step(Protocol):
-    """What `_later` performs."""
-
-    def __call__(self, replica: Replica, storage: Storage, /) -> None: ...
+        if self.snapshots is not None:
+            self.snapshots.after_turn()
+        if self.calls is not None:
+            self.calls.after_turn()
 
 
 def voters(names: Sequence[NodeId]) -> Membership:

@@ -4,7 +4,6 @@ What it does to nodes is what an operator does to machines: starts a new one wit
 was removed, and puts an empty disk where one was lost.
 """
 
-import contextlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from chaos.simulation.node import SimNode, member_at
 from chaos.simulation.promises.records import Records
 from chaos.simulation.timeline import Timeline
-from replicator.engine.calling import asking
-from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.leading.request_table import MEMBER_CHANGE
 from replicator.model.errors import InvalidArgument, NoMajority, ReplicatorError
 from replicator.model.ids import NodeId
@@ -143,11 +140,6 @@ class Operator:
         attempt = self._attempt
         self._timeline.after(self._ask_again_s * (0.5 + self._dice.random()), lambda: self._ask_again(attempt))
         node = at or self._dice.choice(self._nodes)
-        if node.replica is None:
-            return
-        leading = whom_to_ask(node.replica)
-        if leading is None:
-            return
 
         def answered(result: Membership | ReplicatorError) -> None:
             if self._task is not task:
@@ -158,9 +150,7 @@ class Operator:
             elif not task.must and isinstance(result, InvalidArgument | NoMajority):
                 self._task = None
 
-        with contextlib.suppress(ReplicatorError):
-            asking.ask(node.replica, leading, MEMBER_CHANGE, task.change, answered)
-        node.wake()
+        node.ask(MEMBER_CHANGE, task.change, self._ask_again_s, answered)
 
     def _ask_again(self, attempt: int) -> None:
         if attempt == self._attempt:

@@ -1,6 +1,6 @@
 """Simulated sessions: a causal token goes with a client, and from client to client; each reads at any node with it.
 
-The rule for the node is that of `service/read_levels.py` in virtual time: read once the token's point is applied here.
+The rule for the node is that of `service/read_levels.py`: read once the token's point is applied here.
 """
 
 import random
@@ -16,7 +16,7 @@ from replicator.model.ids import LogIndex
 
 PAUSE = 3.0  # between causal reads, in pauses between linearizable ones
 HEARSAY = 0.3  # chance that a session has heard of another one before it reads
-LOOKS_MAX = 20  # how often it looks whether the node has caught up, before it goes elsewhere
+PATIENCE = 10.0  # heartbeats that it waits until the node has caught up, before it goes elsewhere
 
 
 @dataclass(slots=True)
@@ -48,16 +48,13 @@ class Session:
             self._merge(CausalToken.decode(other.token, TOKEN_SCOPE))
             self.judge.causal.heard_from(self.name, other.name)
         node = self.dice.choice(self.nodes)
-        self._look(node, node.incarnation, self.token, self.judge.causal.owed(self.name), LOOKS_MAX)
+        owed_index, token = self.judge.causal.owed(self.name), CausalToken.decode(self.token, TOKEN_SCOPE)
+        patience_s = PATIENCE * node.settings.timing.heartbeat_s
+        node.when_applied(token.index, patience_s, lambda: self._read(node, owed_index))
 
-    def _look(self, node: SimNode, incarnation: int, token: str, owed_index: int, looks: int) -> None:
-        if node.replica is None or node.storage is None or node.incarnation != incarnation or not looks:
-            return
-        if CausalToken.decode(token, TOKEN_SCOPE).index <= node.replica.applied_index:
+    def _read(self, node: SimNode, owed_index: int) -> None:
+        if node.replica is not None:
             self.saw(self.judge.causal.reads(node, owed_index, self.dice))
-        else:
-            pause_s = node.settings.timing.heartbeat_s * self.dice.random()
-            self.timeline.after(pause_s, lambda: self._look(node, incarnation, token, owed_index, looks - 1))
 
     def _merge(self, other: CausalToken) -> None:
         self.token = CausalToken.decode(self.token, TOKEN_SCOPE).merge(other).encode(TOKEN_SCOPE)

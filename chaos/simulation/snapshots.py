@@ -1,9 +1,12 @@
-"""Snapshots between simulated nodes: made, carried and installed by the shipped code, in virtual time.
+"""What the shipped engine/snapshots meet in a simulated node: how long making, carrying and preparing take, and fail.
 
-Who serves whom is decided by the shipped `engine.snapshot_duties`. Only what the real node does in processes and
-streams of its own is replaced: a copy of the data file stands for the consistent read, a delay for the transfer.
+A node makes and prepares snapshots in processes of their own, and fetches them over streams. Here a copy of the data
+file stands for the consistent read, and delays for the processes and the way.
 """
 
+import asyncio
+import errno
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -11,135 +14,96 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replicator.engine.snapshots.folders import SnapshotFiles
 from replicator.model.ids import ClusterId, NodeId
-from replicator.model.log import SnapshotManifest
+from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage.env import DATA_FILE, READER_TABLE_FILE
-from replicator.storage.failures import SnapshotFailed, SnapshotRefused
+from replicator.storage.failures import DiskFull
 from replicator.storage.snapshots.checking import Preparation, prepare
 from replicator.storage.snapshots.making import make
 from replicator.storage.snapshots.requests import SNAPSHOTS_DIR, snapshot_file
+from replicator.storage.storage import Storage
+from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 
 if TYPE_CHECKING:
     from chaos.simulation.node import SimNode
 
+PREPARE_S_MAX = 0.05
+
 
 @dataclass(slots=True)
-class SnapshotExchange:
-    """One node's part in it, as engine.snapshots has it: makes when it has to, takes what it is offered; one of each.
+class SnapshotWays:
+    """Of one place, whatever process runs there.
 
-    made, made_for_leader: how many, and how many of them while another node led.
+    source_file: a peer's snapshot, None if it cannot be reached now. power_fails: during the installation that begins
+    now; the node is started again by who says so. made, made_for_leader: how many, and how many of them while another
+    node led.
     """
 
-    node: "SimNode"
     dice: random.Random
-    source_file: Callable[[NodeId, str], Path | None]  # a peer's snapshot, None if it cannot be reached now
+    source_file: Callable[[NodeId, str], Path | None]
     transfer_s: float
+    power_fails: Callable[[], bool]
     made: int = 0
     made_for_leader: int = 0
     installed: int = 0
-    _serving: bool = False
-    _making: bool = False
-    _taking: bool = False
-    _held: SnapshotManifest | None = None
 
-    def restarted(self) -> None:
-        """A new process remembers nothing."""
-        self._serving = self._making = self._taking = False
-        self._held = None
 
-    def after_turn(self) -> None:
-        """Looks at what the turn has left to do, as engine.snapshots does."""
-        replica, incarnation = self.node.replica, self.node.incarnation
-        assert replica is not None
-        duties = replica.snapshots
-        if duties.has_any() and not self._serving:
-            self._serving = True
-            self._serve(incarnation)
-        if duties.offered is not None:
-            (peer, manifest), duties.offered = duties.offered, None
-            if not self._taking:
-                self._taking = True
-                delay_s = self.transfer_s * (0.5 + 2.0 * self.dice.random())
-                self.node.timeline.after(delay_s, lambda: self._take(incarnation, peer, manifest))
+class SimSnapshotFiles(SnapshotFiles):
+    """The shipped folders. Makes and prepares by the shipped code, in this process."""
 
-    def _serve(self, incarnation: int) -> None:
-        replica = self.node.replica
-        if incarnation != self.node.incarnation or replica is None:
-            return
-        duties = replica.snapshots
-        if not duties.has_any():
-            self._serving = False
-            return
-        if duties.step(self._held, making=self._making):
-            self._making = True
-            self.node.timeline.after(0.05 + self.dice.random() * 0.5, lambda: self._make(incarnation))
-        self.node.wake()
-        self.node.timeline.after(duties.period_s, lambda: self._serve(incarnation))
+    def __init__(self, node: "SimNode", ways: SnapshotWays, storage: Storage) -> None:
+        super().__init__(storage, node.settings)
+        self._node, self._ways = node, ways
 
-    def _make(self, incarnation: int) -> None:
-        replica = self.node.replica
-        if incarnation != self.node.incarnation or replica is None:
-            return
-        self._making = False
-        manifest = self._made()
-        if manifest is None:
-            replica.snapshots.could_not_make("no room")
-        else:
-            self._held = manifest
-            self.made += 1
-            self.made_for_leader += not replica.graft.is_leader
-            replica.snapshots.made(manifest)
-        self.node.wake()
-
-    def _made(self) -> SnapshotManifest | None:
-        if self.node.timeline.now_s < self.node.full_until_s:
-            return None
-        still = self.node.directory / "still"
+    async def make(self) -> SnapshotManifest:
+        """Raises SnapshotFailed, DiskFull."""
+        await asyncio.sleep(0.05 + self._ways.dice.random() * 0.5)
+        self._look_for_room()
+        still = self._node.directory / "still"
         shutil.rmtree(still, ignore_errors=True)
         still.mkdir()
-        for name in (DATA_FILE, READER_TABLE_FILE):
-            shutil.copyfile(self.node.directory / name, still / name)
         try:
-            return make(still, self.node.directory / SNAPSHOTS_DIR)
-        except SnapshotFailed:
-            return None
+            for name in (DATA_FILE, READER_TABLE_FILE):
+                shutil.copyfile(self._node.directory / name, still / name)
+            manifest = make(still, self._node.directory / SNAPSHOTS_DIR)
         finally:
             shutil.rmtree(still, ignore_errors=True)
+        self._ways.made += 1
+        self._ways.made_for_leader += self._node.replica is not None and not self._node.replica.graft.is_leader
+        return manifest
 
-    def _take(self, incarnation: int, peer: NodeId, manifest: SnapshotManifest) -> None:
-        replica, storage = self.node.replica, self.node.storage
-        if incarnation != self.node.incarnation or replica is None or storage is None:
-            return
-        if self.node.turn_open:
-            self.node.timeline.after(0.002, lambda: self._take(incarnation, peer, manifest))
-            return
-        self._taking = False
-        file = self.source_file(peer, manifest.snapshot_id)
-        if file is None:
-            replica.snapshots.could_not_take(peer)
-            self.node.wake()
-            return
-        if replica.graft.is_leader or manifest.index <= replica.applied_index:
-            return
-        prepared = self.node.directory / "prepared"
-        shutil.rmtree(prepared, ignore_errors=True)
-        asked = Preparation(
-            file,
-            manifest,
-            ClusterId(self.node.settings.cluster_id),
-            self.node.node_id,
-            replica.journal.durable_hard_state,
-            prepared,
-        )
+    async def prepare(self, file: Path, manifest: SnapshotManifest, hard_state: HardState) -> Path:
+        """Raises SnapshotRefused, DiskFull."""
+        await asyncio.sleep(self._ways.dice.random() * PREPARE_S_MAX)
+        self._look_for_room()
+        cluster_id, node_id = ClusterId(self._settings.cluster_id), self._settings.node_id
+        prepare(Preparation(file, manifest, cluster_id, node_id, hard_state, self._prepared))
+        return self._prepared
+
+    async def fetch_snapshot(
+        self,
+        peer: NodeId,
+        snapshot_id: str,
+        *,
+        target: Path,
+        size_bytes: int,  # noqa: ARG002  # of a file that is copied whole
+        timeout_s: float,  # noqa: ARG002
+    ) -> None:
+        """Implements exchange.SnapshotFetcher. Raises SnapshotUnavailable."""
+        await asyncio.sleep(self._ways.transfer_s * (0.5 + 2.0 * self._ways.dice.random()))
         try:
-            prepare(asked)
-            storage.install(prepared)
-        except SnapshotRefused:
-            return
-        self.installed += 1
-        self.node.disk.replaced(storage)
-        self.node.replica = replica.reborn(storage, storage.position.applied_index)
-        self.node.wake()
+            self._look_for_room()
+        except DiskFull as error:
+            raise SnapshotUnavailable(FetchFailure.DISK, str(error)) from error
+        file = self._ways.source_file(peer, snapshot_id)
+        if file is None:
+            raise SnapshotUnavailable(FetchFailure.GONE, "nothing can be fetched from there now")
+        shutil.copyfile(file, target)
+
+    def _look_for_room(self) -> None:
+        if self._node.timeline.now_s < self._node.full_until_s:
+            raise DiskFull(os.strerror(errno.ENOSPC))
 
 
 def held_by(node: "SimNode", snapshot_id: str) -> Path | None:

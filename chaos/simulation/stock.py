@@ -18,13 +18,19 @@ from pysyncobj.journal import MemoryJournal
 from pysyncobj.transport import Transport
 
 from chaos.simulation.disk import DiskRecord
+from chaos.simulation.loop import NodeLoop
 from chaos.simulation.node import SimNode
+from chaos.simulation.timeline import NodeClock
+from replicator.engine.calling import asking
+from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
+from replicator.engine.leading.request_kinds import AnswerT, RequestKind, RequestT
 from replicator.engine.leading.request_table import WRITE
 from replicator.engine.leading.transfer import TransferRequest, TransferSink
+from replicator.engine.raft.messages import encode
 from replicator.engine.replica import Replica
 from replicator.engine.stock.graft import ROLES, Peer, _private_copy
-from replicator.machine.codec import NO_OP, encode_batch
+from replicator.machine.codec import NO_OP, encode_entry
 from replicator.model.clock import Clock
 from replicator.model.errors import NoLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Term
@@ -36,7 +42,7 @@ from replicator.v1 import raft_pb2, store_pb2
 _NEVER: Final = 10**9
 TICKS_PER_HEARTBEAT: Final = 4
 
-Sink = Callable[[store_pb2.Outcome | ReplicatorError], None]
+Sink = Callable[[store_pb2.BatchOutcome | ReplicatorError], None]
 
 
 class _DurableJournal(MemoryJournal):  # type: ignore[misc]  # pysyncobj has no types
@@ -95,14 +101,14 @@ class StockReplica:
         self.settings = node.settings
         self.membership = replace(node.settings.membership, founder=node.directory_id)  # stock has no such entry
         self.graft = self.group = self.proposals = self.forwards = self.reads = self.transfers = self.journal = self
-        self.leader_side = self
+        self.leader_side = self.log_time = self
         self.depth = 0  # what stock forgets to answer is not held against it
         module: Any = _private_copy(clock, random.Random(node.dice.random()), cast("Any", journal))
         module.pickle = pysyncobj.pickle
         apply = self._apply
 
         class Stock(module.SyncObj):  # type: ignore[misc]  # pysyncobj has no types
-            def _SyncObj__doApplyCommand(self, command: bytes) -> store_pb2.Outcome | None:  # noqa: N802
+            def _SyncObj__doApplyCommand(self, command: bytes) -> store_pb2.BatchOutcome | None:  # noqa: N802
                 """The application: what SyncObj calls methods for."""
                 return apply(command)
 
@@ -122,7 +128,7 @@ class StockReplica:
             ),
             transport=self._wire,
         )
-        self._engine._SyncObj__raftLastApplied = storage.position.applied_index
+        self._engine._SyncObj__raftLastApplied = storage.applied_position.applied_index
 
     def take(self, events: list[Event]) -> None:
         """What arrived, and one tick."""
@@ -143,7 +149,7 @@ class StockReplica:
         if peer in self._links:
             self.outbox.append(Outgoing(peer, self._links[peer], pickle.dumps(message)))
 
-    def _apply(self, payload: bytes) -> store_pb2.Outcome | None:
+    def _apply(self, payload: bytes) -> store_pb2.BatchOutcome | None:
         index = self._engine.raftLastApplied + 1
         _, _, term = self._journal[index - self._journal[0][1]]
         entry = Entry(payload, LogIndex(index), Term(term))
@@ -151,6 +157,7 @@ class StockReplica:
         state = HardState(max(held.term, entry.term), None, entry.index)
         turn = Turn(TurnWrite(None, (entry,), state, (entry,), None), (), ())
         outcomes = self._storage.commit(turn.write)
+        self._node.watcher.applied(self._node, turn)
         self._node.watcher.stored(self._node, turn)
         return outcomes[0][0] if payload[0] != NO_OP else None
 
@@ -191,29 +198,33 @@ class StockReplica:
 
     @property
     def applied_index(self) -> int:
-        return self._storage.position.applied_index
+        return self._storage.applied_position.applied_index
 
     @property
     def last_index(self) -> int:
         return int(self._journal[-1][1]) if len(self._journal) else 0
 
+    def now_ms(self) -> int:
+        """Stock has no log time: each entry carries the calendar of the node that was asked."""
+        return self._clock.wall_ms()
+
     def staleness_s(self) -> None:
         """Stock makes no claim."""
 
-    def offer(self, command: bytes, sink: Sink) -> None:
-        """SyncObj's own queue, and its own way to the leader."""
+    def offer(self, command: bytes, sink: Sink, timeout_s: float | None = None) -> None:  # noqa: ARG002
+        """SyncObj's own queue, and its own way to the leader; it knows no deadlines."""
 
-        def answered(result: store_pb2.Outcome | None, reason: int) -> None:
+        def answered(result: store_pb2.BatchOutcome | None, reason: int) -> None:
             if reason == FAIL_REASON.SUCCESS and result is not None:
                 sink(result)
 
-        self._engine._applyCommand(encode_batch(self._clock.wall_ms(), [command]), answered)
+        self._engine._applyCommand(encode_entry(self._clock.wall_ms(), [command]), answered)
 
     def ask(self, *asked: Any) -> None:
         """Of `forwards`, `reads` and `members`: a write is queued here. Raises NoLeader: stock has nothing else."""
         match asked:
-            case (_leader, kind, command, sink) if kind is WRITE:
-                self.offer(command, sink)
+            case (_leader, kind, request, sink) if kind is WRITE:
+                self.offer(request.command, sink)
             case _:
                 raise NoLeader("stock has no linearizable reads")
 
@@ -233,13 +244,28 @@ class StockNode(SimNode):
         return self.settings.membership
 
     _stock_journal: _DurableJournal | None = field(default=None)
+    _stock: StockReplica | None = field(default=None)
+    _inbox: list[Event] = field(default_factory=list)
 
-    def _begin(self, storage: Storage, clock: Clock) -> Replica:
+    @property
+    def replica(self) -> Replica | None:
+        """Stock's, which answers to the same questions."""
+        return cast("Replica | None", self._stock)
+
+    def _begin(self, storage: Storage, clock: NodeClock, loop: NodeLoop) -> None:
         if self._stock_journal is None:
             self._stock_journal = _DurableJournal(self.disk)
-        replica = StockReplica(self, storage, self._stock_journal, clock)
-        self._later(0.0, lambda _replica, _storage: self._tick(replica))
-        return cast("Replica", replica)
+        self._inbox = []
+        stock = self._stock = StockReplica(self, storage, self._stock_journal, clock)
+        loop.call_soon(self._tick, stock)
+
+    def _end_process(self) -> None:
+        self._stock = None
+
+    def deliver(self, event: Event) -> None:
+        """Waits for the next tick."""
+        if self._stock is not None:
+            self._inbox.append(event)
 
     @property
     def peers(self) -> Sequence[NodeId]:
@@ -250,6 +276,26 @@ class StockNode(SimNode):
     def lose_power(self) -> None:
         """No worse than a crash: its disk is perfect."""
         self.crash()
+
+    def ask(
+        self,
+        kind: RequestKind[RequestT, AnswerT],
+        request: RequestT,
+        timeout_s: float,  # noqa: ARG002  # stock knows no deadlines
+        answered: Callable[[AnswerT | ReplicatorError], None],
+        heard: Callable[[], None] = lambda: None,  # noqa: ARG002  # stock is not asked when
+    ) -> None:
+        """One question, at the node that stock takes for the leader."""
+        replica = self.replica
+        leading = whom_to_ask(replica) if replica is not None else None
+        if replica is not None and leading is not None:
+            with contextlib.suppress(ReplicatorError):
+                asking.ask(replica, leading, kind, request, answered)
+
+    def when_applied(self, index: LogIndex, timeout_s: float, reached: Callable[[], None]) -> None:  # noqa: ARG002
+        """Now or not at all: stock knows no causal reads."""
+        if self._stock is not None and self._stock.applied_index >= index:
+            reached()
 
     def wake(self) -> None:
         """Stock ticks by the clock; a proposal waits for that."""
@@ -263,7 +309,7 @@ class StockNode(SimNode):
         for peer, epoch, payload in frames:
             self.network.send(self.node_id, peer, epoch, payload)
         period_s = self.settings.timing.heartbeat_s / TICKS_PER_HEARTBEAT
-        self._later(period_s, lambda _replica, _storage: self._tick(replica))
+        self.later(period_s, lambda _replica, _storage: self._tick(replica))
 
 
 def _told(frame: Outgoing) -> Outgoing | None:
@@ -276,4 +322,4 @@ def _told(frame: Outgoing) -> Outgoing | None:
             message = raft_pb2.RaftMessage(request_vote=raft_pb2.RequestVote(term=said["term"]))
         case _:
             return None
-    return frame._replace(payload=message.SerializeToString())
+    return frame._replace(payload=encode(message))

@@ -7,7 +7,9 @@ everything good must return within bounded virtual time.
 import hashlib
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +17,14 @@ from pathlib import Path
 from chaos.simulation.character import draw
 from chaos.simulation.clients import Client
 from chaos.simulation.faults import Faults
+from chaos.simulation.loop import NodeLoop
 from chaos.simulation.network import Network
 from chaos.simulation.node import REGIONS, SimNode, voters
 from chaos.simulation.operators import Operator
 from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.sessions import Session
-from chaos.simulation.snapshots import SnapshotExchange, held_by
+from chaos.simulation.snapshots import SnapshotWays, held_by
 from chaos.simulation.stock import StockNode
 from chaos.simulation.timeline import CALENDAR_ERRORS, Timeline
 from replicator.config.schema import RaftSection
@@ -31,8 +34,10 @@ from replicator.engine.events import Event, LinkUp, Outgoing, Turn
 from replicator.engine.settings import EngineSettings
 from replicator.model.ids import NodeId
 from replicator.model.members import GROUP_SECRET_BYTES
+from replicator.storage.log import raft_log
 
 SNAPSHOT_PERIOD_S = 1.0  # a seed is a short life: what happens once in minutes must happen in it
+SEGMENT_BYTES = 8 << 10  # and so must what happens once in megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,22 @@ def simulate(seed: int, scenario: Scenario) -> Verdict:
         return World(seed, scenario, Path(directory)).run()
 
 
+@contextmanager
+def _small_segments() -> Iterator[None]:
+    """Logs are in files of SEGMENT_BYTES, longer only if a turn needs that."""
+    names = ("SEGMENT_BYTES_MIN", "SEGMENT_BYTES_MAX", "STEP_BYTES")
+    shipped = {name: getattr(raft_log, name) for name in names}
+    for name in names:
+        setattr(raft_log, name, SEGMENT_BYTES)
+    try:
+        yield
+    finally:
+        for name, value in shipped.items():
+            setattr(raft_log, name, value)
+
+
 class World:
-    """Nodes, links, clients, faults and the judge. Implements node.Watcher."""
+    """Nodes, links, clients, faults and the judge. Implements watcher.Watcher."""
 
     def __init__(self, seed: int, scenario: Scenario, directory: Path) -> None:
         self._seed, self._scenario, self._timing = seed, scenario, scenario.timing
@@ -92,6 +111,8 @@ class World:
         calendar_error = random.Random(f"calendars of {seed}").choice(CALENDAR_ERRORS)
         self._calendar_error = calendar_error if scenario.engine == "guarded" else 1  # stock's entries carry calendars
         self._timeline, self._directory = Timeline(), directory
+        self.cuts: Counter[str] = Counter()  # how often the power failed at which step; see SimNode
+        self._loops: list[NodeLoop] = []
         self._judge = Judge(of_guard=scenario.engine == "guarded")
         self._trace = hashlib.blake2b(digest_size=16)
         names = [NodeId(f"n{number}") for number in range(1, scenario.nodes + 1)]
@@ -127,7 +148,8 @@ class World:
         """Faults, then heal, then judgement."""
         violation = ""
         try:
-            self._live()
+            with _small_segments():
+                self._live()
         except Violation as broken:
             violation = str(broken)
         except Exception as error:  # a crash of the shipped code is a violation like any other
@@ -136,6 +158,8 @@ class World:
             for node in self._nodes:
                 if node.storage is not None:
                     node.storage.close()
+            for loop in self._loops:
+                loop.close()
         return Verdict(
             seed=self._seed,
             mix=self._character.mix,
@@ -195,7 +219,7 @@ class World:
         while not reached() and self._timeline.now_s < deadline_s:
             self._pass(self._timing.heartbeat_s)
 
-    # node.Watcher --------------------------------------------------------------------------------------------------
+    # watcher.Watcher -----------------------------------------------------------------------------------------------
 
     def started(self, node: SimNode) -> None:
         """A process begins."""
@@ -209,13 +233,17 @@ class World:
         """What a turn wants made durable."""
         self._judge.decided(node, turn)
 
-    def stored(self, node: SimNode, turn: Turn) -> None:
-        """What a turn decided is on disk."""
+    def applied(self, node: SimNode, turn: Turn) -> None:
+        """What a turn applies has taken effect."""
         for entry in turn.write.apply:
             self._trace.update(f"{self._timeline.now_s:.9f} {node.node_id} {entry.index} {entry.term}".encode())
+        self._judge.applied(node, turn)
+
+    def stored(self, node: SimNode, turn: Turn) -> None:
+        """What a turn decided is on disk."""
         self._judge.stored(node, turn)
 
-    def turned(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # what it was is told by `stored`
+    def turned(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # what it was is told by `applied`, `stored`
         """A turn is completed."""
         self._judge.turned(node)
 
@@ -290,14 +318,17 @@ class World:
             dice=random.Random(self._dice.random()),
             watcher=self,
             commit_s=self._character.commit_s,
+            flushes=self._character.flushes,
             drift_ppm=self._dice.uniform(-1.0, 1.0) * self._character.drift_ppm_max,
             calendar_error=self._calendar_error,
+            cuts=self.cuts,
+            loops=self._loops,
         )
-        node.exchange = SnapshotExchange(
-            node,
+        node.ways = SnapshotWays(
             random.Random(self._dice.random()),
             partial(self._snapshot_of, node),
             transfer_s=5 * self._scenario.latency_s,
+            power_fails=lambda: self._faults.installing(node),
         )
         self._places[name] = node
         self._nodes.append(node)

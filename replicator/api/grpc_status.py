@@ -15,6 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from replicator.model.errors import (
     ERROR_OF_REASON,
     ChangeInProgress,
+    Compacted,
     DeadlineExceeded,
     Forbidden,
     Internal,
@@ -38,6 +39,7 @@ from replicator.model.errors import (
 STATUS_OF: Final[Mapping[type[ReplicatorError], grpc.StatusCode]] = {
     InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     WriteIdReused: grpc.StatusCode.INVALID_ARGUMENT,
+    Compacted: grpc.StatusCode.OUT_OF_RANGE,
     InvalidToken: grpc.StatusCode.INVALID_ARGUMENT,
     TokenAhead: grpc.StatusCode.OUT_OF_RANGE,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
@@ -80,7 +82,12 @@ def status_code(error: ReplicatorError) -> grpc.StatusCode:
 
 
 def error_trailers(error: ReplicatorError) -> tuple[tuple[str, bytes], ...]:
-    """ErrorInfo, and RetryInfo where a retry helps, as trailing metadata."""
+    """`status_bytes` as trailing metadata."""
+    return ((DETAILS_KEY, status_bytes(error)),)
+
+
+def status_bytes(error: ReplicatorError) -> bytes:
+    """A serialized google.rpc.Status with ErrorInfo, and RetryInfo where a retry helps."""
     status = status_pb2.Status(code=_CODE_VALUE[status_code(error)], message=short(error.message))
     details = [
         error_details_pb2.ErrorInfo(
@@ -95,7 +102,12 @@ def error_trailers(error: ReplicatorError) -> tuple[tuple[str, bytes], ...]:
         packed = Any()
         packed.Pack(detail)
         status.details.append(packed)
-    return ((DETAILS_KEY, status.SerializeToString()),)
+    return bytes(status.SerializeToString())
+
+
+def plain_status_bytes(code: grpc.StatusCode, message: str) -> bytes:
+    """Of an end that is no error of ours: it says nothing of what happened."""
+    return bytes(status_pb2.Status(code=code.value[0], message=short(message)).SerializeToString())
 
 
 def retry_after(error: ReplicatorError) -> float | None:

@@ -1,6 +1,6 @@
 """grpc.health.v1: "" says that the process answers, "replicator.v1.KVService" that it has caught up with a leader."""
 
-from typing import Any, Final
+from typing import Final
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -9,21 +9,11 @@ KV_SERVICE_NAME: Final = "replicator.v1.KVService"
 HEALTH_SERVICE_NAME: Final[str] = health.SERVICE_NAME
 
 
-class _Servicer(health.aio.HealthServicer):  # type: ignore[misc]  # the library has no types
-    """The library's, which lacks List: without it, that call would end with a traceback."""
-
-    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002  # names are the generated servicer's
-        """Both services."""
-        names = ("", KV_SERVICE_NAME)
-        statuses = {name: await self.Check(health_pb2.HealthCheckRequest(service=name), context) for name in names}
-        return health_pb2.HealthListResponse(statuses=statuses)
-
-
 class Health:
     """The composition root decides when the node serves; here it is only said."""
 
     def __init__(self) -> None:
-        self._servicer = _Servicer()
+        self._servicer = health.aio.HealthServicer()
 
     async def register(self, server: grpc.aio.Server) -> None:
         """To be called before the server starts: the node is then known as not serving yet."""

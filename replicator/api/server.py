@@ -12,15 +12,21 @@ from grpc_reflection.v1alpha import reflection
 from replicator.api.health import HEALTH_SERVICE_NAME, Health
 from replicator.api.interceptors.deadline import DeadlineInterceptor
 from replicator.api.interceptors.decode import DecodeInterceptor
+from replicator.api.interceptors.delivery import DeliveryInterceptor
 from replicator.api.interceptors.errors import ErrorsInterceptor
+from replicator.api.interceptors.intake import IntakeInterceptor
 from replicator.api.interceptors.limits import LimitsInterceptor
 from replicator.api.interceptors.trace import TraceInterceptor
+from replicator.api.interceptors.unary import UnaryInterceptor, chained
+from replicator.api.native.batch_stream import BatchStreams
 from replicator.api.native.cluster_servicer import ClusterServicer
 from replicator.api.native.kv_servicer import KVServicer
+from replicator.api.unread import Cut, UnreadAnswers
 from replicator.certificates import NodeCertificates
 from replicator.certificates.grpc_credentials import server_credentials
 from replicator.config.schema import NodeConfig
 from replicator.model.errors import StartupError
+from replicator.model.limits import MESSAGE_BYTES_MAX
 from replicator.model.observe import Observer
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
@@ -30,17 +36,31 @@ from replicator.service.status import StatusService
 from replicator.service.write import WriteService
 from replicator.v1 import cluster_pb2, cluster_pb2_grpc, kv_pb2, kv_pb2_grpc
 
-# Above every limit of ours, so that a request beyond one gets our own error; far beyond, gRPC refuses it unread.
-MESSAGE_BYTES_MAX: Final = 4 << 20
+ANSWER_BYTES_MAX: Final = 4 << 20  # above every answer: a page of a scan, and one pair more
+# Calls of one connection at a time. Far above what a client has in flight: gRPC's own client opens some calls beyond a
+# limit that it has just reached, and a node refuses these without a reason (948 of 10,000 gets with a limit of 256).
+STREAMS_MAX: Final = 8192
+HANDSHAKE_S_MAX: Final = 5.0  # for TLS and the set-up of HTTP/2
+IDLE_S_MAX: Final = 300.0  # a connection without a call is closed in order; a client's library opens another one
+# Calls that no handler has begun. gRPC's own bound, 1,000 to 3,000 over all connections, ends what is beyond it by a
+# bare CANCELLED, which says neither why nor whether anything happened. Ours is only against floods of connections.
+CALLS_PENDING_MAX: Final = 16_384
 # Long streams (health watches) would otherwise use up the whole grace; our own calls have ended by then.
 STREAMS_GRACE_S: Final = 0.2
 
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # or a second process on the port would start, and share its calls
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", ANSWER_BYTES_MAX),
+    ("grpc.max_concurrent_streams", STREAMS_MAX),
+    ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_S_MAX * 1000)),
+    ("grpc.max_connection_idle_ms", int(IDLE_S_MAX * 1000)),
+    ("grpc.server.max_pending_requests", CALLS_PENDING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", CALLS_PENDING_MAX),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # Any byte counts for keepalive; this ends a connection that trickles bytes and never answers a ping.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
@@ -57,13 +77,15 @@ class ApiSettings:
 
     listen: str
     calls_in_flight_max: int
+    unread_bytes_max: int
     tls: NodeCertificates | None = None
     require_client_certificate: bool = True
 
     @classmethod
     def from_config(cls, config: NodeConfig, tls: NodeCertificates | None) -> "ApiSettings":
         required = config.tls is None or config.tls.require_client_certificate
-        return cls(config.api_listen, config.limits.calls_in_flight_max, tls, required)
+        limits = config.limits
+        return cls(config.api_listen, limits.calls_in_flight_max, limits.unread_mib_max << 20, tls, required)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +103,16 @@ class Services:
 class ApiServer:
     """One per node. start() once, stop() once; stop() without start() is fine."""
 
-    def __init__(self, settings: ApiSettings, services: Services, observer: Observer) -> None:
+    def __init__(self, settings: ApiSettings, services: Services, observer: Observer, cut: Cut) -> None:
+        """cut: ends a connection whose client does not take its answers."""
         self._settings = settings
         self._services = services
         self._observer = observer
         self._limits = LimitsInterceptor(settings.calls_in_flight_max)
+        self._unread = UnreadAnswers(settings.unread_bytes_max, cut)
+        self._sweeping: asyncio.Task[None] | None = None
         self._health = Health()
+        self._streams: BatchStreams | None = None
         self._server: grpc.aio.Server | None = None
         self._bound_port = 0
 
@@ -99,30 +125,33 @@ class ApiServer:
     def health(self) -> Health:
         return self._health
 
-    async def start(self, *, interceptors_inside: tuple[grpc.aio.ServerInterceptor, ...] = ()) -> None:
+    async def start(self, *, interceptors_inside: tuple[UnaryInterceptor, ...] = ()) -> None:
         """Binds and serves. Raises StartupError, one line naming the field to change.
 
         interceptors_inside: more of them, next to the servicers.
         """
-        server = grpc.aio.server(
-            interceptors=(
-                TraceInterceptor(self._observer),
-                ErrorsInterceptor(),
-                self._limits,
-                DeadlineInterceptor(),
-                DecodeInterceptor(),
-                *interceptors_inside,
-            ),
-            options=_OPTIONS,
+        outside = (
+            TraceInterceptor(self._observer),
+            ErrorsInterceptor(),
+            self._limits,
+            DeadlineInterceptor(),
+            DeliveryInterceptor(self._unread),
         )
-        await self._register(server)
+        intake = IntakeInterceptor(self._observer)
+        server = grpc.aio.server(
+            interceptors=(intake, *outside, DecodeInterceptor(), *interceptors_inside), options=_OPTIONS
+        )
+        await self._register(server, (*outside, *interceptors_inside))
         self._bound_port = self._bind(server)
         await server.start()
         self._server = server
+        self._sweeping = asyncio.create_task(self._unread.sweep(), name="unread-answers")
 
     def drain(self) -> None:
-        """New calls are refused with ShuttingDown; those in flight go on."""
+        """New calls are refused with ShuttingDown; those in flight go on. A stream ends once its batches have."""
         self._limits.drain()
+        if self._streams is not None:
+            self._streams.drain()
 
     async def stop(self, grace_s: float) -> None:
         """Drains, waits up to grace_s for the calls in flight, then ends whatever is left."""
@@ -135,13 +164,25 @@ class ApiServer:
         with suppress(TimeoutError):  # what has not ended by then is cancelled below
             async with asyncio.timeout(grace_s):
                 await self._limits.wait_idle()
+                if self._streams is not None:
+                    await self._streams.wait_ended()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await server.stop(min(STREAMS_GRACE_S, max(0.0, deadline_s - time.monotonic())))
 
-    async def _register(self, server: grpc.aio.Server) -> None:
+    async def _register(self, server: grpc.aio.Server, around_batches: tuple[UnaryInterceptor, ...]) -> None:
         services = self._services
-        kv_pb2_grpc.add_KVServiceServicer_to_server(
-            KVServicer(services.write, services.read, services.scan, services.status.identity), server
+        kv = KVServicer(
+            services.write,
+            services.read,
+            services.scan,
+            services.status.identity,
+            around=lambda method, handler: chained(around_batches, method, handler),
+            observer=self._observer,
         )
+        self._streams = kv.streams
+        kv_pb2_grpc.add_KVServiceServicer_to_server(kv, server)
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
             ClusterServicer(services.status, services.members, services.leadership), server
         )

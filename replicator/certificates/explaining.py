@@ -7,7 +7,7 @@ knows of its own certificate then tells the likely reason.
 from typing import Final
 
 # What gRPC 1.85 writes; tests/contract/test_grpc_tls_contract.py holds it to that.
-_OF_THE_OTHER: Final = (
+OF_THE_OTHER: Final = (
     ("certificate has expired", "the certificate shown there has expired: renew it there"),
     ("certificate is not yet valid", "the certificate shown there is not yet valid, or a clock is wrong"),
     ("unable to get local issuer certificate", "wrong authority: no certificate of ca_file has issued the one shown"),
@@ -25,7 +25,7 @@ def why_tls_failed(details: str, *, name: str, own_flaw: str | None, has_own: bo
     name: under which the other side was expected. own_flaw: why the own certificate does not hold, if it does not.
     has_own: this side shows a certificate.
     """
-    for said, meaning in _OF_THE_OTHER:
+    for said, meaning in OF_THE_OTHER:
         if said in details:
             return meaning.format(name=name)
     if not any(closed in details for closed in _CLOSED):

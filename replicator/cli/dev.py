@@ -14,7 +14,7 @@ from replicator.cli.output import print_json
 if TYPE_CHECKING:
     from replicator.dev import LocalCluster, NodePlan
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 
 
 @click.command
@@ -33,7 +33,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON once all nodes serve.")
 def dev(nodes: int | None, regions: str, directory: Path, profile: str, as_json: bool) -> int:
-    """Run a local cluster until Ctrl-C or SIGTERM.
+    """Run a local cluster until Ctrl-C, SIGTERM or the end of its terminal.
 
     A node that dies is not restarted; `replicator serve --config FILE` brings it back.
     """

@@ -23,7 +23,8 @@ _COMMANDS: Final = {
     "status": "replicator.cli.status:status",
     "member": "replicator.cli.member:member",
     "leader": "replicator.cli.leader:leader",
-    "export": "replicator.cli.offline:export",
+    "export": "replicator.cli.export:export",
+    "import": "replicator.cli.importing:import_",
     "recover": "replicator.cli.offline:recover",
 }
 

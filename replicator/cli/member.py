@@ -8,8 +8,9 @@ import click
 
 from replicator.cli.exit_codes import CommandFailed, ExitCode
 from replicator.cli.online import Online, call, group_options
-from replicator.cli.output import NO_LEADER_KNOWN, Column, print_facts, print_json, print_table
+from replicator.cli.output import Column, print_facts, print_json, print_table
 from replicator.core.quorum import majority
+from replicator.model.conditions import Condition
 from replicator.model.values import MembershipResult, MemberStatus
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def list_members(online: Online) -> None:
     columns = [Column(title) for title in ("", "node", "region", "role", "api", "peer", "link")]
     print_table([*columns, Column("lag", right=True)], [_row(each) for each in members])
     if not leader:
-        click.echo(f"{NO_LEADER_KNOWN}: links are those of the node that answered")
+        click.echo(f"{Condition.NO_LEADER}: links are those of the node that answered")
 
 
 @member.command("add")
@@ -182,7 +183,7 @@ def _row(each: MemberStatus) -> tuple[str, ...]:
         each.role,
         each.api_address,
         each.peer_address,
-        "up" if each.connected else "down",
+        ("up" if not each.linked_at else f"up at {each.linked_at}") if each.connected else "down",
         "-" if each.lag_entries is None else str(each.lag_entries),
     )
 

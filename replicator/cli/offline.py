@@ -1,4 +1,4 @@
-"""`export` and `recover`: commands on a data directory that no node runs on."""
+"""Commands on a data directory that no node runs on: `recover`, and what `export --data-dir` says of one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from replicator.cli.exit_codes import ExitCode, one_line
-from replicator.cli.output import Format
-from replicator.cli.read import pair_printer
+from replicator.cli.output import say
 from replicator.model.errors import DataDirectoryError
 
 if TYPE_CHECKING:
@@ -17,59 +16,31 @@ if TYPE_CHECKING:
     from replicator.storage import OfflineFacts, Recovery
 
 
-@click.command
-@click.option(
-    "--data-dir",
-    required=True,
-    type=click.Path(path_type=Path, readable=False),  # what is wrong with it is told in our words
-    metavar="DIR",
-    help="The data directory of a node that does not run.",
-)
-@click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="As that of scan."
-)
-def export(data_dir: Path, output: Format) -> None:
-    """Print all pairs that a data directory holds, as `scan` does; stderr shows their position.
-
-    Only reads: for a directory that must not act again, or cannot. While a node runs on it, ask that instead:
-    `replicator scan --consistency local`.
-    """
-    from replicator.storage import opened_offline
-
-    printer = pair_printer(output)
-    with _asking_the_node(data_dir), opened_offline(data_dir) as store:
-        _tell(store.facts())
-        printer.begin()
-        count = 0
-        for kv in store.pairs():
-            printer.pair(kv)
-            count += 1
-        printer.end(count, truncated=False)
-
-
 @contextmanager
-def _asking_the_node(data_dir: Path) -> Iterator[None]:
-    """One that runs on the directory can answer itself."""
+def unused_directory(data_dir: Path) -> Iterator[None]:
+    """Of a node that runs on it, the message says how to ask that."""
     from replicator.storage import DirectoryInUse
 
     try:
         yield
     except DirectoryInUse as error:
         raise DataDirectoryError(
-            f"{data_dir}: in use by process {error.holder}; ask that node: `replicator scan --consistency local`"
+            f"{data_dir}: in use by process {error.holder}; ask that node: `replicator export "
+            "--endpoints HOST:PORT --consistency local`"
         ) from None
 
 
-def _tell(facts: "OfflineFacts") -> None:
+def tell_facts(facts: "OfflineFacts") -> None:
+    """On stderr: whose data they are, how far they go, what is wrong with them."""
     beyond = max(0, facts.last_index - facts.applied_index)
     term, last_term = ("damaged" if each is None else each for each in (facts.term, facts.last_term))
-    _say(
+    say(
         f"node={facts.node_id} cluster={facts.cluster_id} applied_index={facts.applied_index} "
         f"revision={facts.revision} term={term} last_term={last_term}; "
         f"log entries beyond the applied index, not shown: {beyond}"
     )
     for note in facts.notes:
-        _say(note)
+        say(note)
 
 
 @click.command
@@ -94,7 +65,7 @@ def recover(config_file: Path, accept_data_loss: bool) -> int:
         click.echo(f"done: start {config.node.id} alone, then the others with empty data directories and --join")
         return ExitCode.OK
     _describe(config, foresee_recovery(config), "would")
-    _say("nothing was changed; to do this, add --accept-data-loss")
+    say("nothing was changed; to do this, add --accept-data-loss")
     return ExitCode.USAGE
 
 
@@ -125,7 +96,3 @@ def _describe(config: "NodeConfig", recovery: "Recovery", tense: str) -> None:
         lines.append(f"note: this directory is superseded ({recovery.superseded}): other data may hold more")
     for line in lines:
         click.echo(one_line(line))
-
-
-def _say(line: str) -> None:
-    click.echo(f"replicator: {one_line(line)}", err=True)

@@ -11,7 +11,7 @@ import click
 
 from replicator.cli.exit_codes import CommandFailed, ExitCode, failure_of
 from replicator.cli.output import Format
-from replicator.model.addresses import is_valid_address
+from replicator.model.addresses import address_flaw
 from replicator.model.errors import ReplicatorError
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT, CALL_TIMEOUT_S_MAX
 
@@ -50,6 +50,11 @@ def online_options(command: Command) -> Command:
 def group_options(command: Command) -> Command:
     """The same without --region, which commands about the group need for themselves: they ask the leader anyway."""
     return _with_options(command, tuple(option for option in _OPTIONS if option is not _REGION), {"region": None})
+
+
+def transfer_options(command: Command) -> Command:
+    """The same without -o as the form of results, for commands whose data go to a file."""
+    return _with_options(command, tuple(option for option in _OPTIONS if option is not _OUTPUT), {"output": "text"})
 
 
 def _with_options(command: Command, options: Sequence[Callable[[Any], Any]], fixed: Mapping[str, Any]) -> Command:
@@ -109,13 +114,22 @@ def _endpoints(_ctx: click.Context, parameter: click.Parameter, given: str) -> t
     if not endpoints:
         raise click.BadParameter("names no endpoint; give HOST:PORT, several separated by commas", param=parameter)
     for endpoint in endpoints:
-        if not is_valid_address(endpoint):
-            raise click.BadParameter(f"{endpoint!r} is not HOST:PORT", param=parameter)
+        flaw = address_flaw(endpoint)
+        if flaw is not None:
+            raise click.BadParameter(f"{endpoint!r} {flaw}", param=parameter)
     return endpoints
 
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _REGION: Final = click.option("--region", metavar="REGION", help="Prefer nodes of this region for reads.")
+_OUTPUT: Final = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="JSON always carries every field.",
+)
 _OPTIONS: Final = (
     click.option(
         "--endpoints",
@@ -137,14 +151,7 @@ _OPTIONS: Final = (
         metavar="SECONDS",
         help="For one call; a scan makes one call a page.",
     ),
-    click.option(
-        "-o",
-        "--output",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="JSON always carries every field.",
-    ),
+    _OUTPUT,
     click.option("--cacert", "ca_file", type=_FILE, help="CA certificate of the cluster (PEM); without it: plaintext."),
     click.option("--cert", "cert_file", type=_FILE, help="Own certificate (PEM), if the cluster asks for one."),
     click.option("--key", "key_file", type=_FILE, help="Key of --cert (PEM)."),

@@ -12,10 +12,10 @@ from typing import Final, Literal
 
 import click
 
+from replicator.cli.exit_codes import one_line
+
 Format = Literal["text", "json"]
 JsonValue = str | int | float | bool | None
-
-NO_LEADER_KNOWN: Final = "no leader known"  # the note below a table of nodes; in JSON the leader is empty
 
 _TABLE_COLUMNS_PIPED: Final = 200  # wide enough that nothing wraps when nobody looks
 _ESCAPES: Final = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\\": "\\\\"}
@@ -52,6 +52,11 @@ def print_json(fields: object) -> None:
     click.echo(json_text(fields))
 
 
+def say(line: str) -> None:
+    """One line on stderr: talk, not data."""
+    click.echo(f"replicator: {one_line(line)}", err=True)
+
+
 def print_facts(fields: dict[str, JsonValue]) -> None:
     """`name=value` pairs on one line of stdout."""
     click.echo(" ".join(f"{name}={_fact(value)}" for name, value in fields.items()))
@@ -82,7 +87,12 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
         console = Console(highlight=False, markup=False, emoji=False, width=_TABLE_COLUMNS_PIPED)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column.title, no_wrap=not column.wraps, justify="right" if column.right else "left")
+        table.add_column(
+            column.title,
+            no_wrap=not column.wraps,
+            overflow="fold" if column.wraps else "ellipsis",  # a long path in a note is shown whole
+            justify="right" if column.right else "left",
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -31,7 +31,7 @@ class ReadLevel:
     max_staleness_ms: int | None
 
 
-def read_options(command: Command) -> Command:
+def read_options(command: Command, *, default: Consistency = Consistency.CAUSAL) -> Command:
     """Adds --consistency, --token and --max-staleness-ms, checked against each other, as one `level` argument."""
 
     def with_level(*, consistency: str, token: str | None, max_staleness_ms: int | None, **given: Any) -> Any:
@@ -52,7 +52,7 @@ def read_options(command: Command) -> Command:
         click.option(
             "--consistency",
             type=click.Choice([level.value for level in Consistency]),
-            default=Consistency.CAUSAL.value,
+            default=default.value,
             show_default=True,
             help="What the read promises.",
         ),
@@ -99,7 +99,7 @@ def scan(prefix: str, limit: int | None, keys_only: bool, level: ReadLevel, onli
 
     Text: key, tab, value, one pair a line, with backslash escapes. JSON: {"kvs": [...], "count": N, "truncated": bool}.
     """
-    printer = pair_printer(online.output, keys_only=keys_only)
+    printer = _pair_printer(online.output, keys_only=keys_only)
 
     async def use(client: "Client") -> None:
         printer.begin()
@@ -124,7 +124,7 @@ def scan(prefix: str, limit: int | None, keys_only: bool, level: ReadLevel, onli
     call(online, use)
 
 
-def pair_printer(output: Format, *, keys_only: bool = False) -> "PairPrinter":
+def _pair_printer(output: Format, *, keys_only: bool = False) -> "PairPrinter":
     """Prints pairs as they come: `begin`, `pair` for each, `end`."""
     return _JsonPairs(keys_only) if output == "json" else _TextPairs(keys_only)
 

@@ -9,7 +9,8 @@ import click
 
 from replicator.cli.exit_codes import CommandFailed, ExitCode, one_line
 from replicator.cli.online import Online, call, online_options
-from replicator.cli.output import NO_LEADER_KNOWN, Column, print_json, print_table
+from replicator.cli.output import Column, print_json, print_table
+from replicator.model.conditions import Condition
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import NodeStatus
 
@@ -59,7 +60,7 @@ def status(ask_all: bool, state_hash: bool, online: Online) -> None:
         _print_table(answers, hashes=state_hash)
     if answers.unreachable:
         names = ", ".join(f"{node.node_id} ({node.reason})" for node in answers.unreachable)
-        raise CommandFailed(ExitCode.UNAVAILABLE, "UNAVAILABLE", f"no answer from {names}")
+        raise CommandFailed(ExitCode.UNAVAILABLE, "UNAVAILABLE", f"{Condition.NO_ANSWER} from {names}")
 
 
 async def _ask_members(client: "Client", first: NodeStatus, state_hash: bool, timeout_s: float) -> Answers:
@@ -108,11 +109,20 @@ def notes_of(node: NodeStatus, nodes: Sequence[NodeStatus]) -> str:
     newest = max([node, *nodes], key=lambda other: other.membership_index)
     # By configuration alone a node is a member; one that joins knows no membership until one has reached it.
     if newest.membership_index > 0 and all(member.node_id != node.node_id for member in newest.members):
-        notes.append(f"not a member (membership of index {newest.membership_index})")
+        notes.append(f"{Condition.NOT_A_MEMBER} (membership of index {newest.membership_index})")
     if node.read_only_reason:
-        notes.append(f"read-only: {node.read_only_reason}")
+        notes.append(f"{Condition.READ_ONLY}: {node.read_only_reason}")
+    if node.snapshot_problem:
+        notes.append(node.snapshot_problem)
     if node.no_majority:
-        notes.append(f"no majority: {node.no_majority}")
+        notes.append(f"{Condition.NO_MAJORITY}: {node.no_majority}")
+    notes += [
+        f"linked {member.node_id} at {member.linked_at} of its own file, the group knows {member.peer_address}"
+        for member in node.members
+        if member.linked_at
+    ]
+    if node.state_difference:
+        notes.append(f"{Condition.STATE_DIFFERS}: {node.state_difference}")
     return "; ".join(notes)
 
 
@@ -143,13 +153,13 @@ def _print_table(answers: Answers, *, hashes: bool) -> None:
     leader = leader_of(answers.nodes)
     rows = [_row(node, answers.nodes, leader, hashes=hashes) for node in answers.nodes]
     lost_rows = [
-        ("", lost.node_id, lost.region, "?", "", "", "", "", "", "", f"no answer: {lost.reason}")
+        ("", lost.node_id, lost.region, "?", "", "", "", "", "", "", f"{Condition.NO_ANSWER}: {lost.reason}")
         for lost in answers.unreachable
     ]
     columns = [*left, *right, Column("state hash" if hashes else "notes", wraps=True)]
     print_table(columns, [*rows, *lost_rows])
     if not leader:
-        click.echo(NO_LEADER_KNOWN)
+        click.echo(Condition.NO_LEADER)
     for line in timers_of(answers.nodes):
         click.echo(line)
     for lost in answers.unreachable:

@@ -4,6 +4,7 @@ Exists so that failover, retries and exactly-once ids are right once, not in eve
 Knows: model, stubs. Must not know: any other room of the node; it meets them over the wire, like everybody.
 """
 
+from replicator.client.belonging import GRPC_SETTING as _GRPC_SETTING  # noqa: F401  # first: gRPC reads it on import
 from replicator.client.client import Client, connect
 from replicator.client.tls import ClientTls
 

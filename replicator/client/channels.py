@@ -6,6 +6,7 @@ only what happens after sending is uncertain.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -15,10 +16,12 @@ import grpc.aio
 from replicator.certificates.grpc_credentials import channel_credentials
 from replicator.certificates.identity import Identity
 from replicator.certificates.kept import LOOK_EVERY_S, KeptFiles
-from replicator.client.tls import ClientTls, why_not_connected
+from replicator.client.batch_exchange import Exchange
+from replicator.client.no_connection import PROXY_VARIABLE, SILENT, why_no_connection
+from replicator.client.tls import ClientTls
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Unavailable
-from replicator.model.limits import CALL_TIMEOUT_S_MAX
+from replicator.model.limits import CALL_TIMEOUT_S_MAX, MESSAGE_BYTES_MAX
 from replicator.v1 import cluster_pb2_grpc, kv_pb2_grpc
 
 if TYPE_CHECKING:
@@ -29,8 +32,7 @@ _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 2.0
 _WORD_S_MIN: Final = 0.2  # for gRPC to say why; it does so at once
-_SILENT: Final = "; is the node up?"
-MESSAGE_BYTES_MAX: Final = 4 << 20  # as much as a node takes; a page of a scan stays below it
+ANSWER_BYTES_MAX: Final = 4 << 20  # a page of a scan stays below it
 
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -40,15 +42,16 @@ _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT_S * 1000)),  # bounds one attempt to connect, name aside
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.enable_retries", 0),  # we retry, and know what may have happened
     ("grpc.use_local_subchannel_pool", 1),  # clients share no connections, hence no failures
+    ("grpc.enable_http_proxy", int(PROXY_VARIABLE in os.environ)),
 )
 
 
 class Connection:
-    """One endpoint. `kv` and `cluster` change when new certificates are taken: read them for each call."""
+    """One endpoint. `kv`, `cluster`, `writes` and `reads` change with new certificates: read them for each call."""
 
     def __init__(self, address: str, tls: ClientTls | None, identity: Callable[[], Identity | None]) -> None:
         """identity: what the files of `tls` hold, as of the newest look; None without TLS."""
@@ -58,6 +61,7 @@ class Connection:
         self._dialling: asyncio.Task[str | None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._earlier: list[Exchange] = []  # of connections that were replaced, until their batches have ended
         self._use(self._newest())
 
     @property
@@ -73,9 +77,9 @@ class Connection:
             self._dialling = asyncio.create_task(self._dial(), name=f"replicator-dial-{self.address}")
         dialling = self._dialling
         await asyncio.wait({dialling}, timeout=timeout_s)  # neither ends it for the others nor raises what it raised
-        why = dialling.result() if dialling.done() and not dialling.cancelled() else _SILENT
+        why = dialling.result() if dialling.done() and not dialling.cancelled() else SILENT
         if why is not None:
-            raise Unavailable(f"cannot connect to {self.address}{why}", metadata={"endpoint": self.address})
+            raise Unavailable(f"cannot connect to {self.address}: {why}", metadata={"endpoint": self.address})
 
     async def renew(self) -> None:
         """New calls go over a connection with the newest certificates, as soon as one is up; those in flight go on.
@@ -90,6 +94,7 @@ class Connection:
         try:
             if await _until_up(channel, CONNECT_TIMEOUT_S) and not self._is_closed:
                 spare = self._channel
+                self._retire_exchanges()
                 self._use(identity, channel)
         finally:
             self._retire(spare)
@@ -101,28 +106,39 @@ class Connection:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*(exchange.close() for exchange in (self.writes, self.reads, *self._earlier)))
         await self._channel.close()
 
     async def _dial(self) -> str | None:
-        """None once up; else the end of the sentence that says why not. One at a time, however many wait."""
+        """None once up; else why not. One at a time, however many wait."""
         if self.is_outdated:
+            self._retire_exchanges()
             self._retire(self._channel)
             self._use(self._newest())
         deadline = Deadline.after(CONNECT_TIMEOUT_S)
         if await _until_up(self._channel, CONNECT_TIMEOUT_S):
             return None
-        if self._tls is None or self._identity is None:
-            return _SILENT
         details = await _what_fails(self._channel, max(_WORD_S_MIN, deadline.left_s()))
-        name = self._tls.server_name or self.address.rpartition(":")[0]
-        why = why_not_connected(details, name, self._identity)
-        return _SILENT if why is None else f": {why}"
+        host = self.address.rpartition(":")[0]
+        name = host if self._tls is None or self._tls.server_name is None else self._tls.server_name
+        return why_no_connection(details, name, self._identity)
 
     def _use(self, identity: Identity | None, channel: grpc.aio.Channel | None = None) -> None:
         self._identity = identity
         self._channel = channel or _open_channel(self.address, self._tls, identity)
-        self.kv: KVServiceAsyncStub = kv_pb2_grpc.KVServiceStub(self._channel)
+        kv: KVServiceAsyncStub = kv_pb2_grpc.KVServiceStub(self._channel)
+        self.kv = kv
+        # Apart, so that reads which wait for their moment do not hold up writes.
+        self.writes = Exchange(self.address, kv.Exchange, is_write=True)
+        self.reads = Exchange(self.address, kv.Exchange, is_write=False)
         self.cluster: ClusterServiceAsyncStub = cluster_pb2_grpc.ClusterServiceStub(self._channel)
+
+    def _retire_exchanges(self) -> None:
+        """Their batches go on; they end before the channel below them is closed for good."""
+        self._earlier = [exchange for exchange in self._earlier if exchange.is_open]
+        for exchange in (self.writes, self.reads):
+            exchange.retire()
+            self._earlier.append(exchange)
 
     def _retire(self, channel: grpc.aio.Channel) -> None:
         """Closes it once the calls in flight have ended; no call lives longer than CALL_TIMEOUT_S_MAX."""

@@ -1,24 +1,27 @@
 """The client as callers know it: one object, the methods of the API, values back."""
 
-import math
+import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Final, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Literal, Protocol, Self, TypeAlias, TypeVar
 
 import grpc.aio
 
 from replicator.client import convert
+from replicator.client.arguments import check_bytes, check_text, check_timeout, uint32, uint64
+from replicator.client.batching import Batching
+from replicator.client.belonging import Belonging, check_process
 from replicator.client.channels import Channels, Connection
 from replicator.client.discovery import Discovery
 from replicator.client.endpoints import ENDPOINTS_MAX, Directory
 from replicator.client.failover import Call, Failover
+from replicator.client.group_time import GroupTime
 from replicator.client.tls import ClientTls
 from replicator.client.wire_errors import error_of
-from replicator.client.write_window import WriteWindow
-from replicator.model.addresses import ADDRESS_FORM, is_valid_address
+from replicator.model.addresses import address_flaw
 from replicator.model.deadline import Deadline
-from replicator.model.errors import InvalidArgument, SessionExpired
+from replicator.model.errors import Internal, InvalidArgument
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT
 from replicator.model.values import (
     CompareAndSetResult,
@@ -30,11 +33,10 @@ from replicator.model.values import (
     MemberStatus,
     NodeStatus,
     PutResult,
+    ScanPage,
+    prefix_end,
 )
 from replicator.v1 import cluster_pb2, kv_pb2
-
-# A fresh client id is refused only if its first writes were all given up before one arrived. Seen once, not for ever.
-CLIENT_IDS_PER_WRITE_MAX: Final = 3
 
 
 class _Sized(Protocol):
@@ -58,15 +60,20 @@ def connect(
 
     region: reads go to nodes of this region first. timeout_s: deadline of each call that does not bring its own.
     Raises InvalidArgument. Connects when it is first used, so no node needs to be up yet.
+    Raises RuntimeError in a process that was forked after a client was used.
     """
-    addresses = (endpoints,) if isinstance(endpoints, str) else tuple(dict.fromkeys(endpoints))
+    check_process()
+    addresses = (endpoints,) if isinstance(endpoints, str) else tuple(endpoints or ())
     if not 1 <= len(addresses) <= ENDPOINTS_MAX:
         raise InvalidArgument(
             f"endpoints: {len(addresses)} given, 1 to {ENDPOINTS_MAX} are needed", metadata={"field": "endpoints"}
         )
     for address in addresses:
         _check_address(address)
-    _check_timeout(timeout_s)
+    addresses = tuple(dict.fromkeys(addresses))
+    if region is not None:
+        check_text("region", region)
+    check_timeout(timeout_s)
     return Client(addresses, region, tls, timeout_s)
 
 
@@ -75,43 +82,38 @@ class Client:
 
     def __init__(self, endpoints: Sequence[str], region: str | None, tls: ClientTls | None, timeout_s: float) -> None:
         self._timeout_s = timeout_s
+        self._belonging = Belonging()
         self._channels = Channels(tls)
         self._directory = Directory(endpoints, region)
-        self._discovery = Discovery(self._directory, self._channels)
+        group_time = GroupTime()
+        self._discovery = Discovery(self._directory, self._channels, group_time)
         self._failover = Failover(self._directory, self._channels, self._discovery)
-        self._window = WriteWindow()
+        self._batching = Batching(self._failover, group_time)
         self._is_open = False
         self._is_closed = False
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> PutResult:
         """Sets the key, whatever it held."""
-
-        def request(write_id: kv_pb2.WriteId) -> kv_pb2.PutRequest:
-            return kv_pb2.PutRequest(key=key, value=value, write_id=write_id)
-
-        answer = await self._write(request, lambda c, r, t: c.kv.Put(r, timeout=t), timeout_s)
-        return convert.put_result(answer)
+        check_bytes("key", key)
+        check_bytes("value", value)
+        ends_s = await self._begin(timeout_s)
+        return await self._batching.put(key, value, ends_s)
 
     async def delete(self, key: bytes, *, timeout_s: float | None = None) -> DeleteResult:
         """Removes the key; `deleted` is False if it did not exist."""
-
-        def request(write_id: kv_pb2.WriteId) -> kv_pb2.DeleteRequest:
-            return kv_pb2.DeleteRequest(key=key, write_id=write_id)
-
-        answer = await self._write(request, lambda c, r, t: c.kv.Delete(r, timeout=t), timeout_s)
-        return convert.delete_result(answer)
+        check_bytes("key", key)
+        ends_s = await self._begin(timeout_s)
+        return await self._batching.delete(key, ends_s)
 
     async def compare_and_set(
         self, key: bytes, value: bytes, *, if_revision: int, timeout_s: float | None = None
     ) -> CompareAndSetResult:
         """Sets the key if its mod_revision is `if_revision`; 0: if it does not exist. Losing is a result, no error."""
-        expected = convert.uint64("if_revision", if_revision)
-
-        def request(write_id: kv_pb2.WriteId) -> kv_pb2.CompareAndSetRequest:
-            return kv_pb2.CompareAndSetRequest(key=key, value=value, expected_revision=expected, write_id=write_id)
-
-        answer = await self._write(request, lambda c, r, t: c.kv.CompareAndSet(r, timeout=t), timeout_s)
-        return convert.compare_and_set_result(answer)
+        check_bytes("key", key)
+        check_bytes("value", value)
+        expected = uint64("if_revision", if_revision)
+        ends_s = await self._begin(timeout_s)
+        return await self._batching.compare_and_set(key, value, expected, ends_s)
 
     async def get(
         self,
@@ -123,10 +125,11 @@ class Client:
         timeout_s: float | None = None,
     ) -> GetResult:
         """Reads one key. Default: CAUSAL, at least as new as `token`. max_staleness_ms: for BOUNDED."""
-        options = convert.read_options(consistency, token, max_staleness_ms)
-        request = kv_pb2.GetRequest(key=key, options=options)
-        answer = await self._read(request, lambda c, r, t: c.kv.Get(r, timeout=t), timeout_s)
-        return convert.get_result(key, answer)
+        check_bytes("key", key)
+        if token is not None:
+            check_text("token", token)  # what else is wrong with the level is found when its lane is made
+        ends_s = await self._begin(timeout_s)
+        return await self._batching.get(key, consistency, token, max_staleness_ms, ends_s)
 
     async def scan(
         self,
@@ -144,18 +147,49 @@ class Client:
 
         page_size: pairs fetched at a time, 0 for the node's choice. timeout_s: of each page.
         """
+        async for page in self.scan_pages(
+            prefix=prefix,
+            start=start,
+            end=end,
+            token=token,
+            consistency=consistency,
+            max_staleness_ms=max_staleness_ms,
+            page_size=page_size,
+            timeout_s=timeout_s,
+        ):
+            for kv in page.pairs:
+                yield kv
+
+    async def scan_pages(
+        self,
+        *,
+        prefix: bytes = b"",
+        start: bytes = b"",
+        end: bytes = b"",
+        token: str | None = None,
+        consistency: Consistency | None = None,
+        max_staleness_ms: int | None = None,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[ScanPage]:
+        """The same pairs page by page, each with the revision that it shows; at least one page."""
+        for field, given in (("prefix", prefix), ("start", start), ("end", end)):
+            check_bytes(field, given)
         if prefix and (start or end):
             raise InvalidArgument("scan takes a prefix, or start and end, not both", metadata={"field": "prefix"})
         request = kv_pb2.ScanRequest(
             start=prefix or start,
-            end=convert.prefix_end(prefix) if prefix else end,
-            page_size=convert.uint32("page_size", page_size),
+            end=prefix_end(prefix) if prefix else end,
+            page_size=uint32("page_size", page_size),
             options=convert.read_options(consistency, token, max_staleness_ms),
         )
+        revision: int | None = None
         while True:
             page = await self._read(request, lambda c, r, t: c.kv.Scan(r, timeout=t), timeout_s)
-            for kv in page.kvs:
-                yield convert.key_value(kv)
+            if revision not in (None, page.revision):
+                raise Internal(f"a page shows revision {page.revision} of a scan of revision {revision}")
+            revision = page.revision
+            yield convert.scan_page(page)
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
@@ -198,11 +232,12 @@ class Client:
         A new voter is `joining` when this returns, and becomes a `voter` by itself once it has caught up.
         directory_id: of its data directory, if known: no other directory may then act under this name.
         """
+        names = {"node_id": node_id, "region": region, "peer_address": peer_address, "api_address": api_address}
+        for field, given in names.items():
+            check_text(field, given)
+        check_bytes("directory_id", directory_id)
         request = cluster_pb2.SetMemberRequest(
-            node_id=node_id,
-            region=region,
-            peer_address=peer_address,
-            api_address=api_address,
+            **names,
             role=convert.given_role(role),
             directory_id=directory_id,
         )
@@ -211,6 +246,7 @@ class Client:
 
     async def remove_member(self, node_id: str, *, timeout_s: float | None = None) -> MembershipResult:
         """Takes a member out of the group. One that leads hands leadership over first."""
+        check_text("node_id", node_id)
         request = cluster_pb2.RemoveMemberRequest(node_id=node_id)
         answer = await self._change(request, lambda c, r, t: c.cluster.RemoveMember(r, timeout=t), timeout_s)
         return convert.membership_result(answer)
@@ -219,6 +255,9 @@ class Client:
         self, to: str | None = None, region: str | None = None, *, timeout_s: float | None = None
     ) -> str:
         """Hands leadership to a node, to a region, or with neither to any voter that has caught up; the new leader."""
+        for field, given in (("to", to), ("region", region)):
+            if given is not None:
+                check_text(field, given)
         request = cluster_pb2.TransferLeadershipRequest(node_id=to or "", region=region or "")
         answer = await self._change(request, lambda c, r, t: c.cluster.TransferLeadership(r, timeout=t), timeout_s)
         return answer.leader_id
@@ -226,9 +265,12 @@ class Client:
     async def close(self) -> None:
         """Ends calls in flight and lets go of all connections. Closing twice is fine."""
         self._is_closed = True
+        self._belonging.check()
         self._failover.close()
+        await self._batching.close()
         await self._discovery.close()
         await self._channels.close()
+        self._belonging.give_up(self)
 
     async def __aenter__(self) -> Self:
         await self._ensure_open(self._deadline(None))
@@ -241,7 +283,8 @@ class Client:
 
     def __del__(self) -> None:
         if self._is_open and not self._is_closed:
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            remedy = "use `async with`, or await its close()"
+            warnings.warn(f"unclosed {self!r}: {remedy}", ResourceWarning, source=self, stacklevel=2)
 
     # Calls
 
@@ -265,32 +308,6 @@ class Client:
         finally:
             self._discovery.hurry()  # other members, or another leader, whatever came of it
 
-    async def _write(
-        self, name: Callable[[kv_pb2.WriteId], Request], send: Send[Request, Answer], timeout_s: float | None
-    ) -> Answer:
-        """name: the request under a write id. SessionExpired gets through only if no attempt can have happened."""
-        deadline = self._deadline(timeout_s)
-        await self._ensure_open(deadline)
-        for _ in range(CLIENT_IDS_PER_WRITE_MAX - 1):
-            window = self._window
-            try:
-                return await self._write_once(window, name, send, deadline)
-            except SessionExpired:
-                if self._window is window:  # the first to meet it draws the new id for all
-                    self._window = WriteWindow()
-        return await self._write_once(self._window, name, send, deadline)
-
-    async def _write_once(
-        self,
-        window: WriteWindow,
-        name: Callable[[kv_pb2.WriteId], Request],
-        send: Send[Request, Answer],
-        deadline: Deadline,
-    ) -> Answer:
-        async with window.write_id(deadline) as write_id:
-            request = name(write_id)
-            return await self._failover.run(_call(request, send, is_write=True, to_leader=True), deadline)
-
     async def _status_at(
         self, address: str, request: cluster_pb2.StatusRequest, deadline: Deadline
     ) -> cluster_pb2.StatusResponse:
@@ -305,29 +322,43 @@ class Client:
             if not is_known:
                 await connection.close()
 
+    async def _begin(self, timeout_s: float | None) -> float:
+        """When a call ends that begins now, on the monotonic clock. Costs little once the client is open."""
+        if timeout_s is None:
+            timeout_s = self._timeout_s
+        else:
+            check_timeout(timeout_s)
+        ends_s = time.monotonic() + timeout_s
+        if self._is_closed or not self._discovery.has_looked or not self._belonging.is_here():
+            await self._ensure_open(Deadline(ends_s))
+        return ends_s
+
     async def _ensure_open(self, deadline: Deadline) -> None:
         if self._is_closed:
             raise RuntimeError("the client is closed; connect() gives a new one")
+        self._belonging.take(self)
         self._is_open = True
         await self._discovery.start(deadline.left_s())
 
     def _deadline(self, timeout_s: float | None) -> Deadline:
         if timeout_s is not None:
-            _check_timeout(timeout_s)
+            check_timeout(timeout_s)
         return Deadline.after(self._timeout_s if timeout_s is None else timeout_s)
 
 
 def _call(request: Request, send: Send[Request, Answer], *, is_write: bool, to_leader: bool) -> Call[Answer]:
-    return Call(lambda connection, left_s: send(connection, request, left_s), is_write, to_leader, request.ByteSize())
-
-
-def _check_timeout(timeout_s: float) -> None:
-    if not 0.0 < timeout_s < math.inf:
-        raise InvalidArgument(
-            f"timeout_s is {timeout_s}; a call needs a finite time, greater than 0", metadata={"field": "timeout_s"}
-        )
+    return Call(
+        lambda connection, _left_s, patience_s: send(
+            connection, request, patience_s
+        ),  # no other call tells of its node
+        is_write,
+        to_leader,
+        request.ByteSize(),
+    )
 
 
 def _check_address(address: str) -> None:
-    if not is_valid_address(address):
-        raise InvalidArgument(f"endpoint {address!r} must be {ADDRESS_FORM}", metadata={"field": "endpoints"})
+    check_text("endpoints", address)
+    flaw = address_flaw(address)
+    if flaw is not None:
+        raise InvalidArgument(f"endpoint {address!r} {flaw}", metadata={"field": "endpoints"})

@@ -1,23 +1,21 @@
-"""Messages to the values that callers get, and the few arguments that need a check before they fit a message."""
+"""Messages to the values that callers get, and arguments to what messages hold."""
 
 from typing import Final
 
+from replicator.client.arguments import check_read_level, check_text
 from replicator.model.errors import InvalidArgument
 from replicator.model.values import (
     CompareAndSetResult,
     Consistency,
     DeleteResult,
-    GetResult,
     KeyValue,
     MembershipResult,
     MemberStatus,
     NodeStatus,
     PutResult,
+    ScanPage,
 )
 from replicator.v1 import cluster_pb2, kv_pb2
-
-_UINT32_MAX: Final = (1 << 32) - 1
-_UINT64_MAX: Final = (1 << 64) - 1
 
 _CONSISTENCY: Final = {
     Consistency.LINEARIZABLE: kv_pb2.CONSISTENCY_LINEARIZABLE,
@@ -50,72 +48,37 @@ def read_options(
     consistency: Consistency | None, token: str | None, max_staleness_ms: int | None
 ) -> kv_pb2.ReadOptions:
     """None: CAUSAL, no token, no bound. Contradictions are the node's to refuse."""
+    check_read_level(consistency, token, max_staleness_ms)
     return kv_pb2.ReadOptions(
         consistency=_CONSISTENCY[consistency or Consistency.CAUSAL],
         token=token or "",
-        max_staleness_ms=uint32("max_staleness_ms", max_staleness_ms or 0),
+        max_staleness_ms=max_staleness_ms or 0,
     )
-
-
-def uint32(field: str, value: int) -> int:
-    return _in_range(field, value, _UINT32_MAX)
-
-
-def uint64(field: str, value: int) -> int:
-    return _in_range(field, value, _UINT64_MAX)
-
-
-def _in_range(field: str, value: int, limit: int) -> int:
-    if not 0 <= value <= limit:
-        raise InvalidArgument(
-            f"{field} is {value}, must be 0 to {limit}", metadata={"field": field, "limit": str(limit)}
-        )
-    return value
-
-
-def prefix_end(prefix: bytes) -> bytes:
-    """The first key after all keys with this prefix; empty if there is none."""
-    kept = prefix.rstrip(b"\xff")
-    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else b""
 
 
 def key_value(kv: kv_pb2.KeyValue) -> KeyValue:
     return KeyValue(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version)
 
 
-def put_result(answer: kv_pb2.PutResponse) -> PutResult:
-    return PutResult(answer.revision, answer.token)
-
-
-def delete_result(answer: kv_pb2.DeleteResponse) -> DeleteResult:
-    return DeleteResult(answer.deleted, answer.revision, answer.token)
-
-
-def compare_and_set_result(answer: kv_pb2.CompareAndSetResponse) -> CompareAndSetResult:
-    found = answer.HasField("current")
-    return CompareAndSetResult(
-        succeeded=answer.succeeded,
-        revision=answer.revision,
-        value=answer.current.value if found else None,
-        mod_revision=answer.current.mod_revision if found else 0,
-        token=answer.token,
-    )
-
-
-def get_result(key: bytes, answer: kv_pb2.GetResponse) -> GetResult:
-    found = answer.HasField("kv")
-    return GetResult(
-        key=key,
-        value=answer.kv.value if found else None,
-        mod_revision=answer.kv.mod_revision,
-        create_revision=answer.kv.create_revision,
-        version=answer.kv.version,
+def scan_page(answer: kv_pb2.ScanResponse) -> ScanPage:
+    return ScanPage(
+        pairs=tuple(key_value(kv) for kv in answer.kvs),
         revision=answer.revision,
         token=answer.token,
         staleness_ms=answer.staleness_ms if answer.HasField("staleness_ms") else None,
-        node_id=answer.node_id,
-        region=answer.region,
     )
+
+
+def write_result(
+    kind: int, revision: int, token: str, found: kv_pb2.KeyValue | None, *, changed: bool
+) -> PutResult | DeleteResult | CompareAndSetResult:
+    """found: by a lost comparison; None if the key did not exist, too."""
+    if kind == kv_pb2.WRITE_KIND_PUT:
+        return PutResult(revision, token)
+    if kind == kv_pb2.WRITE_KIND_DELETE:
+        return DeleteResult(changed, revision, token)
+    mod_revision = revision if changed else 0 if found is None else found.mod_revision
+    return CompareAndSetResult(changed, revision, None if found is None else found.value, mod_revision, token)
 
 
 def node_status(answer: cluster_pb2.StatusResponse) -> NodeStatus:
@@ -146,6 +109,9 @@ def node_status(answer: cluster_pb2.StatusResponse) -> NodeStatus:
         election_timeout_min_ms=answer.election_timeout_min_ms,
         election_timeout_max_ms=answer.election_timeout_max_ms,
         no_majority=answer.no_majority,
+        state_difference=answer.state_difference,
+        log_time_ms=answer.log_time_ms,
+        snapshot_problem=answer.snapshot_problem,
     )
 
 
@@ -155,6 +121,7 @@ def membership_result(answer: cluster_pb2.MembershipResponse) -> MembershipResul
 
 def given_role(role: str) -> "cluster_pb2.MemberRole.ValueType":
     """Raises InvalidArgument for anything but `voter` and `observer`."""
+    check_text("role", role)
     if role not in _GIVEN_ROLE:
         raise InvalidArgument(f"role is {role!r}, must be 'voter' or 'observer'", metadata={"field": "role"})
     return _GIVEN_ROLE[role]
@@ -171,4 +138,5 @@ def _member(member: cluster_pb2.Member) -> MemberStatus:
         match_index=member.match_index if member.HasField("match_index") else None,
         lag_entries=member.lag_entries if member.HasField("lag_entries") else None,
         role=_MEMBER_ROLE.get(member.role, "unknown"),
+        linked_at=member.linked_at,
     )

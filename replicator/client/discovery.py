@@ -10,6 +10,7 @@ import grpc.aio
 from replicator.client.channels import Channels
 from replicator.client.convert import node_status
 from replicator.client.endpoints import Directory
+from replicator.client.group_time import GroupTime
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import NodeStatus
 from replicator.v1 import cluster_pb2
@@ -23,12 +24,18 @@ FIRST_ROUND_WAIT_S_MAX: Final = 1.0
 class Discovery:
     """One background task."""
 
-    def __init__(self, directory: Directory, channels: Channels) -> None:
+    def __init__(self, directory: Directory, channels: Channels, group_time: GroupTime) -> None:
         self._directory = directory
         self._channels = channels
+        self._group_time = group_time
         self._wanted = asyncio.Event()
         self._first_round = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def has_looked(self) -> bool:
+        """True once the first round is over."""
+        return self._first_round.is_set()
 
     async def start(self, wait_s: float) -> None:
         """Returns after the first round, or wait_s, FIRST_ROUND_WAIT_S_MAX at most: calls work without it, too."""
@@ -83,4 +90,5 @@ class Discovery:
             self._directory.note_down(address)
             return None
         status = node_status(answer)
+        self._group_time.heard(status.log_time_ms)
         return status, self._directory.note_status(address, status, time.monotonic() - sent_s)

@@ -1,13 +1,10 @@
 """How a client proves who it is, and whom it trusts."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
 
-from replicator.certificates.explaining import why_tls_failed
-from replicator.certificates.facts import facts_of
 from replicator.certificates.grpc_credentials import channel_credentials
 from replicator.certificates.identity import Identity, UnusableFile, read_authority, read_pair
 from replicator.certificates.kept import KeptFiles
@@ -46,12 +43,3 @@ class ClientTls:
             return Identity(authority)
         certificate, key, _ = read_pair(Path(self.cert_file), Path(self.key_file))
         return Identity(authority, certificate, key)
-
-
-def why_not_connected(details: str, name: str, identity: Identity) -> str | None:
-    """What is wrong with a certificate, if that is why no connection came about. details: of a call that failed."""
-    own_flaw = None
-    if identity.certificate is not None:
-        flaw = facts_of(identity.certificate).flaw_at(datetime.now(UTC))
-        own_flaw = None if flaw is None else f"the certificate of tls.cert_file {flaw}; renew it"
-    return why_tls_failed(details, name=name, own_flaw=own_flaw, has_own=identity.certificate is not None)

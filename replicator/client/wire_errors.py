@@ -33,14 +33,52 @@ _REFUSALS: Final[dict[grpc.StatusCode, type[ReplicatorError]]] = {
     grpc.StatusCode.PERMISSION_DENIED: Forbidden,
     grpc.StatusCode.UNIMPLEMENTED: Unavailable,  # not a node, or one of another release: another endpoint may serve
 }
+_CODE_OF_NUMBER: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def error_of(error: grpc.aio.AioRpcError, address: str, *, is_write: bool) -> ReplicatorError:
     """The typed error of a failed call that was sent to `address`."""
-    typed = _typed(error)
+    raw = next((value for key, value in error.trailing_metadata() if key == DETAILS_KEY), None)
+    typed = _typed(raw) if isinstance(raw, bytes) else None
+    return typed or _untyped(error.code(), error.details() or "no details", address, is_write=is_write)
+
+
+def error_of_status(raw: bytes, address: str, *, is_write: bool) -> ReplicatorError:
+    """The typed error of a batch, or of one of its operations, that the node at `address` answered with."""
+    typed = _typed(raw)
     if typed is not None:
         return typed
-    code, details = error.code(), error.details() or "no details"
+    try:
+        status = status_pb2.Status.FromString(raw)
+    except DecodeError:
+        status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message="a status that does not decode")
+    code = _CODE_OF_NUMBER.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _untyped(code, status.message or "no details", address, is_write=is_write)
+
+
+def same_again(error: ReplicatorError) -> ReplicatorError:
+    """A copy for one more caller: an exception belongs to the one task that raises it."""
+    copy = type(error)(error.message, metadata=error.metadata, retry_after_s=error.retry_after_s)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def garbled(address: str, *, is_write: bool) -> ReplicatorError:
+    """Of a call that was answered by bytes that are no message."""
+    return _untyped(grpc.StatusCode.UNKNOWN, "its answer is no message", address, is_write=is_write)
+
+
+def connection_closed(address: str, *, is_write: bool) -> ReplicatorError:
+    """Of a call that was sent over a connection that this client itself has closed."""
+    facts = {"endpoint": address}
+    if is_write:
+        return OutcomeUnknown(
+            "the client was closed while the write was under way: it may have happened", metadata=facts
+        )
+    return Unavailable("the client was closed while the call was under way", metadata=facts)
+
+
+def _untyped(code: grpc.StatusCode, details: str, address: str, *, is_write: bool) -> ReplicatorError:
     said = f"{address} ended the call with {code.name}: {details}"
     facts = {"endpoint": address, "grpc_code": code.name}
     if code in _REFUSALS:
@@ -56,10 +94,8 @@ def error_of(error: grpc.aio.AioRpcError, address: str, *, is_write: bool) -> Re
     return Unavailable(said, metadata=facts)
 
 
-def _typed(error: grpc.aio.AioRpcError) -> ReplicatorError | None:
-    raw = next((value for key, value in error.trailing_metadata() if key == DETAILS_KEY), None)
-    if not isinstance(raw, bytes):
-        return None
+def _typed(raw: bytes) -> ReplicatorError | None:
+    """raw: a serialized google.rpc.Status. None if it does not come from a node."""
     try:
         status = status_pb2.Status.FromString(raw)
     except DecodeError:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from replicator.model.addresses import ADDRESS_FORM, is_valid_address
+from replicator.model.addresses import address_flaw
 from replicator.model.ids import is_valid_name
 
 
@@ -18,8 +18,9 @@ def _name(value: object) -> object:
 
 
 def _address(value: object) -> object:
-    if isinstance(value, str) and not is_valid_address(value):
-        raise ValueError(f"must be {ADDRESS_FORM}")
+    flaw = address_flaw(value) if isinstance(value, str) else None
+    if flaw is not None:
+        raise ValueError(flaw)
     return value
 
 
@@ -121,14 +122,28 @@ class StorageSection(Section):
 class LimitsSection(Section):
     """Bounds of one node's queues. A caller beyond them gets OVERLOADED.
 
+    unread_mib_max: memory for answers that clients have not taken.
+    connections_max, connections_per_address_max: to the API; beyond them, the most idle connection is closed.
     in_flight_mib_max: entries under way to one peer; must not exceed peer_queue_mib_max, where they wait to be sent.
     """
 
     calls_in_flight_max: int = Field(default=4096, ge=1, le=100_000)
+    unread_mib_max: int = Field(default=256, ge=32, le=65_536)
+    connections_max: int = Field(default=2048, ge=16, le=1_000_000)
+    connections_per_address_max: int = Field(default=512, ge=8, le=1_000_000)
     proposals_queued_max: int = Field(default=8192, ge=1, le=1_000_000)
     proposals_queued_mib_max: int = Field(default=64, ge=2, le=4096)
     peer_queue_mib_max: int = Field(default=32, ge=8, le=1024)
     in_flight_mib_max: int = Field(default=16, ge=1, le=1024)
+
+
+class LinksSection(Section):
+    """Streams between nodes. compression: of frames and snapshots.
+
+    auto: to other regions, if the peer port is not bound to loopback; on: to all nodes; off: neither sent nor taken.
+    """
+
+    compression: Literal["auto", "on", "off"] = "auto"
 
 
 class TelemetrySection(Section):
@@ -151,6 +166,7 @@ class NodeConfig(Section):
     tls: TlsSection | None = None
     storage: StorageSection = StorageSection()
     limits: LimitsSection = LimitsSection()
+    links: LinksSection = LinksSection()
     telemetry: TelemetrySection = TelemetrySection()
 
     @property

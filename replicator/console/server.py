@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -11,9 +12,9 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 
+from replicator.console.bounded_http import AdminPlaces, BoundedHttp
 from replicator.model.errors import StartupError
 
-CONNECTIONS_MAX: Final = 64  # beyond it a caller gets 503: probes and scrapers need a handful
 IDLE_TIMEOUT_S: Final = 5
 STOP_TIMEOUT_S: Final = 1
 _ACCEPT_BACKLOG: Final = 64
@@ -35,14 +36,13 @@ class Console:
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=functools.partial(BoundedHttp, AdminPlaces()),  # type: ignore[arg-type]  # made as a class is
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=CONNECTIONS_MAX,
                 timeout_keep_alive=IDLE_TIMEOUT_S,
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,
                 backlog=_ACCEPT_BACKLOG,

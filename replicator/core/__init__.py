@@ -1,4 +1,5 @@
 """Pure deciders: plain values in and out.
 
-Knows: tokens and the arithmetic around them. Must not know: sockets, clocks, asyncio, lmdb, pysyncobj, gRPC.
+Knows: tokens, the file of an export, and the arithmetic around them.
+Must not know: sockets, clocks, asyncio, lmdb, pysyncobj, gRPC.
 """

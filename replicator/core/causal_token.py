@@ -5,7 +5,7 @@ versioned, bound to its group by a tag of the founder, and closed by a checksum.
 that it can do is make a read wait.
 
     causal  version (1) | founder tag (8) | group id (4) | log index (8) | crc32 (4)          34 characters
-    page    version (1) | founder tag (8) | group id (4) | revision (8) | log index (8) | key (<= 480) | crc32 (4)
+    page    version (1) | founder tag (8) | group id (4) | revision (8) | log index (8) | key (<= 4096) | crc32 (4)
 
 Both are base64url without padding. The founder, not the configured name, says whose log it is: a cluster that was
 founded again has the same name and another log. The group id tells which of a cluster's groups is meant without a

@@ -38,6 +38,7 @@ class LocalCluster:
         self._clients: dict[NodeId, Client] = {}
 
     async def __aenter__(self) -> Self:
+        self.plan.check_unused()
         try:
             self.plan.write()
             for process in self.nodes.values():

@@ -17,6 +17,7 @@ from replicator.config.schema import NodeConfig
 from replicator.dev.tcp_ports import LOOPBACK, free_ports, is_free
 from replicator.model.errors import ConfigError
 from replicator.model.ids import ClusterId, NodeId, Region, is_valid_name
+from replicator.storage.data_directory.locking import holder_of
 
 NODES_MAX: Final = 9  # as many voters as a configuration may list
 CONFIG_FILE: Final = "node.toml"
@@ -138,6 +139,14 @@ class ClusterPlan:
             if who == viewer.id != member and seen.peer:
                 lines += ["", "[[routes]]", f"id = {_quoted(member)}", f"peer = {_quoted(seen.peer)}"]
         return lines
+
+    def check_unused(self) -> None:
+        """Raises ConfigError naming every process that runs on the data of a node. Changes nothing."""
+        holders = {node.id: holder for node in self.nodes if (holder := holder_of(node.data_dir)) is not None}
+        if holders:
+            running = ", ".join(f"{node_id} as process {pid}" for node_id, pid in holders.items())
+            remedy = f"stop them with: kill {' '.join(pid for pid in holders.values() if pid.isdecimal())}"
+            raise ConfigError("--data", f"{self.nodes[0].folder.parent} is in use: {running}; {remedy}")
 
     def write(self) -> None:
         """Writes every node's file. Raises ConfigError if the folder cannot be written."""

@@ -19,6 +19,7 @@ POLL_S: Final = 0.02
 KILL_WAIT_S: Final = 5.0  # a killed process is gone within milliseconds, unless it hangs in the kernel
 DRAIN_WAIT_S: Final = 12.0  # a node promises to be gone 10 s after SIGTERM
 LOG_TAIL_LINES: Final = 15
+_TIE_FLAG: Final = "--until-stdin-ends"  # a launcher that is killed leaves no nodes behind
 
 
 class NodeProcess:
@@ -31,6 +32,7 @@ class NodeProcess:
         self.plan = plan
         self._flags = tuple(flags)
         self._process: subprocess.Popen[bytes] | None = None
+        self._tie_fd: int | None = None  # the node ends when this is closed, as the kernel does when we die
         self.starts = 0
 
     @property
@@ -51,14 +53,20 @@ class NodeProcess:
         """Starts the process and returns at once; `LocalCluster` knows when the node serves."""
         if self.alive:
             raise RuntimeError(f"{self.plan.id} already runs as {self.pid}")
-        with self.plan.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "replicator", "serve", "--config", str(self.plan.config_file), *self._flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C at the terminal is for the launcher, which then stops the nodes
-            )
+        self._untie()
+        config_file = str(self.plan.config_file)
+        its_end_fd, self._tie_fd = os.pipe()
+        try:
+            with self.plan.log_file.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "replicator", "serve", "--config", config_file, _TIE_FLAG, *self._flags],
+                    stdin=its_end_fd,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C at the terminal is for the launcher, which then stops the nodes
+                )
+        finally:
+            os.close(its_end_fd)
         self.starts += 1
 
     async def kill9(self) -> None:
@@ -82,6 +90,7 @@ class NodeProcess:
         async with asyncio.timeout(timeout_s):
             while (code := self._process.poll()) is None:  # noqa: ASYNC110  # nothing tells; child watchers need one loop
                 await asyncio.sleep(POLL_S)
+        self._untie()
         return code
 
     def kill_now(self) -> None:
@@ -89,6 +98,7 @@ class NodeProcess:
         self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait(KILL_WAIT_S)
+        self._untie()
 
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
         """The end of the node's log."""
@@ -103,6 +113,11 @@ class NodeProcess:
         if not self.alive:
             log = self.log_tail() or "(it logged nothing)"
             raise StartupError(f"node {self.plan.id} ended with code {self.exit_code}; the end of its log:\n{log}")
+
+    def _untie(self) -> None:
+        fd, self._tie_fd = self._tie_fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _signal(self, number: signal.Signals) -> None:
         if self.alive:  # polled just now and not reaped since, so the pid is still ours

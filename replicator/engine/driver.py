@@ -6,21 +6,24 @@ Decides nothing about Raft. Holds the loop, the deadlines and the callers' futur
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.calling.calls import Calls
 from replicator.engine.calling.waits import AppliedWaits
-from replicator.engine.events import Frame, LinkDown, LinkUp, RefusedBy, Turn
-from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE
+from replicator.engine.events import Frame, LinkDown, LinkUp, RefusedBy
+from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE, WriteRequest
 from replicator.engine.leading.transfer import TransferReason, TransferRequest
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshots.exchange import SnapshotFetcher, Snapshots
 from replicator.engine.snapshots.folders import SnapshotFiles
+from replicator.engine.snapshots.storing import SnapshotStoring
+from replicator.engine.snapshots.taking_over import take_over
 from replicator.engine.turns import FrameSender, Turns
+from replicator.machine.outcomes import APPLIED, REJECTED
 from replicator.model.clock import Clock
 from replicator.model.errors import (
     DeadlineExceeded,
@@ -28,15 +31,13 @@ from replicator.model.errors import (
     ReplicaBehind,
     ReplicatorError,
     ShuttingDown,
-    StorageFailed,
     StorageFull,
-    Superseded,
 )
-from replicator.model.ids import EntryCount, LogIndex, NodeId, Region
+from replicator.model.ids import GROUP_LABEL, LogIndex, NodeId, Region
 from replicator.model.log import SnapshotManifest
 from replicator.model.members import MemberChange, Membership
 from replicator.model.observe import Observer, Signal
-from replicator.model.status import EngineStatus, PeerProgress
+from replicator.model.status import EngineStatus
 from replicator.storage.failures import DiskFull
 from replicator.storage.storage import Storage
 from replicator.storage.writer import StorageWriter
@@ -67,23 +68,24 @@ class RaftEngine:
         observer: Observer,
     ) -> None:
         self._settings, self._clock, self._observer = settings, clock, observer
-        applied = storage.position.applied_index
+        applied = storage.applied_position.applied_index
         replica = Replica(settings, log=storage, applied_index=applied, clock=clock, dice=dice, observer=observer)
-        self._turns = Turns(replica, writer, clock=clock, observer=observer, after_turn=self._after_turn)
+        self._turns = Turns(
+            replica, writer, clock=clock, observer=observer, on_applied=self._on_applied, after_turn=self._after_turn
+        )
         self._storage, self._writer = storage, writer
+        self._storing = SnapshotStoring(clock, dice)
         self._snapshots = Snapshots(
             SnapshotFiles(storage, settings),
-            replica=lambda: self._turns.replica,
-            wake=self._turns.wake,
+            self._turns,
             install=self._install,
+            storing=self._storing,
         )
-        self._waits = AppliedWaits(applied)
-        self._calls = Calls(replica=lambda: self._turns.replica, wake=self._turns.wake, clock=clock)
-        self._role_callbacks: list[Callable[[str], None]] = []
-        replica.on_role = self._on_role
+        self._waits, self._committed_waits = AppliedWaits(applied), AppliedWaits(applied)
+        self._calls = Calls(self._turns, clock)
         self._refusing = False
         self._transport: EngineTransport | None = None
-        self._announced = replica.group.membership
+        self._announced = replica.membership
         self._task: asyncio.Task[None] | None = None
         self._superseding: asyncio.Task[None] | None = None
 
@@ -126,11 +128,7 @@ class RaftEngine:
     def refuse_proposals(self) -> None:
         """Drain: new writes, its own and forwarded ones, get ShuttingDown; those under way go on."""
         self._refusing = True
-        self._replica.forwards.refusing = True
-
-    def on_role_change(self, callback: Callable[[str], None]) -> None:
-        """Calls back with 'follower', 'candidate' or 'leader' within the turn that changed it."""
-        self._role_callbacks.append(callback)
+        self._replica.drain()
 
     # transport.LinkSink --------------------------------------------------------------------------------------------
 
@@ -151,17 +149,8 @@ class RaftEngine:
         if self._superseding is None:
             _LOG.error("peer=%s reports that this node must stop: %s", peer, why)
             self._superseding = asyncio.create_task(
-                self._give_up(f"reported by {peer}: {why}"), name="engine-superseded"
+                self._turns.supersede(f"reported by {peer}: {why}"), name="engine-superseded"
             )
-
-    async def _give_up(self, why: str) -> None:
-        try:
-            failure: StorageFailed = await self._writer.mark_superseded(why)
-        except StorageFailed as error:
-            failure = error
-        except DiskFull as error:
-            failure = Superseded(f"a copy of this node's data directory has run, {why} (no room to note it: {error})")
-        self._turns.fail(failure)
 
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
         """One message; waits while the inbox is full, which is the back-pressure."""
@@ -170,18 +159,20 @@ class RaftEngine:
 
     # service.EnginePort --------------------------------------------------------------------------------------------
 
-    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
-        """Replicates one serialized store_pb2.Command, at the leader or through it; returns its outcome.
+    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.BatchOutcome:
+        """Replicates one serialized store_pb2.CommandBatch, at the leader or through it; returns its outcome.
 
         Raises NoLeader, Overloaded, StorageFull, ShuttingDown, DeadlineExceeded: nothing happened.
         Raises OutcomeUnknown: it may have.
         """
         try:
-            outcome = await self._calls.ask(WRITE, command, timeout_s=timeout_s, check=self._check_accepting)
+            outcome = await self._calls.ask(
+                WRITE, WriteRequest(command), timeout_s=timeout_s, check=self._check_accepting
+            )
         except ReplicatorError as error:
-            self._observer.count(Signal.PROPOSALS, outcome=error.reason)
+            self._observer.count(Signal.PROPOSALS, outcome=error.reason, group=GROUP_LABEL)
             raise
-        self._observer.count(Signal.PROPOSALS, outcome=store_pb2.Outcome.Status.Name(outcome.status))
+        self._observer.count(Signal.PROPOSALS, outcome=_name_of(outcome), group=GROUP_LABEL)
         return outcome
 
     async def read_index(self, *, timeout_s: float) -> LogIndex:
@@ -194,6 +185,35 @@ class RaftEngine:
     async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
         """Returns once the local store holds `index`. Raises ReplicaBehind, Overloaded."""
         await self._waits.wait(index, timeout_s=timeout_s)
+
+    async def wait_stored(self, *, timeout_s: float) -> None:
+        """Returns once the data file, which scans and hashes read, holds all that is applied now.
+
+        Raises ReplicaBehind, Overloaded.
+        """
+        index = self.applied_index
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._storage.position.applied_index < index:
+                    await self._flush_up_to(index, timeout_s)
+        except DiskFull as error:
+            raise ReplicaBehind(
+                f"the newest writes are in memory and in the log only, this read is of the data file: {error}; free "
+                "space, or read from another node",
+                retry_after_s=1.0,
+            ) from error
+        except TimeoutError:
+            raise ReplicaBehind("the newest writes did not reach the data file in time", retry_after_s=0.05) from None
+
+    async def _flush_up_to(self, index: LogIndex, timeout_s: float) -> None:
+        """A flush takes what the log says to be committed: that must be in it first."""
+        if self._storage.hard_state().commit_index < index:
+            if self._turns.read_only_reason:
+                raise DiskFull(self._turns.read_only_reason)
+            self._replica.store_soon()
+            self._turns.wake()
+            await self._committed_waits.wait(index, timeout_s=timeout_s)
+        await self._writer.flush()
 
     async def wait_fresh(self, max_staleness_ms: float, *, timeout_s: float) -> None:
         """Returns once the local state is provably no older. Raises ReplicaBehind."""
@@ -220,18 +240,18 @@ class RaftEngine:
 
     @property
     def applied_index(self) -> LogIndex:
-        """Durably applied."""
+        """Of the store as it is served."""
         return self._replica.applied_index
 
     @property
     def founder(self) -> bytes:
         """Of the membership that is applied here; empty before the first one."""
-        return self._replica.group.membership.founder
+        return self._replica.membership.founder
 
     @property
     def known_commit_index(self) -> LogIndex:
         """Committed, as far as this node knows."""
-        return self._replica.graft.commit_index
+        return self._replica.commit_index
 
     @property
     def is_caught_up(self) -> bool:
@@ -258,25 +278,12 @@ class RaftEngine:
 
     def membership(self) -> Membership:
         """As applied here."""
-        return self._replica.group.membership
+        return self._replica.membership
 
     def status(self) -> EngineStatus:
         """What this node knows now."""
-        replica = self._replica
-        connected = replica.pump.not_silent() if replica.graft.is_leader else replica.linked
-        return EngineStatus(
-            role=replica.graft.role,
-            term=replica.graft.term,
-            leader_id=replica.graft.leader_in_sight or "",
-            commit_index=replica.graft.commit_index,
-            applied_index=replica.applied_index,
-            last_index=replica.journal.last_index,
-            read_only_reason=self._turns.read_only_reason,
-            membership=replica.group.membership.without_secret(),
-            peers=tuple(self._progress_of(peer, connected=peer in connected) for peer in replica.group.others),
-            no_majority=replica.majority.problem(),
-            refused_by="" if replica.graft.leader_in_sight else min(replica.group.refused_by, default=""),
-        )
+        problem = self._storing.problem(self.applied_index)
+        return self._replica.status(self._turns.read_only_reason, snapshot_problem=problem)
 
     async def transfer_leadership(
         self,
@@ -311,53 +318,40 @@ class RaftEngine:
                 retry_after_s=1.0,
             )
 
-    def _after_turn(self, turn: Turn, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> None:
-        if turn.write.apply:
+    def _on_applied(self, outcomes: Sequence[Sequence[store_pb2.BatchOutcome]]) -> None:
+        if outcomes:
             self._waits.applied(self._replica.applied_index)
             duplicates = sum(outcome.duplicate for results in outcomes for outcome in results)
             if duplicates:
                 self._observer.count(Signal.DUPLICATES_SUPPRESSED, duplicates)
+
+    def _after_turn(self) -> None:
+        self._committed_waits.applied(self._storage.hard_state().commit_index)
         self._snapshots.after_turn()
         self._announce_membership()
         self._calls.after_turn()
 
     def _announce_membership(self) -> None:
         """Links follow the membership, whether an entry or a snapshot brought it."""
-        membership = self._replica.group.membership
+        membership = self._replica.membership
         if membership is not self._announced and self._transport is not None:
             self._announced = membership
             self._transport.set_membership(membership)
 
     async def _install(self, prepared: Path, manifest: SnapshotManifest) -> bool:
-        """Takes a verified snapshot over, unless the log has caught up meanwhile. True if it did."""
-
-        async def swap() -> bool:
-            replica = self._turns.replica
-            if replica.graft.is_leader or manifest.index <= replica.applied_index:
-                return False
-            await self._writer.install(prepared)
-            self._turns.replica = replica.reborn(self._storage, self._storage.position.applied_index)
-            self._waits.applied(self._turns.replica.applied_index)
-            return True
-
-        return await self._turns.between_turns(swap)
-
-    def _on_role(self, role: str) -> None:
-        for callback in self._role_callbacks:
-            callback(role)
+        return await take_over(
+            prepared, manifest,
+            turns=self._turns, storage=self._storage, waits=self._waits, install=self._writer.install,
+        )  # fmt: skip
 
     def _fail_callers(self, why: str) -> None:
-        self._replica.proposals.fail_all(ShuttingDown(why))
-        self._replica.forwards.fail_all(why)
-        self._replica.transfers.abandon(ShuttingDown(why))
-        self._replica.reads.lost_leadership()
-        self._replica.members.lost_leadership()
-        self._waits.fail_all(ShuttingDown(why))
+        self._replica.fail_all(ShuttingDown(why))
+        for waits in (self._waits, self._committed_waits):
+            waits.fail_all(ShuttingDown(why))
         self._calls.fail_waiting(ShuttingDown(why))
 
-    def _progress_of(self, peer: NodeId, *, connected: bool) -> PeerProgress:
-        replica = self._replica
-        if not replica.graft.is_leader or peer not in replica.pump.progress:
-            return PeerProgress(peer, connected, None, None)
-        match = replica.graft.match_index(peer)
-        return PeerProgress(peer, connected, match, EntryCount(replica.journal.last_index - match))
+
+def _name_of(outcome: store_pb2.BatchOutcome) -> str:
+    """Of a batch of several commands, the worst of its outcomes."""
+    statuses = (REJECTED,) if outcome.reason else outcome.statuses or (APPLIED,)
+    return store_pb2.BatchOutcome.Status.Name(max(statuses))

@@ -60,11 +60,15 @@ class BadLink(NamedTuple):
 class Turn:
     """What one turn decided.
 
+    early_frames: leave at once; they claim nothing that `write` makes durable. frames: leave once it is durable.
+    must_commit: False if nothing waits for `write`: there is none, or it may go with a later turn's.
     bad_links: links that brought something that no correct peer sends. lost_data: links with peers that no longer hold
     what they acknowledged to this leader; that run of their data must not be linked again.
     """
 
     write: TurnWrite
     frames: tuple[Outgoing, ...]
+    early_frames: tuple[Outgoing, ...] = ()
+    must_commit: bool = True
     bad_links: tuple[BadLink, ...] = ()
     lost_data: tuple[BadLink, ...] = ()

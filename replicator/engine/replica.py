@@ -2,22 +2,28 @@
 
 Contract with its driver (the asyncio loop of turns.py, or a simulation), for every turn:
 1. hand all that arrived to `turn`, in order of arrival; at most one turn is open at a time;
-2. make `Turn.write` durable, whole, before anything else of the turn takes effect;
-3. call `complete` with the outcomes; only now send the frames of the turn and those that `complete` returns;
-4. if the write cannot be made durable, send nothing: stop, or repeat the same write later.
-Answers to callers are given by `complete` or by later turns, never before the write that they depend on.
+2. send `Turn.early_frames`, or lose them; they claim nothing that the turn has decided;
+3. apply `Turn.write.apply` to the store, call `applied` with the outcomes, and send the frames that it returns;
+4. if `Turn.must_commit`, make `Turn.write` durable, whole, with all that is applied; 3 may come before it or within it;
+5. call `committed`, and only now send the frames that it returns;
+6. if the write cannot be made durable, send no more: stop, or repeat the same write later.
+Answers to callers are given by `applied` or by later turns. Between 3 and 5 the store may be ahead of the disk, never
+of the log.
 """
 
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, Protocol
 
 from replicator.core.compaction import CompactionPolicy
 from replicator.core.freshness import Freshness
+from replicator.engine.arrivals import Arrivals
+from replicator.engine.core import ReplicaCore
 from replicator.engine.dispatch import Dispatch
-from replicator.engine.events import BadLink, Event, Frame, LinkDown, LinkUp, Outgoing, RefusedBy, Turn
+from replicator.engine.events import Event, Frame, LinkUp, Outgoing, Turn
+from replicator.engine.group_changes import GroupChanges
 from replicator.engine.leading.envelopes import is_question, refusal
 from replicator.engine.leading.forwards import Forwards
 from replicator.engine.leading.log_time import LogTime
@@ -28,29 +34,42 @@ from replicator.engine.leading.read_index import ReadIndexes
 from replicator.engine.leading.request_kinds import LeaderSide
 from replicator.engine.leading.timing_changes import TimingChanges
 from replicator.engine.leading.transfer import Transfers
-from replicator.engine.raft.group import Group
 from replicator.engine.raft.guard import Guard
 from replicator.engine.raft.majority import Majority
-from replicator.engine.raft.message_bounds import LostData, Malformed
-from replicator.engine.raft.messages import decode
+from replicator.engine.raft.message_bounds import Malformed
+from replicator.engine.raft.messages import decode, encode
 from replicator.engine.raft.pre_vote import PreVotes
-from replicator.engine.raft.pump import Pump
 from replicator.engine.raft.role_log import RoleLog
-from replicator.engine.raft.timers import Timers, timing_of_wire
+from replicator.engine.raft.state_check import StateCheck
+from replicator.engine.raft.timers import Timers
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshots.duties import SnapshotDuties
-from replicator.engine.stock.graft import Graft
-from replicator.engine.stock.journal import LogReader, TurnJournal
+from replicator.engine.stock.journal import LogReader
+from replicator.engine.write_behind import WriteBehind
 from replicator.machine.codec import is_group_change
-from replicator.machine.group_entries import decode_group_change, membership_of
 from replicator.model.clock import Clock
-from replicator.model.errors import NoLeader, StorageFull
-from replicator.model.ids import LogIndex, NodeId
+from replicator.model.errors import NoLeader, ReplicatorError, StorageFull
+from replicator.model.ids import GROUP_LABEL, LogIndex, NodeId
 from replicator.model.log import Entry, TurnWrite
+from replicator.model.members import Membership
 from replicator.model.observe import Observer, Signal
-from replicator.v1 import raft_pb2, store_pb2
+from replicator.model.status import EngineStatus
+from replicator.v1 import store_pb2
 
 TIMER_SLACK_S: Final = 0.001  # SyncObj's timers fire strictly after their time
+
+
+class Turning(Protocol):
+    """What takes turns: turns.py."""
+
+    @property
+    def replica(self) -> "Replica":
+        """The present one: installing a snapshot replaces it."""
+        ...
+
+    def wake(self) -> None:
+        """There is something to do."""
+        ...
 
 
 class Replica:
@@ -69,90 +88,53 @@ class Replica:
         timers: Timers | None = None,
         majority: Majority | None = None,
     ) -> None:
-        self.settings, self._clock, self._dice, self._observer = settings, clock, dice, observer
+        self.settings, self._dice, self._observer = settings, dice, observer
         self._request_ids = request_ids if request_ids is not None else itertools.count(1)
         self._compaction = CompactionPolicy(entries_max=settings.log_entries_max, bytes_max=settings.log_bytes_max)
-        self.journal = TurnJournal(log)
-        self._epochs: dict[NodeId, int] = {}
-        self._outbox: list[Outgoing] = []
         self._to_apply: list[Entry] = []
-        self._bad_links, self._lost_data = list[BadLink](), list[BadLink]()
         self._turn: Turn | None = None
-        self.applied_index = applied_index
+        self._is_applied = False  # what the open turn applies
+        self._is_draining = False
         self.freshness = Freshness(applied_index)
-        self.group = Group(
-            settings.node_id,
-            settings.directory_id,
-            log.membership() or settings.membership,
-            joining=settings.joining,
-            leader_preference=settings.leader_preference,
+        core = ReplicaCore.assemble(
+            settings, log=log, applied_index=applied_index, clock=clock, dice=dice, hooks=self, timers=timers
         )
-        self.graft = Graft(
-            settings, journal=self.journal, applied_index=applied_index, clock=clock, dice=dice, hooks=self
-        )
-        self._set_members()
+        self._clock, self.timers, self.group, self.graft = core.clock, core.timers, core.group, core.graft
+        self.journal, self.pump, self._links = core.journal, core.pump, core.links
         self.majority = majority or Majority(clock)
         self.majority.bind(self.group, self.graft)
-        self.timers = timers or Timers(settings.timing)
-        self.timers.bind(self.graft)
-        if (agreed := log.timing()) is not None:
-            self._take_timing(agreed)
-        self.on_role: Callable[[str], None] = lambda _role: None
-        self._role = self.graft.role
-        self._role_log = RoleLog(settings.node_id, self.graft)
-        self.pump = Pump(
-            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, clock=clock,
-            send=self._send,
-        )  # fmt: skip
-        self._auto_timing = TimingChanges(settings, self.timers, group=self.group, graft=self.graft, pump=self.pump)
-        self._pre_votes = PreVotes(
-            settings.node_id, self.timers, group=self.group, graft=self.graft, journal=self.journal,
-            clock=clock, dice=dice, send=self._send,
-        )  # fmt: skip
+        self._role, self._role_log = self.graft.role, RoleLog(settings.node_id, self.graft)
+        self._auto_timing = TimingChanges(core)
+        self._pre_votes = PreVotes(core, dice)
+        self.state_check = StateCheck(core, log, observer)
         self._guard = Guard(
-            group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, pre_votes=self._pre_votes,
-            freshness=self.freshness, clock=clock, observer=observer, send=self._send,
-        )  # fmt: skip
-        self._wire_callers(log)
-        self._dispatch = Dispatch(self._guard, self._pre_votes, self.forwards, self.snapshots)
-
-    def _wire_callers(self, log: LogReader) -> None:
-        """What stands between callers and the log."""
-        settings, clock = self.settings, self._clock
-        self.log_time = LogTime(log, journal=self.journal, applied_index=self.applied_index, clock=clock)
-        self.proposals = Proposals(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, log_time=self.log_time
+            core, pre_votes=self._pre_votes, freshness=self.freshness, state_check=self.state_check, observer=observer
         )
-        self.reads = ReadIndexes(group=self.group, graft=self.graft, pump=self.pump)
-        self.transfers = Transfers(
-            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
-            proposals=self.proposals, clock=clock,
-        )  # fmt: skip
-        self.preference = Preference(
-            settings, self.timers, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump,
-            transfers=self.transfers, clock=clock,
-        )  # fmt: skip
-        self.members = MemberChanges(
-            settings.node_id, self.timers, new_secret=settings.new_secret, group=self.group, graft=self.graft,
-            journal=self.journal, pump=self.pump, transfers=self.transfers, applied_index=lambda: self.applied_index,
-        )  # fmt: skip
+        self._write_behind = WriteBehind(core)
+        self.log_time = LogTime(core, log)
+        self.proposals = Proposals(core, self.log_time)
+        self.reads = ReadIndexes(core)
+        self.transfers = Transfers(core, self.proposals)
+        self.preference = Preference(core, self.transfers)
+        self.members = MemberChanges(core, self.transfers)
         self.leader_side = LeaderSide(self.proposals, self.reads, self.members, self.transfers)
-        self.forwards = Forwards(
-            self.timers, graft=self.graft, clock=clock, side=self.leader_side, send=self._send,
-            link_epoch=self.link_epoch, request_ids=self._request_ids,
+        self.forwards = Forwards(core, self.leader_side, self._request_ids)
+        self.snapshots = SnapshotDuties(core)
+        self._arrivals = Arrivals(
+            core, Dispatch(self._guard, self._pre_votes, self.forwards, self.snapshots),
+            members=self.members, forwards=self.forwards, majority=self.majority, observer=observer,
         )  # fmt: skip
-        self.snapshots = SnapshotDuties(
-            settings, group=self.group, graft=self.graft, journal=self.journal, pump=self.pump, clock=clock,
-            send=self._send, applied_index=lambda: self.applied_index, refusing=lambda: self.forwards.refusing,
-        )  # fmt: skip
+        self._group_changes = GroupChanges(core, self.members)
+        if (agreed := log.timing()) is not None:
+            self._group_changes.take_timing(agreed)
 
     # A turn --------------------------------------------------------------------------------------------------------
 
     def turn(self, events: Sequence[Event]) -> Turn:
         """Takes what arrived, ticks SyncObj, and says what must be durable and what may be sent after that."""
-        assert self._turn is None, "a turn is open: complete it first"
+        assert self._turn is None, "a turn is open"
         for event in events:
-            self._take(event)
+            self._arrivals.take(event)
             self._note_role()  # one event may make us leader and the next one depose us: what waits must hear of both
         self.log_time.look()
         self.reads.close_rounds()
@@ -172,29 +154,42 @@ class Replica:
         self.pump.flush()
         truncate_from, append, hard_state = self.journal.take()
         to_apply, self._to_apply = tuple(self._to_apply), []
-        frames, self._outbox = tuple(self._outbox), []
         write = TurnWrite(truncate_from, append, hard_state, to_apply, self._compact_to())
-        assert self.applied_index <= self.graft.commit_index <= self.journal.last_index
-        self._turn = Turn(write, frames, tuple(self._bad_links), tuple(self._lost_data))
-        self._bad_links, self._lost_data = [], []
+        self._check(write)
+        self._turn = Turn(
+            write, self._links.take(), self._links.take_early(), self._write_behind.must_commit(write),
+            *self._arrivals.take_dropped(),
+        )  # fmt: skip
         return self._turn
 
-    def complete(self, outcomes: Sequence[Sequence[store_pb2.Outcome]]) -> tuple[Outgoing, ...]:
-        """The open turn is durable: answers callers, returns frames that answer peers' callers."""
+    def applied(self, outcomes: Sequence[Sequence[store_pb2.BatchOutcome]]) -> tuple[Outgoing, ...]:
+        """What the open turn applies has taken effect in the store: answers callers, returns answers to peers' callers.
+
+        May come before `committed`, and the frames may leave then: what is applied is on a majority's disks, and on
+        this one by an earlier turn. A change of the group takes effect here; no turn acts on it before it is durable.
+        """
         assert self._turn is not None, "no turn is open"
-        write, self._turn = self._turn.write, None
-        self.journal.committed(write.hard_state, write.compact_to)
-        for entry, results in zip(write.apply, outcomes, strict=True):
+        assert not self._is_applied, "a turn is applied once"
+        self._is_applied = True
+        for entry, results in zip(self._turn.write.apply, outcomes, strict=True):
             assert entry.index == self.applied_index + 1, (entry.index, self.applied_index)
-            self.applied_index = entry.index
+            self.journal.applied_index = entry.index
             self.proposals.settle(entry.index, entry.term, results)
-            if is_group_change(entry.payload):
-                self._group_changed(entry)
-        if write.apply:
+            self._group_changes.applied(entry)
+        self._note_role()
+        if self._turn.write.apply:
             self.freshness.applied(self.applied_index)
-            self._observer.record(Signal.TURN_ENTRIES_APPLIED, len(write.apply))
-        frames, self._outbox = tuple(self._outbox), []
-        return frames
+            self._observer.record(Signal.TURN_ENTRIES_APPLIED, len(self._turn.write.apply), group=GROUP_LABEL)
+        return self._links.take_early()
+
+    def committed(self) -> tuple[Outgoing, ...]:
+        """The open turn is durable, with all that it applied. Ends it; returns the frames that waited for that."""
+        assert self._turn is not None, "no turn is open"
+        assert self._is_applied, "first what the turn applies"
+        turn, self._turn, self._is_applied = self._turn, None, False
+        if turn.must_commit:
+            self.journal.committed(turn.write.hard_state, turn.write.compact_to)
+        return (*turn.frames, *self._links.take(), *self._links.take_early())
 
     def reborn(self, log: LogReader, applied_index: LogIndex) -> "Replica":
         """A new replica over a store that was replaced by a snapshot: as after a restart, with the links still up.
@@ -203,21 +198,17 @@ class Replica:
         """
         assert self._turn is None, "a turn is open"
         assert not self.graft.is_leader, "a leader holds what it needs"
-        self.proposals.lost_leadership()
-        self.reads.lost_leadership()
-        self.members.lost_leadership()
-        self.forwards.fail_all("this node has taken over a snapshot meanwhile")
-        self.transfers.abandon(NoLeader("this node has taken over a snapshot meanwhile"))
+        self.fail_all(NoLeader("this node has taken over a snapshot meanwhile"))
         successor = Replica(
             self.settings, log=log, applied_index=applied_index, clock=self._clock, dice=self._dice,
             observer=self._observer, request_ids=self._request_ids, timers=self.timers, majority=self.majority,
         )  # fmt: skip
-        successor.on_role = self.on_role
-        successor.forwards.refusing = self.forwards.refusing
+        if self._is_draining:
+            successor.drain()
         if self._role != successor.graft.role:
-            self.on_role(successor.graft.role)
-        for peer, epoch in self._epochs.items():
-            successor._take(LinkUp(peer, epoch, self.members.directory_of(peer)))
+            self._observer.count(Signal.ROLE_CHANGES, role=successor.graft.role, group=GROUP_LABEL)
+        for peer, epoch in self._links.epochs.items():
+            successor._arrivals.take(LinkUp(peer, epoch, self.members.directory_of(peer)))
         return successor
 
     def heartbeat_while_committing(self) -> tuple[Outgoing, ...]:
@@ -227,8 +218,7 @@ class Replica:
             return ()
         first_index = self._turn.write.compact_to or self.journal.first_index
         self.pump.heartbeat_of_durable_state(durable.commit_index, first_index)
-        frames, self._outbox = tuple(self._outbox), []
-        return frames
+        return self._links.take_early()
 
     def refuse_queued(self, why: str) -> tuple[Outgoing, ...]:
         """The disk is full: writes that wait for a turn surely did not happen, and nobody is heard until there is room.
@@ -238,23 +228,59 @@ class Replica:
         """
         self.graft.hears_nobody()
         self.proposals.fail_queued(StorageFull(f"this node accepts no writes: {why}", retry_after_s=1.0))
-        frames, self._outbox = tuple(self._outbox), []
-        return frames
+        return self._links.take_early()
 
     def refuse_forwards(self, frames: Sequence[Frame]) -> tuple[Outgoing, ...]:
         """Answers to forwarded calls among frames that no turn will take; the rest is lost, as on a link that fell."""
         refused: list[Outgoing] = []
         for peer, epoch, payload in frames:
             with contextlib.suppress(Malformed):
-                if is_question(message := decode(payload)) and self._epochs.get(peer) == epoch:
-                    refused.append(Outgoing(peer, epoch, refusal(message, StorageFull("")).SerializeToString()))
+                if is_question(message := decode(payload)) and self._links.epoch(peer) == epoch:
+                    refused.append(Outgoing(peer, epoch, encode(refusal(message, StorageFull("")))))
         return tuple(refused)
+
+    def _check(self, write: TurnWrite) -> None:
+        """Invariants of docs/raft.md, "A turn": what is only in memory is neither applied nor counted."""
+        durable, commit = self.journal.durable_index, self.graft.commit_index
+        assert self.applied_index <= commit <= self.journal.last_index
+        assert commit <= durable or not self.graft.is_leader, (commit, durable)
+        assert not write.apply or write.apply[-1].index <= durable, (write.apply[-1], durable)
+
+    def store_soon(self) -> None:
+        """The next turn commits whatever has changed: somebody waits for it, or the node ends."""
+        self._write_behind.hurry()
+
+    def unwritten(self) -> TurnWrite | None:
+        """What has changed and waits for a later turn's commit; None if nothing does. Between turns, before the end."""
+        assert self._turn is None, "a turn is open"
+        if not self._write_behind.waits:
+            return None
+        truncate_from, append, hard_state = self.journal.take()
+        assert truncate_from is None
+        assert not append
+        return TurnWrite(hard_state=hard_state)
+
+    def drain(self) -> None:
+        """From now on others get ShuttingDown for writes that they forward, and no snapshots."""
+        self._is_draining = self.forwards.refusing = self.snapshots.refusing = True
+
+    def fail_all(self, error: ReplicatorError) -> None:
+        """No caller of this replica waits any longer: what may have happened is unknown, the rest gets `error`."""
+        self.proposals.fail_all(error)
+        self.reads.lost_leadership()
+        self.members.lost_leadership()
+        self.forwards.fail_all(error.message)
+        self.transfers.abandon(error)
 
     def next_due_s(self) -> float:
         """When a turn is due even if nothing arrives, by the monotonic clock."""
+        waits_for_disk = self.graft.last_applied < min(self.graft.commit_index, self.journal.durable_index)
+        if waits_for_disk or self.pump.can_commit():
+            return self._clock.monotonic_s()
+        return min(self._write_behind.due_s(), self._timers_due_s())
+
+    def _timers_due_s(self) -> float:
         if self.graft.is_leader:
-            if not self.group.other_voters and self.graft.commit_index < self.journal.last_index:
-                return self._clock.monotonic_s()  # alone, what is durable is committed: no answer will wake us
             return self.graft.heartbeat_due_s + TIMER_SLACK_S
         due_s = self.graft.election_deadline_s
         now_s = self._clock.monotonic_s()
@@ -264,12 +290,53 @@ class Replica:
 
     def link_epoch(self, peer: NodeId) -> int | None:
         """Epoch of the link to `peer`, None if it is down."""
-        return self._epochs.get(peer)
+        return self._links.epoch(peer)
 
     @property
     def linked(self) -> frozenset[NodeId]:
         """Peers that can be reached."""
-        return frozenset(self._epochs)
+        return self._links.peers
+
+    @property
+    def applied_index(self) -> LogIndex:
+        """Of the store as it is served."""
+        return self.journal.applied_index
+
+    @property
+    def membership(self) -> Membership:
+        """As applied here."""
+        return self.group.membership
+
+    @property
+    def commit_index(self) -> LogIndex:
+        """Committed, as far as this node knows."""
+        return self.graft.commit_index
+
+    @property
+    def is_leader(self) -> bool:
+        """In this node's opinion; another node may have been elected since."""
+        return self.graft.is_leader
+
+    def status(self, read_only_reason: str, *, snapshot_problem: str = "") -> EngineStatus:
+        """What this node knows now. read_only_reason: empty if the disk has room; see EngineStatus."""
+        graft, group, journal = self.graft, self.group, self.journal
+        leader, connected = graft.leader_in_sight, self.pump.not_silent() if graft.is_leader else self.linked
+        return EngineStatus(
+            role=graft.role,
+            term=graft.term,
+            leader_id=leader or "",
+            commit_index=graft.commit_index,
+            applied_index=self.applied_index,
+            last_index=journal.last_index,
+            read_only_reason=read_only_reason,
+            membership=group.membership.without_secret(),
+            peers=tuple(self.pump.peer_progress(peer, connected=peer in connected) for peer in group.others),
+            no_majority=self.majority.problem(),
+            state_difference=self.state_check.problem(),
+            refused_by="" if leader else min(group.refused_by, default=""),
+            log_time_ms=self.log_time.now_ms(),
+            snapshot_problem=snapshot_problem,
+        )
 
     def staleness_s(self) -> float | None:
         """Upper bound of the age of the applied state, seconds; None as long as nothing is known."""
@@ -285,15 +352,18 @@ class Replica:
         return self.applied_index == self.graft.commit_index and self._pre_votes.may_campaign(self.linked)
 
     def replicate(self) -> None:
-        """The pump sends appends before this turn ends."""
-        self.pump.want()
+        """A heartbeat is due, or a commit index is new: that one can wait for entries which carry it."""
+        if self._clock.monotonic_s() > self.graft.heartbeat_due_s:
+            self.pump.want()
+        else:
+            self.pump.want_soon()
 
     def admit_proposals(self) -> None:
         """Appends queued commands. A new role must be known before anything is appended under it."""
         self._note_role()
         self.proposals.admit()
 
-    def committed(self, payload: bytes) -> None:
+    def entry_committed(self, payload: bytes) -> None:
         """Collects what this turn applies."""
         index = LogIndex(self.graft.last_applied + 1)
         entry = self.journal.entry(index)
@@ -308,80 +378,11 @@ class Replica:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _send(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
-        epoch = self._epochs.get(peer)
-        if epoch is not None:
-            self._outbox.append(Outgoing(peer, epoch, message.SerializeToString()))
-
     def _compact_to(self) -> LogIndex | None:
         journal = self.journal
         log_bytes = journal.durable_bytes() if self._compaction.wants_size(journal.last_index) else None
-        return self._compaction.first_to_keep(journal.first_index, journal.last_index, self.applied_index, log_bytes)
-
-    def _group_changed(self, entry: Entry) -> None:
-        change = decode_group_change(entry.payload)
-        if change is None:
-            return  # rejected, the same on every node
-        if change.HasField("timing"):
-            self._take_timing(change.timing)
-            return
-        change.membership.index = entry.index
-        anew = self.group.take(membership_of(change.membership))
-        self._set_members(anew)
-        self.pump.members_changed(anew)
-        self.members.applied(entry.index)
-        if self.graft.is_leader and not self.group.is_voter:  # an earlier leader proposed that
-            self.graft.step_down()
-            self._note_role()
-
-    def _take_timing(self, agreed: store_pb2.Timing) -> None:
-        """A node whose file names its timers keeps to them, whatever others agree on: safety needs no two alike."""
-        if self.settings.auto_timing:
-            self.timers.set(timing_of_wire(agreed))
-
-    def _set_members(self, anew: Collection[NodeId] = ()) -> None:
-        voters = self.group.other_voters
-        self.graft.set_members(voters, set(self.group.others) - voters, anew)
-
-    def _take(self, event: Event) -> None:
-        match event:
-            case LinkUp(peer, epoch, directory_id):
-                if peer in self._epochs:
-                    self._drop_link(peer)  # superseded: what was asked on the old link will not be answered
-                self._epochs[peer] = epoch
-                self.members.linked(peer, directory_id)
-                self.graft.link_up(peer)
-                self.pump.link_up(peer)
-                self.majority.link_up(peer)
-            case RefusedBy(peer, founder):
-                self.group.note_refusal(peer, founder)
-                if self.graft.role != "follower" and not self.group.is_voter:
-                    self.graft.step_down()
-            case LinkDown(peer, epoch):
-                if self._epochs.get(peer) == epoch:
-                    self._drop_link(peer)
-            case Frame(peer, epoch, payload):
-                if self._epochs.get(peer) != epoch:
-                    self._observer.count(Signal.FRAMES_DROPPED, cause="superseded")  # fault 12
-                    return
-                self.group.heard_from(peer)
-                try:
-                    self._dispatch(peer, decode(payload))
-                except Malformed as problem:
-                    self._observer.count(Signal.FRAMES_DROPPED, cause="malformed")
-                    self._bad_links.append(BadLink(peer, epoch, str(problem)))
-                    self._drop_link(peer)
-                except LostData as problem:
-                    self._lost_data.append(BadLink(peer, epoch, str(problem)))
-                    self._drop_link(peer)
-
-    def _drop_link(self, peer: NodeId) -> None:
-        del self._epochs[peer]
-        self.graft.link_down(peer)
-        self.pump.link_down(peer)
-        self.majority.link_down(peer)
-        self.members.unlinked(peer)
-        self.forwards.link_down(peer)
+        stored_index = min(self.applied_index, journal.stored_index())
+        return self._compaction.first_to_keep(journal.first_index, journal.last_index, stored_index, log_bytes)
 
     def _note_role(self) -> None:
         """Follows SyncObj's role; losing leadership settles what waits for it."""
@@ -396,5 +397,4 @@ class Replica:
             self.proposals.lost_leadership()
             self.reads.lost_leadership()
             self.members.lost_leadership()
-        self._observer.count(Signal.ROLE_CHANGES, role=role)
-        self.on_role(role)
+        self._observer.count(Signal.ROLE_CHANGES, role=role, group=GROUP_LABEL)

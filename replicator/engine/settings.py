@@ -25,6 +25,8 @@ class EngineSettings:
     leader_preference: regions, the most preferred first; empty: no region is preferred.
     timing: what to begin with; auto_timing: the leader derives others from what it measures.
     proposals_queued_max, proposals_queued_bytes_max: what may wait for the next turn; beyond it callers get Overloaded.
+    backlog_bytes: of writes that are queued, uncommitted, or passed on and not answered; up to that, what
+    can be applied before its deadline is admitted; beyond it, what need not wait for more than a second either.
     append_bytes_max: entries sent in one message, unless a single one is larger; less on a path that carries little.
     in_flight_bytes_max: entries under way to one peer; less if round trip and rate of the path call for less.
     log_entries_max, log_bytes_max: the log is compacted beyond either; who lacks what is gone gets a snapshot.
@@ -44,6 +46,7 @@ class EngineSettings:
     leader_preference: tuple[Region, ...] = ()
     proposals_queued_max: int = 8192
     proposals_queued_bytes_max: int = 64 << 20
+    backlog_bytes: int = 2 << 20
     uncommitted_bytes_max: int = 64 << 20
     append_bytes_max: int = 1 << 20
     in_flight_bytes_max: int = 16 << 20

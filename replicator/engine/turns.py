@@ -1,6 +1,7 @@
 """The loop that takes turns: events in, one durable commit, frames out. Only caller of `Replica.turn` in a node.
 
-Promise: nothing that a turn decided leaves the node, as a frame or as an answer, before its write is durable.
+Promise: no frame that relies on what a turn decided leaves the node before its write is durable. Answers about what is
+applied leave at once: a majority holds it durably, and so does this node's log, since an earlier turn.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from replicator.engine.replica import Replica
 from replicator.model.clock import Clock
 from replicator.model.errors import HistoryReplaced, OtherGroupsLog, StorageFailed, Superseded
 from replicator.model.ids import NodeId
-from replicator.model.log import TurnWrite
+from replicator.model.log import Entry, TurnWrite
 from replicator.model.observe import Observer, Signal
 from replicator.storage.failures import DiskFull, SnapshotRefused
 from replicator.v1 import store_pb2
@@ -42,9 +43,17 @@ class FrameSender(Protocol):
 
 
 class Committer(Protocol):
-    """Durable commits off the loop: storage.StorageWriter."""
+    """Applies in memory on the loop, and makes durable off the loop: storage.StorageWriter."""
 
-    async def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]: ...
+    def apply(self, entries: Sequence[Entry]) -> list[list[store_pb2.BatchOutcome]]:
+        """Fewer outcomes than entries: the rest is applied by the next commit. Raises StorageFailed."""
+        ...
+
+    async def commit(self, write: TurnWrite) -> list[list[store_pb2.BatchOutcome]]: ...
+
+    async def flush(self) -> None:
+        """Brings to the data file what is applied. Raises DiskFull, StorageFailed."""
+        ...
 
     async def mark_superseded(self, why: str) -> Superseded:
         """The data directory must never act again. Raises DiskFull, StorageFailed."""
@@ -61,12 +70,13 @@ class Turns:
         *,
         clock: Clock,
         observer: Observer,
-        after_turn: Callable[[Turn, Sequence[Sequence[store_pb2.Outcome]]], None],
+        on_applied: Callable[[Sequence[Sequence[store_pb2.BatchOutcome]]], None],
+        after_turn: Callable[[], None],
     ) -> None:
         self.replica = replica
         self._committer, self._clock, self._observer = committer, clock, observer
         self._between: tuple[Callable[[], Awaitable[bool]], asyncio.Future[bool]] | None = None
-        self._after_turn = after_turn
+        self._on_applied, self._after_turn = on_applied, after_turn
         self._inbox: list[Event] = []
         self._inbox_bytes = 0
         self._live_epochs: dict[NodeId, int] = {}  # as of now: a turn under way does not know them yet
@@ -111,9 +121,9 @@ class Turns:
         """There is something to do."""
         self._wake.set()
 
-    def fail(self, failure: StorageFailed) -> None:
-        """The loop ends after the turn in hand, by raising `failure`."""
-        self._failure = failure
+    async def supersede(self, why: str) -> None:
+        """A copy of the directory has run: that is made durable, and the loop ends after the turn in hand, failing."""
+        self._failure = await self._mark(why)
         self.stop()
 
     def stop(self) -> None:
@@ -130,25 +140,60 @@ class Turns:
         while not self._stopping.is_set():
             await self._wait_for_work()
             turn = await self._turn()
-            outcomes = await self._make_durable(turn.write)
-            if outcomes is None:
+            self._send(turn.early_frames)
+            if not await self._perform(turn):
                 break  # stopped while the disk was full: the turn never happened
-            late_frames = self.replica.complete(outcomes)
-            self._after_turn(turn, outcomes)
-            self._send((*turn.frames, *late_frames))
+            self._send(self.replica.committed())
+            self._after_turn()
             await self._run_between()
             self._drop_links(turn)
         if self._failure is not None:
             raise self._failure
+        if not self.read_only_reason:
+            await self._store_the_rest()
+
+    async def _store_the_rest(self) -> None:
+        """What waited for a later turn goes to disk: the next reader of the directory finds all that was applied."""
+        write = self.replica.unwritten()
+        with contextlib.suppress(DiskFull):  # then it is applied again from the log
+            if write is not None:
+                await self._committer.commit(write)
+            await self._committer.flush()
+
+    async def _perform(self, turn: Turn) -> bool:
+        """Applies what the turn applies, tells who waits for it, and makes the turn durable. False if stopped."""
+        outcomes = self._committer.apply(turn.write.apply) if turn.write.apply else []
+        is_applied = len(outcomes) == len(turn.write.apply)
+        if is_applied:
+            self._tell_applied(outcomes)
+        if turn.must_commit or not is_applied:
+            rest = await self._make_durable(turn.write)
+            if rest is None:
+                return False
+            if not is_applied:
+                self._tell_applied([*outcomes, *rest])
+        return True
+
+    def _tell_applied(self, outcomes: Sequence[Sequence[store_pb2.BatchOutcome]]) -> None:
+        self._send(self.replica.applied(outcomes))
+        self._on_applied(outcomes)
 
     async def _turn(self) -> Turn:
         """Raises HistoryReplaced or OtherGroupsLog, once the directory is marked: started again, it must not vote."""
         try:
             return self.replica.turn(self._take_inbox())
         except (HistoryReplaced, OtherGroupsLog) as replaced:
-            with contextlib.suppress(DiskFull, StorageFailed):  # the node ends in any case
-                await self._committer.mark_superseded(str(replaced))
+            await self._mark(str(replaced))
             raise
+
+    async def _mark(self, why: str) -> StorageFailed:
+        """Marks the directory, which must never act again. Returns what ends the node, also if no mark can be made."""
+        try:
+            return await self._committer.mark_superseded(why)
+        except StorageFailed as error:
+            return error
+        except DiskFull as error:
+            return Superseded(f"a copy of this node's data directory has run, {why} (no room to note it: {error})")
 
     def _drop_links(self, turn: Turn) -> None:
         for peer, epoch, why in turn.bad_links:
@@ -177,7 +222,8 @@ class Turns:
 
     async def _wait_for_work(self) -> None:
         loop = asyncio.get_running_loop()
-        wait_s = self.replica.next_due_s() - self._clock.monotonic_s()
+        due_s = self.replica.next_due_s()
+        wait_s = due_s - self._clock.monotonic_s()
         if not self._wake.is_set() and wait_s > 0:
             timer = loop.call_later(wait_s, self._wake.set)
             try:
@@ -186,7 +232,17 @@ class Turns:
                 timer.cancel()
         else:
             await asyncio.sleep(0)  # callers that are ready join this turn
+        await self._read_first(due_s)
         self._wake.clear()
+
+    async def _read_first(self, due_s: float) -> None:
+        """A follower whose loop was held up has not read what arrived meanwhile: it does, before it misses its leader.
+
+        A leader does not wait: the others wait for it.
+        """
+        heartbeat_s = self.replica.timers.timing.heartbeat_s
+        if self._clock.monotonic_s() - due_s > heartbeat_s and not self.replica.is_leader:
+            await asyncio.sleep(heartbeat_s)
 
     def _is_full(self) -> bool:
         return self._inbox_bytes >= INBOX_BYTES_MAX or len(self._inbox) >= INBOX_FRAMES_MAX
@@ -196,10 +252,16 @@ class Turns:
         self._room.set()
         return inbox
 
-    async def _make_durable(self, write: TurnWrite) -> Sequence[Sequence[store_pb2.Outcome]] | None:
+    def _take_frames(self) -> list[Frame]:
+        """What no turn will take. Events of links stay: the next turn must hear of them."""
+        frames = [event for event in self._inbox if isinstance(event, Frame)]
+        self._inbox = [event for event in self._inbox if not isinstance(event, Frame)]
+        self._inbox_bytes = 0
+        self._room.set()
+        return frames
+
+    async def _make_durable(self, write: TurnWrite) -> Sequence[Sequence[store_pb2.BatchOutcome]] | None:
         """One durable commit. On a full disk the same write is tried again until there is room, or None if stopped."""
-        if write.is_empty:
-            return ()
         while True:
             started_s = self._clock.monotonic_s()
             try:
@@ -215,7 +277,7 @@ class Turns:
                 self.read_only_reason = ""
             return outcomes
 
-    async def _commit_with_heartbeats(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
+    async def _commit_with_heartbeats(self, write: TurnWrite) -> list[list[store_pb2.BatchOutcome]]:
         """Waits for the disk; a leader sends heartbeats meanwhile, for at most one election timeout."""
         timing = self.replica.timers.timing
         commit = asyncio.ensure_future(self._committer.commit(write))
@@ -242,11 +304,7 @@ class Turns:
                 await self._stopping.wait()
         except TimeoutError:
             pass
-        frames = [event for event in self._inbox if isinstance(event, Frame)]
-        self._inbox = [event for event in self._inbox if not isinstance(event, Frame)]
-        self._inbox_bytes = 0
-        self._room.set()
-        self._send(self.replica.refuse_forwards(frames))
+        self._send(self.replica.refuse_forwards(self._take_frames()))
         return not self._stopping.is_set()
 
     def _send(self, frames: Iterable[Outgoing]) -> None:

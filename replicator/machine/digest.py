@@ -1,12 +1,14 @@
-"""Three fingerprints: of the way (rolling, at every index), of the state (keyed, on request), of one operation.
+"""Three fingerprints: of the way (rolling, at every index), of the state (keyed, on request), of one batch.
 
 All hash explicit fields with explicit lengths. Serialized protobuf is never hashed, since its bytes may differ between
 releases; the log payload is the exception, because every node holds the leader's very bytes.
 """
 
+from array import array
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from struct import Struct
+from sys import byteorder
 from typing import Final
 
 from replicator.model.log import Entry
@@ -14,46 +16,51 @@ from replicator.v1 import store_pb2
 
 ROLLING_HASH_BYTES: Final = 16
 STATE_HASH_BYTES: Final = 16
-OPERATION_DIGEST_BYTES: Final = 16
+BATCH_DIGEST_BYTES: Final = 16
 GENESIS_HASH: Final = bytes(ROLLING_HASH_BYTES)  # before the first entry
 
 _ENTRY: Final = Struct(">QQI")  # index, term, payload bytes
-_OUTCOME: Final = Struct(">BQB")  # status, revision, reason bytes
-_OPERATION: Final = Struct(">BIIQ")  # kind, key bytes, value bytes, expected revision
-_KIND_OF: Final = {None: 0, "put": 1, "delete": 2, "compare_and_set": 3}  # None: of a release that this one is not
+_OUTCOME: Final = Struct(">QIIIIB")  # index, statuses, revisions, found, rejections, reason bytes
+_FOUND: Final = Struct(">IQQQ?I")  # position, create, mod revision, version, omitted, value bytes
+_REJECTION: Final = Struct(">IB")  # position, reason bytes
 _PAIR: Final = Struct(">HIQQQ")  # key bytes, value bytes, create revision, mod revision, version
 
 # key, value, create revision, mod revision, version
 Pair = tuple[bytes, bytes, int, int, int]
 
 
-def rolling_hash(previous: bytes, entry: Entry, outcomes: Sequence[store_pb2.Outcome]) -> bytes:
+def rolling_hash(previous: bytes, entry: Entry, outcomes: Sequence[store_pb2.BatchOutcome]) -> bytes:
     """Fingerprint after `entry`. Equal on two nodes at one index only if all entries and outcomes so far were equal."""
-    parts = [previous, _ENTRY.pack(entry.index, entry.term, len(entry.payload)), entry.payload]
+    digest = blake2b(previous, digest_size=ROLLING_HASH_BYTES)
+    digest.update(_ENTRY.pack(entry.index, entry.term, len(entry.payload)))
+    digest.update(entry.payload)
     for outcome in outcomes:
-        reason = outcome.reason.encode()
-        parts.append(_OUTCOME.pack(outcome.status, outcome.revision, len(reason)))
-        parts.append(reason)
-    return blake2b(b"".join(parts), digest_size=ROLLING_HASH_BYTES).digest()
-
-
-def operation_digest(command: store_pb2.Command) -> bytes:
-    """What a write asks for, independent of its client and write id."""
-    kind = command.WhichOneof("operation")
-    key, value, expected_revision = b"", b"", 0
-    match kind:
-        case "put":
-            key, value = command.put.key, command.put.value
-        case "delete":
-            key = command.delete.key
-        case "compare_and_set":
-            swap = command.compare_and_set
-            key, value, expected_revision = swap.key, swap.value, swap.expected_revision
-    digest = blake2b(digest_size=OPERATION_DIGEST_BYTES)
-    digest.update(_OPERATION.pack(_KIND_OF[kind], len(key), len(value), expected_revision))
-    digest.update(key)
-    digest.update(value)
+        digest.update(_outcome_columns(outcome))
     return digest.digest()
+
+
+def _outcome_columns(outcome: store_pb2.BatchOutcome) -> bytes:
+    statuses, revisions, reason = bytes(outcome.statuses), outcome.revisions, outcome.reason.encode()
+    counts = (len(statuses), len(revisions), len(outcome.found), len(outcome.rejections), len(reason))
+    parts = [_OUTCOME.pack(outcome.index, *counts), reason, statuses, _big_endian(array("Q", revisions))]
+    for found in outcome.found:
+        numbers = (found.create_revision, found.mod_revision, found.version)
+        parts += (_FOUND.pack(found.position, *numbers, found.value_omitted, len(found.value)), found.value)
+    for rejection in outcome.rejections:
+        text = rejection.reason.encode()
+        parts += (_REJECTION.pack(rejection.position, len(text)), text)
+    return b"".join(parts)
+
+
+def batch_digest(batch: store_pb2.CommandBatch) -> bytes:
+    """What a batch asks for, independent of its client and sequences."""
+    kinds, keys, values, revisions = batch.kinds, batch.keys, batch.values, batch.expected_revisions
+    columns = array("Q", (len(kinds), len(keys), len(values), len(revisions)))
+    columns.extend(kind & 0xFFFF_FFFF for kind in kinds)  # of a release that this one is not, it may be negative
+    columns.extend(map(len, keys))
+    columns.extend(map(len, values))
+    columns.extend(revisions)
+    return blake2b(b"".join((_big_endian(columns), *keys, *values)), digest_size=BATCH_DIGEST_BYTES).digest()
 
 
 def state_hash(pairs: Iterable[Pair]) -> str:
@@ -64,3 +71,10 @@ def state_hash(pairs: Iterable[Pair]) -> str:
         digest.update(key)
         digest.update(value)
     return digest.hexdigest()
+
+
+def _big_endian(numbers: "array[int]") -> bytes:
+    """8 bytes each, on any machine. `numbers` is used up."""
+    if byteorder == "little":
+        numbers.byteswap()
+    return numbers.tobytes()

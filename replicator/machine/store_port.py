@@ -1,29 +1,70 @@
-"""The store as the state machine sees it: one write transaction that reads its own writes."""
+"""The store as the state machine sees it: one view that reads its own writes."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
 
 from replicator.model.ids import LogIndex, Revision
+from replicator.model.limits import FormatLimits
 from replicator.v1 import store_pb2
+
+DELETED: Final = 1  # a flag of a record: the change was a deletion
+
+# What is known of a key without its value: revision of its last change (main, sub), create revision, version, lease,
+# flags, value bytes. A plain tuple, since one is made for every write. Of a deletion, only revision and flags count.
+Record = tuple[int, int, int, int, int, int, int]
+
+
+class Session(NamedTuple):
+    """What is remembered of a client: all sequences below `floor` are finished and forgotten.
+
+    next_sequence: above all that was evaluated. results: outcomes remembered, one a batch; kept_bytes: their size.
+    """
+
+    floor: int
+    next_sequence: int
+    last_used_ms: int
+    results: int
+    kept_bytes: int
+
+
+class KeptResult(NamedTuple):
+    """What is remembered of one batch.
+
+    commands: how many it has. digest: of what it asks for. outcome: a store_pb2.BatchOutcome, serialized.
+    """
+
+    commands: int
+    digest: bytes
+    outcome: bytes
 
 
 class StorePort(Protocol):
-    """Implemented over LMDB by `storage/`, over a dict in tests. All calls are within one transaction."""
+    """Implemented over LMDB and what is still to be written to it by `storage/`, over dicts in tests."""
 
-    def latest(self, key: bytes) -> tuple[Revision, store_pb2.StoredEvent] | None:
-        """Newest event of the key, deletions included; None if the key was never written."""
+    def find(self, key: bytes) -> Record | None:
+        """Of the newest change of the key, deletions included; None if there is none."""
         ...
 
-    def event_at(self, revision: Revision) -> store_pb2.StoredEvent | None:
-        """The event that made `revision`; None if it is not held."""
+    def value_of(self, key: bytes, record: Record) -> bytes:
+        """The value that the change of that record stored."""
         ...
 
-    def put_event(self, revision: Revision, event: store_pb2.StoredEvent) -> None:
-        """Records the one change of a revision and points its key at it."""
+    def put_change(self, key: bytes, value: bytes, new: Record, old: Record | None, time_ms: int) -> None:
+        """Records one change. old: what `find` says of the key before it; time_ms: log time."""
         ...
 
-    def session(self, client_id: bytes) -> store_pb2.SessionRecord | None: ...
+    def set_compacted(self, revision: Revision) -> None:
+        """From now on no read goes back before `revision`; what only such reads need is deleted, by and by."""
+        ...
 
-    def put_session(self, client_id: bytes, record: store_pb2.SessionRecord) -> None: ...
+    @property
+    def compacted_revision(self) -> Revision:
+        """0 if nothing was ever compacted."""
+        ...
+
+    def session(self, client_id: bytes) -> Session | None: ...
+
+    def put_session(self, client_id: bytes, session: Session) -> None: ...
 
     def delete_session(self, client_id: bytes) -> None:
         """Forgets the client and all its results."""
@@ -33,14 +74,23 @@ class StorePort(Protocol):
         """(last_used_ms, client_id) of the longest idle clients, oldest first, at most `limit`."""
         ...
 
+    def may_be_idle_since(self, time_ms: int) -> bool:
+        """False only if every client was last used at or after `time_ms`. Cheap, for every entry."""
+        ...
+
     def session_count(self) -> int: ...
 
-    def result(self, client_id: bytes, sequence: int) -> store_pb2.StoredResult | None: ...
+    def results_between(self, client_id: bytes, low: int, high: int) -> Sequence[tuple[int, KeptResult]]:
+        """(first sequence, result) of the batches that begin in [low, high), ascending."""
+        ...
 
-    def put_result(self, client_id: bytes, sequence: int, result: store_pb2.StoredResult) -> None: ...
+    def put_result(self, client_id: bytes, first_sequence: int, result: KeptResult) -> None: ...
 
-    def drop_results(self, client_id: bytes, below: int) -> int:
-        """Forgets results of sequences under `below`; how many there were."""
+    def delete_result(self, client_id: bytes, first_sequence: int) -> None: ...
+
+    @property
+    def limits(self) -> FormatLimits:
+        """Those of the store's number; the same on every node."""
         ...
 
     @property

@@ -33,6 +33,21 @@ def is_valid_address(text: str) -> bool:
     )
 
 
+def address_flaw(text: str) -> str | None:
+    """What is wrong with it, as the end of a sentence that begins with the address; None if it is one."""
+    if is_valid_address(text):
+        return None
+    scheme, mark, rest = text.partition("://")
+    if mark and is_valid_address(rest.rstrip("/")):
+        return f"begins with {scheme + mark!r}: leave that out, and write {rest.rstrip('/')}"
+    host, _, port = text.rpartition(":")
+    if is_valid_address(f"[{host}]:{port}"):
+        return f"is an IPv6 address without brackets: write [{host}]:{port}"
+    if _is_valid_host(text) or _parses(IPv6Address, text):
+        return f"has no port; it must be {ADDRESS_FORM}"
+    return f"must be {ADDRESS_FORM}"
+
+
 def _is_valid_host(host: str) -> bool:
     in_brackets = _IPV6.fullmatch(host)
     if in_brackets is not None:

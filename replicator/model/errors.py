@@ -3,6 +3,7 @@
     ReplicatorError
     |- InvalidArgument        the request can never succeed as it is
     |  |- WriteIdReused        another operation bears this write id
+    |- Compacted              the revision asked for is forgotten
     |- InvalidToken           not a token of this group
     |  |- TokenAhead          names a point that the log has not reached
     |- Unavailable            nothing happened; try again, perhaps elsewhere
@@ -57,6 +58,12 @@ class WriteIdReused(InvalidArgument):
     """Another operation was evaluated under this write id; this one was not, and never will be under it."""
 
     reason = "WRITE_ID_REUSED"
+
+
+class Compacted(ReplicatorError):
+    """The read asks for a revision before the oldest that is still held; begin anew at a newer one."""
+
+    reason = "COMPACTED"
 
 
 class InvalidToken(ReplicatorError):
@@ -132,8 +139,11 @@ class DeadlineExceeded(ReplicatorError):
     reason = "DEADLINE_EXCEEDED"
 
 
+LOG_TIME_KEY: Final = "log_time_ms"  # in the metadata of SessionExpired: what to draw the next client id with
+
+
 class SessionExpired(ReplicatorError):
-    """The cluster has forgotten this client id (idle too long): what became of an earlier try is lost."""
+    """The cluster has forgotten this client id, or cannot tell: what became of an earlier try is lost."""
 
     reason = "SESSION_EXPIRED"
 
@@ -160,7 +170,7 @@ class Internal(ReplicatorError):
 
 
 _TRAVELLING: Final = (
-    InvalidArgument, WriteIdReused, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown,
+    InvalidArgument, WriteIdReused, Compacted, InvalidToken, TokenAhead, Unavailable, NoLeader, NotLeader, ShuttingDown,
     Overloaded, StorageFull, ReplicaBehind, ChangeInProgress, NoMajority, DeadlineExceeded, SessionExpired, Forbidden,
     OutcomeUnknown, Internal,
 )  # fmt: skip

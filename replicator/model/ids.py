@@ -11,6 +11,9 @@ Term = NewType("Term", int)
 Revision = NewType("Revision", int)  # the store's version counter; 0 is "never written"
 EntryCount = NewType("EntryCount", int)  # an amount of log entries, never a position
 
+GROUP_ID: Final = 1  # of the one Raft group that a node belongs to
+GROUP_LABEL: Final = str(GROUP_ID)  # in metrics
+
 # Node and cluster ids are parts of TLS names and of file names, hence the shape of a DNS label.
 NAME_PATTERN: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 

@@ -34,7 +34,8 @@ class TurnWrite:
     truncate_from: first index of a conflicting tail to delete, None if there is none.
     append: new entries, contiguous, after the truncation point.
     hard_state: None if unchanged.
-    apply: newly committed entries, contiguous from the store's applied index + 1.
+    apply: newly committed entries, contiguous. Those that were applied in memory before need not be named; what comes
+    after them is applied in the commit.
     compact_to: entries before this index are no longer needed; the entry itself stays, as what later ones follow.
     """
 
@@ -43,17 +44,6 @@ class TurnWrite:
     hard_state: HardState | None = None
     apply: tuple[Entry, ...] = field(default=())
     compact_to: LogIndex | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """True if there is nothing to commit."""
-        return (
-            self.truncate_from is None
-            and not self.append
-            and self.hard_state is None
-            and not self.apply
-            and self.compact_to is None
-        )
 
 
 @dataclass(frozen=True, slots=True)

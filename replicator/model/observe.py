@@ -11,10 +11,13 @@ class Signal(Enum):
     TURN_ENTRIES_APPLIED = "replicator.engine.turn_entries_applied"  # histogram
     PROPOSALS = "replicator.engine.proposals"  # counter by outcome
     ROLE_CHANGES = "replicator.engine.role_changes"  # counter by role
+    STATE_DIFFERENCES = "replicator.engine.state_differences"  # counter by node
     FRAMES_DROPPED = "replicator.engine.frames_dropped"  # counter by cause
     APPENDS_REJECTED = "replicator.engine.appends_rejected"  # counter
     DUPLICATES_SUPPRESSED = "replicator.machine.duplicates_suppressed"  # counter
     CALL_S = "replicator.api.call_s"  # histogram by method and code
+    BATCH_OPERATIONS = "replicator.api.batch_operations"  # counter by kind
+    CONNECTIONS_CLOSED = "replicator.node.connections_closed"  # counter by port and cause
     LOOP_LAG_S = "replicator.node.loop_lag_s"  # histogram
 
 

@@ -25,7 +25,9 @@ class EngineStatus:
 
     read_only_reason: why the node refuses writes (a full disk); empty if it takes them. refused_by: a member of the
     group that does not let this node in, while no leader is heard; empty if there is none. no_majority: which voters
-    are not connected, and since when, if too few are and no leader is heard.
+    are not connected, and since when, if too few are and no leader is heard. state_difference: members that have made
+    another state of the same log, as the leader has found. log_time_ms: time of the group, as this node knows it.
+    snapshot_problem: why the node cannot take the snapshot that it needs (no room); empty if it can, or needs none.
     """
 
     role: str
@@ -39,3 +41,6 @@ class EngineStatus:
     peers: tuple[PeerProgress, ...]
     refused_by: str = ""
     no_majority: str = ""
+    state_difference: str = ""
+    log_time_ms: int = 0
+    snapshot_problem: str = ""

@@ -1,6 +1,6 @@
 """What calls return. Frozen, plain, the same for the SDK, the CLI and the harness."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -22,6 +22,38 @@ class KeyValue:
     create_revision: int
     mod_revision: int
     version: int
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The first key after all keys with this prefix; empty if there is none."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else b""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanPage:
+    """Some pairs of a scan, in key order; may be none. revision: the one that all pages of the scan show.
+
+    token: a causal token that covers it. staleness_ms: upper bound of its age, None if the node cannot tell.
+    """
+
+    pairs: tuple[KeyValue, ...]
+    revision: int
+    token: str
+    staleness_ms: float | None
+
+
+@dataclass(slots=True)
+class PairColumns:
+    """Pairs by position, in columns. mod_revisions: 0 where the key does not exist; the other columns are empty there.
+
+    Costs no object a pair: a batch of reads holds hundreds.
+    """
+
+    values: list[bytes] = field(default_factory=list)
+    create_revisions: list[int] = field(default_factory=list)
+    mod_revisions: list[int] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +95,10 @@ class DeleteResult:
 
 @dataclass(frozen=True, slots=True)
 class CompareAndSetResult:
-    """revision: of this write if it succeeded, of the store if not. value, mod_revision: what was found, if it lost."""
+    """revision: of this write if it succeeded, of the store if not. mod_revision: of the pair as it is now.
+
+    value: what was found, if the comparison failed. None and 0 if the key does not exist.
+    """
 
     succeeded: bool
     revision: int
@@ -77,6 +112,8 @@ class MemberStatus:
     """One member as the answering node sees it. match_index and lag_entries are known to the leader only.
 
     role: `voter`, `observer`, or `joining` (a voter to be, catching up).
+    linked_at: where the answering node dialled its link to the member, if that is not peer_address but the address in
+    its own file; empty otherwise.
     """
 
     node_id: str
@@ -88,6 +125,7 @@ class MemberStatus:
     match_index: int | None
     lag_entries: int | None
     role: str
+    linked_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +142,8 @@ class NodeStatus:
 
     membership_index: log index of the membership that it has applied; 0: that of its configuration. The three timers
     are those in force. no_majority: which voters are not connected, and since when, if too few are and no leader is
-    heard.
+    heard. state_difference: members that have made another state of the same log, as the leader has found. log_time_ms:
+    time of the group, as this node knows it. snapshot_problem: why it cannot take the snapshot that it needs, if so.
     """
 
     cluster_id: str
@@ -133,3 +172,6 @@ class NodeStatus:
     election_timeout_min_ms: int
     election_timeout_max_ms: int
     no_majority: str = ""
+    state_difference: str = ""
+    log_time_ms: int = 0
+    snapshot_problem: str = ""

@@ -4,6 +4,7 @@ from enum import Enum
 from typing import Protocol
 
 from replicator.console.pages import ProbeAnswer
+from replicator.model.conditions import Condition
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.status import EngineStatus
 
@@ -58,46 +59,47 @@ class NodeHealth:
     def live(self) -> ProbeAnswer:
         """See Probes."""
         if self._phase is Phase.FAILED:
-            return ProbeAnswer(False, f"failed: {self._failure}")
+            return ProbeAnswer(False, f"{Condition.FAILED}: {self._failure}")
         return ProbeAnswer(True, "live")
 
     def started(self) -> ProbeAnswer:
         """See Probes."""
         if self._phase is Phase.STARTING:
-            return ProbeAnswer(False, "starting")
+            return ProbeAnswer(False, Condition.STARTING)
         return ProbeAnswer(True, "started")
 
     def ready(self) -> ProbeAnswer:
         """See Probes."""
         match self._phase:
             case Phase.STARTING:
-                return ProbeAnswer(False, "starting")
+                return ProbeAnswer(False, Condition.STARTING)
             case Phase.DRAINING:
-                return ProbeAnswer(False, "draining: other nodes answer")
+                return ProbeAnswer(False, f"{Condition.DRAINING}: other nodes answer")
             case Phase.FAILED:
-                return ProbeAnswer(False, f"failed: {self._failure}")
+                return ProbeAnswer(False, f"{Condition.FAILED}: {self._failure}")
             case Phase.SERVING:
                 return self._ready_while_serving()
 
     def _ready_while_serving(self) -> ProbeAnswer:
         status = self._replica.status()
-        leader = f"leader {status.leader_id}" if status.leader_id else "no leader known"
+        leader = f"leader {status.leader_id}" if status.leader_id else Condition.NO_LEADER
         if self._is_removed(status):
-            return ProbeAnswer(False, f"no longer a member (membership of index {status.membership.index})")
+            return ProbeAnswer(False, f"{Condition.REMOVED} (membership of index {status.membership.index})")
         if status.refused_by:
             return ProbeAnswer(
                 False,
-                f"rejected by {status.refused_by}: this node was removed, or its data directory is not the one that "
-                "the group knows; the log says which",
+                f"{Condition.REJECTED} {status.refused_by}: this node was removed, or its data directory is not the "
+                "one that the group knows; the log says which",
             )
+        missing = f"; {Condition.NO_MAJORITY}: {status.no_majority}" if status.no_majority else ""
+        behind = f"; {status.snapshot_problem}" if status.snapshot_problem else ""
+        limits = f"; {Condition.READ_ONLY}: {status.read_only_reason}" if status.read_only_reason else ""
         if not self._was_caught_up:
             if not self._replica.is_caught_up:
-                missing = f"; no majority: {status.no_majority}" if status.no_majority else ""
-                return ProbeAnswer(False, f"catching up: applied {self._replica.applied_index}, {leader}{missing}")
+                progress = f"applied {self._replica.applied_index}, {leader}"
+                return ProbeAnswer(False, f"{Condition.CATCHING_UP}: {progress}{missing}{behind}{limits}")
             self._was_caught_up = True
-        limits = f"; read-only: {status.read_only_reason}" if status.read_only_reason else ""
-        missing = f"; no majority: {status.no_majority}" if status.no_majority else ""
-        return ProbeAnswer(True, f"ready: {leader}{missing}{limits}")
+        return ProbeAnswer(True, f"ready: {leader}{missing}{behind}{limits}")
 
     def _is_removed(self, status: EngineStatus) -> bool:
         """A node that joins meets memberships older than itself: as long as a leader sends them, it is catching up."""

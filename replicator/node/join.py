@@ -38,6 +38,11 @@ AGAIN_S_MIN: Final = 0.1
 AGAIN_S_MAX: Final = 5.0
 LOOK_EVERY_S: Final = 0.1
 SILENCE_S: Final = 15.0  # taken in, but nothing has arrived: the operator should know which address to look at
+NO_GROUP_S: Final = 5.0  # an election is over by then
+_NO_GROUP: Final = (
+    "for %g s no node has answered for a group that can take this one in; if all nodes were first started with --join, "
+    "no group exists yet: start those that are to found it without --join"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,7 @@ class Joiner:
         """Calls until it succeeds, or meets an error of the class `final`, which it raises. Logs each reason once."""
         backoff = Backoff(self._dice, min_s=AGAIN_S_MIN, max_s=AGAIN_S_MAX)
         told: set[str] = set()
+        began_s = time.monotonic()
         while True:
             try:
                 return await call()
@@ -185,6 +191,9 @@ class Joiner:
                 if error.reason not in told:
                     _log.warning("%s: %s: %s; asking again", what_fails, error.reason, error.message)
                 told.add(error.reason)
+            if time.monotonic() - began_s > NO_GROUP_S and _NO_GROUP not in told:
+                _log.warning(_NO_GROUP, NO_GROUP_S)
+                told.add(_NO_GROUP)
             await asyncio.sleep(backoff.next_s())
 
     def _tell(self, told: set[str], line: str) -> None:

@@ -3,7 +3,7 @@
 A node's own row in its file is what it says of itself; who else belongs to the group is the group's to say.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from replicator.config.schema import NodeConfig
@@ -115,9 +115,20 @@ def difference(config: NodeConfig, known: Membership) -> str | None:
     if listed == members:
         return None
     return (
-        f"cluster.members lists {_names(listed)} beside this node, the group has {_names(members)} (membership of "
-        f"index {known.index}); the file only counts for a new cluster, and as the contacts of a node that joins"
+        f"cluster.members lists {_names(listed)} beside this node, the group has {_names(members)}"
+        f"{_moved(listed, members)} (membership of index {known.index}); the file only counts for a new cluster, and "
+        "as the contacts of a node that joins; its peer addresses are tried where those of the group fail"
     )
+
+
+def _moved(listed: Mapping[str, tuple[str, str, str]], members: Mapping[NodeId, tuple[str, str, str]]) -> str:
+    """Those of whom both know another peer address."""
+    others = [
+        f"{node_id} at {place[1]}, not at {listed[node_id][1]}"
+        for node_id, place in members.items()
+        if node_id in listed and listed[node_id][1] != place[1]
+    ]
+    return f", {', '.join(others)}" if others else ""
 
 
 def _announcement(me: Member, mine: Member, index: LogIndex) -> Member | None:

@@ -28,6 +28,7 @@ from replicator.model.errors import (
 from replicator.model.ids import NodeId
 from replicator.node import settings
 from replicator.node.certificates import CertificateKeeper, admin_context, open_certificates
+from replicator.node.connection_guard import ConnectionGuard
 from replicator.node.health import NodeHealth, Phase
 from replicator.node.join import Joiner, Place
 from replicator.node.join_plan import JoinOptions
@@ -36,7 +37,7 @@ from replicator.node.pulse import Pulse
 from replicator.node.teardown import Teardown
 from replicator.node.wiring import Rooms, build_rooms, look_at, open_storage
 from replicator.storage.failures import InvariantViolated
-from replicator.telemetry import Telemetry
+from replicator.telemetry import LogQueue, Telemetry
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +59,20 @@ class Node:
     """One node. `start`, then `run`, then `stop`; `stop` also cleans up after a `start` that failed."""
 
     def __init__(
-        self, config: NodeConfig, telemetry: Telemetry, dice: random.Random, join: JoinOptions | None = None
+        self,
+        config: NodeConfig,
+        telemetry: Telemetry,
+        dice: random.Random,
+        join: JoinOptions | None = None,
+        log: LogQueue | None = None,
     ) -> None:
-        """join: None unless the node was told to join a group."""
+        """join: None unless the node was told to join a group. log: whose drops the metrics show."""
         self._config = config
         self._telemetry = telemetry
         self._dice = dice
         self._join = join
+        self._log = log
+        self._guard = ConnectionGuard(telemetry)
         self._teardown = Teardown()
         self._rooms: Rooms | None = None
         self._health: NodeHealth | None = None
@@ -85,10 +93,12 @@ class Node:
         self._teardown.add("peer links", lambda: rooms.transport.stop(LINKS_GRACE_S))
         await rooms.api.start()
         self._teardown.add("api", lambda: rooms.api.stop(0.0))
-        pulse = Pulse(self._telemetry, lambda: look_at(rooms), self._announce)
+        pulse = Pulse(self._telemetry, lambda: look_at(rooms, self._log), self._announce)
         self._telemetry.show_vitals(pulse.vitals)
         tls = admin_context(self._config, rooms.certificates)
         admin = self._start_console(health, pulse, tls)
+        self._guard.watch(settings.port_limits(self._config, rooms.api.bound_port, rooms.transport.bound_port))
+        self._beside("connection guard", self._guard.run())
         self._keep_certificates(rooms, tls)
         self._pulse_task = asyncio.create_task(pulse.run(), name="pulse")
         self._teardown.add("pulse", self._stop_pulse)
@@ -175,7 +185,7 @@ class Node:
         self._teardown.add("storage", close_storage)
         certificates = open_certificates(self._config)
         check_environment(self._config)
-        rooms = build_rooms(self._config, storage, certificates, self._telemetry, self._dice)
+        rooms = build_rooms(self._config, storage, certificates, self._telemetry, dice=self._dice, cut=self._guard.cut)
         self._teardown.add("storage writer", rooms.writer.close)
         return rooms
 
@@ -272,7 +282,7 @@ def _storage_remedy(failure: StorageFailed, data_dir: str) -> str:
     )
 
 
-def new_node(config: NodeConfig, join: JoinOptions | None) -> tuple[Node, Telemetry]:
+def new_node(config: NodeConfig, join: JoinOptions | None, log: LogQueue) -> tuple[Node, Telemetry]:
     """A node with its own telemetry and its own dice."""
     telemetry = Telemetry(settings.telemetry_settings(config))
-    return Node(config, telemetry, random.Random(), join), telemetry
+    return Node(config, telemetry, random.Random(), join, log), telemetry

@@ -12,6 +12,7 @@ from replicator.model.errors import StartupError
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.incarnation import Incarnation
 from replicator.model.members import GROUP_SECRET_BYTES
+from replicator.node.connection_guard import ADMIN_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX, PortLimits
 from replicator.node.join_plan import initial_membership
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
@@ -74,8 +75,10 @@ def transport_settings(
 
     directory_id, incarnation, joining: of the open storage.
 
-    A node that joins knows its group by the other rows of its file, until a membership has reached it.
+    A node that joins knows its group by the other rows of its file, until a membership has reached it. Any node tries
+    their addresses where those of the membership fail.
     """
+    others = tuple(PeerAddress(NodeId(row.id), Region(row.region), row.peer) for row in _others(config))
     return TransportSettings(
         cluster_id=ClusterId(config.cluster.id),
         node_id=NodeId(config.node.id),
@@ -84,11 +87,26 @@ def transport_settings(
         directory_id=directory_id,
         incarnation=incarnation,
         cluster_secret=_cluster_secret(config),
-        contacts=tuple(PeerAddress(NodeId(m.id), Region(m.region), m.peer) for m in _others(config)) if joining else (),
+        contacts=others if joining else (),
+        listed={other.node_id: other.address for other in others},
         routes={NodeId(route.id): route.peer for route in config.routes},
         tls=tls,
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
+        compression=config.links.compression,
     )
+
+
+def port_limits(config: NodeConfig, api: int, peer: int) -> dict[int, PortLimits]:
+    """How many connections each port takes. api, peer: the ports as bound."""
+    limits = config.limits
+    ports = {
+        api: PortLimits("listen.api", limits.connections_max, limits.connections_per_address_max),
+        peer: PortLimits("listen.peer", PEER_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX, is_small=True),
+    }
+    if config.listen.admin is not None:
+        port = int(config.listen.admin.rpartition(":")[2])
+        ports[port] = PortLimits("listen.admin", ADMIN_CONNECTIONS_MAX, ADMIN_CONNECTIONS_MAX, is_small=True)
+    return ports
 
 
 def telemetry_settings(config: NodeConfig) -> TelemetrySettings:

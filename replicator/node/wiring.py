@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 
 from replicator.api.server import ApiServer, ApiSettings, Services
+from replicator.api.unread import Cut
 from replicator.certificates import NodeCertificates
 from replicator.config.schema import NodeConfig
 from replicator.engine.driver import RaftEngine
@@ -23,7 +24,7 @@ from replicator.service.scan import ScanService
 from replicator.service.status import StatusService
 from replicator.service.write import WriteService
 from replicator.storage import Storage, StorageWriter
-from replicator.telemetry import PeerVitals, Telemetry, Vitals
+from replicator.telemetry import LogQueue, PeerVitals, Telemetry, Vitals
 from replicator.transport.peer_transport import PeerTransport
 
 
@@ -59,7 +60,9 @@ def build_rooms(
     storage: Storage,
     certificates: NodeCertificates | None,
     telemetry: Telemetry,
+    *,
     dice: random.Random,
+    cut: Cut,
 ) -> Rooms:
     """Everything between the store and the API. Within the running loop. certificates: None for plaintext."""
     writer = StorageWriter(storage)
@@ -86,18 +89,21 @@ def build_rooms(
         write=WriteService(engine),
         read=ReadService(engine, storage),
         scan=ScanService(engine, storage),
-        status=StatusService(engine, engine, storage, settings.identity(config), timing=engine.timing),
+        status=StatusService(
+            engine, engine, storage, settings.identity(config), timing=engine.timing, linked_at=transport.linked_at
+        ),
         members=MemberService(engine, engine, NodeId(config.node.id), dice),
         leadership=LeadershipService(engine, dice),
     )
-    api = ApiServer(ApiSettings.from_config(config, certificates), services, telemetry)
+    api = ApiServer(ApiSettings.from_config(config, certificates), services, telemetry, cut)
     return Rooms(storage, writer, engine, transport, api, certificates)
 
 
-def look_at(rooms: Rooms) -> Vitals:
+def look_at(rooms: Rooms, log: LogQueue | None) -> Vitals:
     """A snapshot for the gauges."""
     status = rooms.engine.status()
-    position = rooms.storage.position
+    position = rooms.storage.applied_position
+    links = rooms.transport.links()
     region_of = {member.node_id: member.region for member in rooms.engine.membership().members}
     return Vitals(
         role=status.role,
@@ -112,10 +118,19 @@ def look_at(rooms: Rooms) -> Vitals:
         proposals_queued=rooms.engine.queue_depth,
         staleness_ms=rooms.engine.staleness_ms(),
         read_only=bool(status.read_only_reason),
+        lacks_snapshot=bool(status.snapshot_problem),
         peers=tuple(
-            PeerVitals(peer.node_id, region_of[peer.node_id], peer.connected, peer.lag_entries)
+            PeerVitals(
+                peer.node_id,
+                region_of[peer.node_id],
+                peer.connected,
+                peer.lag_entries,
+                bytes_sent=links[peer.node_id].bytes_sent,
+                bytes_saved=links[peer.node_id].bytes_saved,
+            )
             for peer in status.peers
-            if peer.node_id in region_of
+            if peer.node_id in region_of and peer.node_id in links
         ),
+        log_lines_dropped=0 if log is None else log.dropped_lines,
         certificate_days_left=days_left(rooms.certificates),
     )

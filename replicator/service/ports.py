@@ -9,15 +9,15 @@ from typing import Protocol
 from replicator.model.ids import LogIndex, NodeId, Region, Revision
 from replicator.model.members import MemberChange, Membership
 from replicator.model.status import EngineStatus
-from replicator.model.values import KeyValue
+from replicator.model.values import KeyValue, PairColumns
 from replicator.v1 import store_pb2
 
 
 class EnginePort(Protocol):
     """The replicated log as one node sees it. Works on any node, leader or not."""
 
-    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
-        """Replicates a serialized store_pb2.Command and returns its outcome once it is applied.
+    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.BatchOutcome:
+        """Replicates a serialized store_pb2.CommandBatch and returns its outcome once it is applied.
 
         Forwards to the leader when needed. The founder is known here by the time of an outcome. Raises NoLeader,
         Overloaded, StorageFull, ShuttingDown (nothing happened), DeadlineExceeded (surely not proposed),
@@ -31,6 +31,10 @@ class EnginePort(Protocol):
 
     async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
         """Returns once the local store holds `index`. Raises ReplicaBehind on timeout."""
+        ...
+
+    async def wait_stored(self, *, timeout_s: float) -> None:
+        """Returns once `scan` and `state_hash` see all that is applied now. Raises ReplicaBehind."""
         ...
 
     async def wait_fresh(self, max_staleness_ms: float, *, timeout_s: float) -> None:
@@ -133,6 +137,13 @@ class StoreReads(Protocol):
         """The pair, the store's revision and its applied index, all of one transaction."""
         ...
 
+    def get_many(self, keys: Sequence[bytes], *, bytes_max: int) -> tuple[PairColumns, Revision, LogIndex]:
+        """As `get`, of all keys in one transaction, or of the first of them once their values hold `bytes_max`.
+
+        At least one.
+        """
+        ...
+
     def scan(
         self,
         start: bytes,
@@ -147,7 +158,9 @@ class StoreReads(Protocol):
         ...
 
     @property
-    def position(self) -> PositionPort: ...
+    def applied_position(self) -> PositionPort:
+        """What `get` sees; `scan` and `state_hash` may see less (EnginePort.wait_stored)."""
+        ...
 
     def state_hash(self) -> tuple[str, LogIndex]:
         """Hash of the whole keyed state and the index it belongs to. Blocks for as long as a full scan."""

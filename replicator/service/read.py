@@ -1,14 +1,15 @@
-"""Get: makes the replica fresh enough, then reads it locally in one transaction."""
+"""Get, of one key or of a batch: makes the replica fresh enough, then reads it locally in one transaction."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from replicator.core.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
-from replicator.model.values import Consistency, KeyValue
+from replicator.model.values import Consistency, KeyValue, PairColumns
 from replicator.service.ports import EnginePort, StoreReads
 from replicator.service.read_levels import ReadLevels, ReadOptions
-from replicator.service.validate import check_key
+from replicator.service.validate import check_key, check_keys, check_operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,18 @@ class Found:
     staleness_ms: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class FoundBatch:
+    """As Found, of several keys at one moment. columns: may hold fewer than were asked for, at least one."""
+
+    columns: PairColumns
+    revision: int
+    token: str
+    staleness_ms: float | None
+
+
 class ReadService:
-    """Reads of single keys."""
+    """Reads of keys."""
 
     def __init__(self, engine: EnginePort, store: StoreReads) -> None:
         self._engine = engine
@@ -41,6 +52,22 @@ class ReadService:
         staleness_ms = staleness_of(self._engine, options, started_s)
         kv, revision, index = self._store.get(key)
         return Found(kv, revision, CausalToken(index).encode(token_scope(self._engine.founder)), staleness_ms)
+
+    async def get_batch(
+        self, keys: Sequence[bytes], options: ReadOptions, *, timeout_s: float, bytes_max: int
+    ) -> FoundBatch:
+        """All of one moment, which is made new enough once for all of them. Raises as `get`.
+
+        bytes_max: of the values; beyond it the answer holds the first keys only, at least one.
+        """
+        check_operations(len(keys))
+        check_keys(keys)
+        started_s = time.monotonic()
+        await self._freshness.ready(options, Deadline.after(timeout_s))
+        staleness_ms = staleness_of(self._engine, options, started_s)
+        columns, revision, index = self._store.get_many(keys, bytes_max=bytes_max)
+        token = CausalToken(index).encode(token_scope(self._engine.founder))
+        return FoundBatch(columns, revision, token, staleness_ms)
 
 
 def staleness_of(engine: EnginePort, options: ReadOptions, started_s: float) -> float | None:

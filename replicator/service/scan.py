@@ -54,6 +54,7 @@ class ScanService:
         if resume is None:
             await self._freshness.ready(options, deadline)
         staleness_ms = staleness_of(self._engine, options, started_s)
+        await self._engine.wait_stored(timeout_s=deadline.left_s())
         # A page may look at thousands of keys: on the loop, that would hold up heartbeats.
         page = await asyncio.to_thread(
             self._store.scan,
@@ -73,7 +74,7 @@ class ScanService:
         resume = PageToken.decode(wanted.page_token, self._freshness.scope())
         check_resume_key(resume.resume_key, wanted.start, wanted.end)
         await self._freshness.reach(CausalToken(resume.index), deadline)
-        revision = self._store.position.revision
+        revision = self._store.applied_position.revision
         if resume.revision > revision:
             # The pages before it were read at this index or an earlier one, where there was no such revision.
             raise TokenAhead(

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from replicator.config.timing import RaftTiming
@@ -39,11 +39,14 @@ class StatusService:
         store: StoreReads,
         identity: NodeIdentity,
         timing: Callable[[], RaftTiming],
+        *,
+        linked_at: Callable[[], Mapping[NodeId, str]] = dict,
     ) -> None:
-        """timing: the timers in force, asked for each status."""
+        """Both are asked for each status. timing: the timers in force. linked_at: see MemberStatus."""
         self._engine = engine
         self._group = group
         self._timing = timing
+        self._linked_at = linked_at
         self._store = store
         self._identity = identity
         self._started_s = time.monotonic()
@@ -55,14 +58,17 @@ class StatusService:
         return self._identity
 
     async def status(self, *, state_hash: bool, timeout_s: float) -> NodeStatus:
-        """Raises Overloaded or DeadlineExceeded, both only if a state hash was asked for."""
+        """Raises Overloaded, ReplicaBehind or DeadlineExceeded, all only if a state hash was asked for."""
         hashed, hashed_index = "", LogIndex(0)
         if state_hash:
-            hashed, hashed_index = await self._state_hash(Deadline.after(timeout_s))
+            deadline = Deadline.after(timeout_s)
+            await self._engine.wait_stored(timeout_s=deadline.left_s())
+            hashed, hashed_index = await self._state_hash(deadline)
         engine = self._engine.status()
+        linked_at = self._linked_at()
         membership = self._group.membership()
         timing = self._timing()
-        position = self._store.position
+        position = self._store.applied_position
         return NodeStatus(
             cluster_id=self._identity.cluster_id,
             node_id=self._identity.node_id,
@@ -82,7 +88,10 @@ class StatusService:
             state_hash=hashed,
             state_hash_index=hashed_index,
             read_only_reason=engine.read_only_reason,
-            members=members_seen(membership, engine, self._identity.node_id),
+            members=tuple(
+                replace(member, linked_at=linked_at.get(NodeId(member.node_id), ""))
+                for member in members_seen(membership, engine, self._identity.node_id)
+            ),
             token=_token(membership.founder, position.applied_index),
             uptime_s=time.monotonic() - self._started_s,
             membership_index=membership.index,
@@ -90,6 +99,9 @@ class StatusService:
             election_timeout_min_ms=_milliseconds(timing.election_timeout_min_s),
             election_timeout_max_ms=_milliseconds(timing.election_timeout_max_s),
             no_majority=engine.no_majority,
+            state_difference=engine.state_difference,
+            log_time_ms=engine.log_time_ms,
+            snapshot_problem=engine.snapshot_problem,
         )
 
     async def _state_hash(self, deadline: Deadline) -> tuple[str, LogIndex]:

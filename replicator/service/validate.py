@@ -4,13 +4,15 @@ Knows: limits. Must not know: the store, the engine. What passes here is well-fo
 elsewhere.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.model.addresses import ADDRESS_CHARS_MAX, ADDRESS_FORM, is_valid_address
+from replicator.model.addresses import ADDRESS_CHARS_MAX, address_flaw
 from replicator.model.errors import InvalidArgument
 from replicator.model.ids import is_valid_name
 from replicator.model.limits import (
+    BATCH_OPERATIONS_MAX,
     CLIENT_ID_BYTES,
     KEY_BYTES_MAX,
     REQUEST_BYTES_MAX,
@@ -18,9 +20,11 @@ from replicator.model.limits import (
     SCAN_PAGE_KEYS_MAX,
     SESSION_RESULTS_MAX,
     VALUE_BYTES_MAX,
+    in_mib,
 )
 
 NAME_CHARS_SHOWN: Final = 64  # of a refused one
+POSITION_KEY: Final = "position"  # in the metadata of a refusal: which operation of its batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,13 @@ class WriteId:
     client_id: bytes
     sequence: int
     oldest_pending: int
+    issued_ms: int
 
 
 def check_key(key: bytes) -> None:
     """1 to KEY_BYTES_MAX bytes."""
     if not key:
-        raise refuse("key", "is empty; a key has 1 to 480 bytes", limit=KEY_BYTES_MAX)
+        raise refuse("key", f"is empty; a key has 1 to {KEY_BYTES_MAX} bytes", limit=KEY_BYTES_MAX)
     if len(key) > KEY_BYTES_MAX:
         raise refuse("key", f"has {len(key)} bytes, the limit is {KEY_BYTES_MAX}", limit=KEY_BYTES_MAX)
 
@@ -45,16 +50,46 @@ def check_value(value: bytes) -> None:
     if len(value) > VALUE_BYTES_MAX:
         raise refuse(
             "value",
-            f"has {len(value)} bytes, the limit is {VALUE_BYTES_MAX} (1 MiB); store a reference, or split it",
+            f"has {len(value)} bytes, the limit is {VALUE_BYTES_MAX} ({in_mib(VALUE_BYTES_MAX)}); store a "
+            "reference, or split it",
             limit=VALUE_BYTES_MAX,
         )
+
+
+def check_operations(count: int) -> None:
+    """Of one batch: 1 to BATCH_OPERATIONS_MAX."""
+    if not 1 <= count <= BATCH_OPERATIONS_MAX:
+        raise refuse(
+            "keys", f"has {count} entries; a batch has 1 to {BATCH_OPERATIONS_MAX}", limit=BATCH_OPERATIONS_MAX
+        )
+
+
+def check_keys(keys: Sequence[bytes]) -> None:
+    """Each as `check_key` says; the refusal names its position. There must be at least one."""
+    lengths = list(map(len, keys))
+    if min(lengths) < 1 or max(lengths) > KEY_BYTES_MAX:
+        _check_each(check_key, keys, range(len(keys)))
+
+
+def check_values(values: Sequence[bytes], positions: Sequence[int]) -> None:
+    """Each as `check_value` says; the refusal names its operation. positions: of the operations that have a value."""
+    if max(map(len, values), default=0) > VALUE_BYTES_MAX:
+        _check_each(check_value, values, positions)
+
+
+def at_position(error: InvalidArgument, position: int) -> InvalidArgument:
+    """The same, naming the operation of the batch that is at fault."""
+    error.metadata[POSITION_KEY] = str(position)
+    return error
 
 
 def check_request_bytes(size_bytes: int) -> None:
     """The whole message, unknown fields included."""
     if size_bytes > REQUEST_BYTES_MAX:
         raise refuse(
-            "request", f"has {size_bytes} bytes, the limit is {REQUEST_BYTES_MAX} (1.5 MiB)", limit=REQUEST_BYTES_MAX
+            "request",
+            f"has {size_bytes} bytes, the limit is {REQUEST_BYTES_MAX} ({in_mib(REQUEST_BYTES_MAX)})",
+            limit=REQUEST_BYTES_MAX,
         )
 
 
@@ -65,6 +100,11 @@ def check_write_id(write_id: WriteId) -> None:
             "write_id.client_id",
             f"has {len(write_id.client_id)} bytes; it is exactly {CLIENT_ID_BYTES} random bytes, drawn once per client",
             limit=CLIENT_ID_BYTES,
+        )
+    if write_id.issued_ms < 1:
+        raise refuse(
+            "write_id.issued_ms",
+            "is missing; it is the log_time_ms of a status, noted when the client id is drawn, the same in each write",
         )
     if write_id.sequence < 1:
         raise refuse("write_id.sequence", "is 0; sequences count from 1")
@@ -91,10 +131,11 @@ def check_name(field: str, name: str) -> None:
 
 def check_address(field: str, address: str) -> None:
     """HOST:PORT, at most ADDRESS_CHARS_MAX characters; see model/addresses.py."""
-    if not is_valid_address(address):
+    flaw = address_flaw(address)
+    if flaw is not None:
         raise refuse(
             field,
-            f"is {address[:ADDRESS_CHARS_MAX]!r}; it must be {ADDRESS_FORM}, of {ADDRESS_CHARS_MAX} characters at most",
+            f"is {address[:ADDRESS_CHARS_MAX]!r}, which {flaw}, of {ADDRESS_CHARS_MAX} characters at most",
             limit=ADDRESS_CHARS_MAX,
         )
 
@@ -123,6 +164,14 @@ def page_keys(page_size: int) -> int:
             limit=SCAN_PAGE_KEYS_MAX,
         )
     return page_size or SCAN_PAGE_KEYS_DEFAULT
+
+
+def _check_each(check: Callable[[bytes], None], column: Sequence[bytes], positions: Sequence[int]) -> None:
+    for position, entry in zip(positions, column, strict=True):
+        try:
+            check(entry)
+        except InvalidArgument as error:
+            raise at_position(error, position) from None
 
 
 def refuse(field: str, problem: str, *, limit: int | None = None) -> InvalidArgument:

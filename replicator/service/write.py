@@ -1,20 +1,22 @@
-"""Put, delete and compare-and-set: one command each into the log, one outcome back.
+"""Put, delete and compare-and-set, alone or in batches: commands into the log, outcomes back.
 
 The outcome is computed by the state machine, the same on every node; here it only becomes an answer or an error.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from replicator.core.causal_token import CausalToken, token_scope
+from replicator.machine.outcomes import APPLIED, REJECTED, outcome_at
 from replicator.model.deadline import Deadline
-from replicator.model.errors import Internal, error_from_reason
+from replicator.model.errors import Internal
 from replicator.model.ids import LogIndex
 from replicator.model.values import KeyValue
 from replicator.service.ports import EnginePort
 from replicator.service.validate import WriteId, check_key, check_value, check_write_id
+from replicator.service.write_batch import BatchWritten, WriteColumns, check_batch, outcome_error, propose_batch
 from replicator.v1 import store_pb2
 
-_Status = store_pb2.Outcome.Status
+_Batch = store_pb2.CommandBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,11 @@ class WriteService:
     async def put(self, key: bytes, value: bytes, write_id: WriteId | None, *, timeout_s: float) -> Written:
         check_key(key)
         check_value(value)
-        command = store_pb2.Command(put=store_pb2.PutOperation(key=key, value=value))
-        return await self._propose(command, write_id, timeout_s)
+        return await self._propose(_Batch(keys=(key,), values=(value,)), write_id, timeout_s)
 
     async def delete(self, key: bytes, write_id: WriteId | None, *, timeout_s: float) -> Written:
         check_key(key)
-        command = store_pb2.Command(delete=store_pb2.DeleteOperation(key=key))
-        return await self._propose(command, write_id, timeout_s)
+        return await self._propose(_Batch(kinds=(_Batch.KIND_DELETE,), keys=(key,)), write_id, timeout_s)
 
     async def compare_and_set(
         self, key: bytes, value: bytes, expected_revision: int, write_id: WriteId | None, *, timeout_s: float
@@ -53,40 +53,39 @@ class WriteService:
         """expected_revision: the mod_revision that the key must have; 0: the key must not exist."""
         check_key(key)
         check_value(value)
-        operation = store_pb2.CompareAndSetOperation(key=key, value=value, expected_revision=expected_revision)
-        return await self._propose(store_pb2.Command(compare_and_set=operation), write_id, timeout_s)
+        kinds, expected = (_Batch.KIND_COMPARE_AND_SET,), (expected_revision,)
+        batch = _Batch(kinds=kinds, keys=(key,), values=(value,), expected_revisions=expected)
+        return await self._propose(batch, write_id, timeout_s)
 
-    async def _propose(self, command: store_pb2.Command, write_id: WriteId | None, timeout_s: float) -> Written:
+    async def write_batch(self, batch: WriteColumns, *, timeout_s: float) -> BatchWritten:
+        """Evaluated in the order of the batch, each write on its own. Raises as the others do, for all of it.
+
+        Refusals that concern one write only are in the result, by position.
+        """
+        deadline = Deadline.after(timeout_s)
+        check_batch(batch)
+        return await propose_batch(self._engine, batch, deadline)
+
+    async def _propose(self, batch: store_pb2.CommandBatch, write_id: WriteId | None, timeout_s: float) -> Written:
         deadline = Deadline.after(timeout_s)
         if write_id is not None:
             check_write_id(write_id)
-            command.write_id.client_id = write_id.client_id
-            command.write_id.sequence = write_id.sequence
-            command.write_id.oldest_pending = write_id.oldest_pending
-        outcome = await self._engine.propose(command.SerializeToString(), timeout_s=deadline.require_s())
-        return self._answer(outcome)
+            batch.client_id = write_id.client_id
+            batch.first_sequence = write_id.sequence
+            batch.oldest_pending = write_id.oldest_pending
+            batch.issued_ms = write_id.issued_ms
+        outcome = await self._engine.propose(batch.SerializeToString(), timeout_s=deadline.require_s())
+        return self._answer(outcome, batch.keys[0])
 
-    def _answer(self, outcome: store_pb2.Outcome) -> Written:
-        if outcome.status == _Status.STATUS_REJECTED:
-            raise error_from_reason(outcome.reason, outcome.message, metadata={"index": str(outcome.index)})
-        if outcome.status == _Status.STATUS_UNSPECIFIED:
-            raise Internal(f"the outcome at index {outcome.index} has no status; its node runs an incompatible release")
+    def _answer(self, outcome: store_pb2.BatchOutcome, key: bytes) -> Written:
+        if not outcome.reason and not outcome.revisions:
+            raise Internal(f"the outcome at index {outcome.index} is empty; its node runs an incompatible release")
+        done = outcome_at(outcome, 0)
+        if done.status == REJECTED:
+            raise outcome_error(self._engine, outcome, done.reason, done.message)
         return Written(
-            changed=outcome.status == _Status.STATUS_APPLIED,
-            revision=outcome.revision,
+            changed=done.status == APPLIED,
+            revision=done.revision,
             token=CausalToken(LogIndex(outcome.index)).encode(token_scope(self._engine.founder)),
-            current=_current(outcome),
+            current=None if done.current is None else replace(done.current, key=key),
         )
-
-
-def _current(outcome: store_pb2.Outcome) -> KeyValue | None:
-    if not outcome.HasField("current"):
-        return None
-    kv = outcome.current
-    return KeyValue(
-        key=kv.key,
-        value=kv.value,
-        create_revision=kv.create_revision,
-        mod_revision=kv.mod_revision,
-        version=kv.version,
-    )

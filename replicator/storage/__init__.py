@@ -1,4 +1,4 @@
-"""The only room with lmdb: one environment for the Raft log and the state, so one commit covers both.
+"""The only room with lmdb: the Raft log in files of its own, and the state, which follows it, in LMDB.
 
 Exists so that nothing is acknowledged before it is on disk, and nothing is applied twice.
 Sub-rooms: `log/`, `state/` (store, reads, one turn), `snapshots/`, `data_directory/` (locks, permissions, runs) and
@@ -12,6 +12,7 @@ from replicator.storage.failures import DiskFull, InvariantViolated, SnapshotFai
 from replicator.storage.log.raft_log import LogBounds
 from replicator.storage.offline.offline_store import OfflineFacts, OfflineStore, opened_offline
 from replicator.storage.offline.recovering import Recovery, foresee, recover
+from replicator.storage.reading import Position
 from replicator.storage.snapshots.requests import (
     INCOMING_DIR,
     SNAPSHOTS_DIR,
@@ -21,12 +22,11 @@ from replicator.storage.snapshots.requests import (
     snapshot_file,
 )
 from replicator.storage.state.reads import ScanPage
-from replicator.storage.state.turn import COMPACT_ENTRIES_MAX
-from replicator.storage.storage import Position, Storage
+from replicator.storage.storage import Storage
 from replicator.storage.writer import StorageWriter
 
 __all__ = [
-    "COMPACT_ENTRIES_MAX", "INCOMING_DIR", "SNAPSHOTS_DIR", "DirectoryInUse", "DiskFull", "InvariantViolated",
+    "INCOMING_DIR", "SNAPSHOTS_DIR", "DirectoryInUse", "DiskFull", "InvariantViolated",
     "LogBounds", "OfflineFacts", "OfflineStore", "Position", "Recovery", "ScanPage", "SnapshotFailed",
     "SnapshotRefused", "Storage", "StorageWriter", "foresee", "make_snapshot", "opened_offline", "prepare_snapshot",
     "recover", "remove_snapshots", "snapshot_file",

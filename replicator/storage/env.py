@@ -15,9 +15,10 @@ from typing import Final, TypeVar
 import lmdb
 
 from replicator.model.errors import DataDirectoryError, StorageFailed
+from replicator.model.full_disk import FULL_ERRNOS
 from replicator.model.incarnation import Incarnation
 from replicator.storage.data_directory import locking as directory
-from replicator.storage.failures import FULL_ERRNOS, DiskFull, failure_of
+from replicator.storage.failures import DiskFull, SnapshotRefused, failure_of
 from replicator.storage.gate import ReaderGate
 from replicator.storage.layout import Databases, Transaction
 
@@ -46,24 +47,23 @@ class OpenData:
 
 
 class ReadTransaction:
-    """A short read: `with environment.read() as txn`. Errors of lmdb leave it as StorageFailed or CorruptData."""
+    """`with environment.read() as txn`. Errors of lmdb leave it as StorageFailed or CorruptData."""
 
-    __slots__ = ("_environment", "_gate", "_txn")
+    __slots__ = ("_enter", "_environment", "_leave", "_txn")
 
-    def __init__(self, environment: "Environment") -> None:
-        self._environment = environment
-        self._gate = environment.gate
+    def __init__(self, environment: "Environment", enter: Callable[[], None], leave: Callable[[], None]) -> None:
+        self._environment, self._enter, self._leave = environment, enter, leave
         self._txn: Transaction | None = None
 
     def __enter__(self) -> Transaction:
-        self._gate.enter()
+        self._enter()
         try:  # only in here is it certain which data are open
             self._txn = self._environment.opened().env.begin()
         except lmdb.Error as error:
-            self._gate.leave()
+            self._leave()
             raise failure_of(error, "beginning a read") from error
         except BaseException:
-            self._gate.leave()
+            self._leave()
             raise
         return self._txn
 
@@ -72,7 +72,7 @@ class ReadTransaction:
     ) -> None:
         assert self._txn is not None
         self._txn.abort()
-        self._gate.leave()
+        self._leave()
         if isinstance(error, lmdb.Error):
             raise failure_of(error, "reading") from error
 
@@ -81,17 +81,17 @@ class ReadTransaction:
 class Environment:
     """One open environment. Reads from any thread; `write` and `install` from one thread at a time.
 
-    incarnation: of this run, durable already.
+    incarnation: of this run, durable already. size_max_bytes: beyond it the data file does not grow.
     """
 
     path: Path
     incarnation: Incarnation
+    size_max_bytes: int
     gate: ReaderGate
     _data: OpenData | None
-    _open_anew: Callable[[], OpenData]
+    _open_prepared: Callable[[Path], OpenData]
     _lock: directory.DirectoryLock
     _map_bytes: int
-    _size_max_bytes: int
 
     def opened(self) -> OpenData:
         """The data as they are open now; may change unless the gate is entered. Raises StorageFailed if closed."""
@@ -100,8 +100,18 @@ class Environment:
         return self._data
 
     def read(self) -> ReadTransaction:
-        """A consistent read, to be kept short: a resize waits for it."""
-        return ReadTransaction(self)
+        """A consistent read that waits for nothing inside: the only kind for the loop's thread.
+
+        Neither long reads nor a resize or an install hold it up, but for the moment in which the map is replaced.
+        """
+        return ReadTransaction(self, self.gate.enter, self.gate.leave)
+
+    def long_read(self) -> ReadTransaction:
+        """A consistent read on another thread than the loop's. It waits for a resize or an install, and these for it.
+
+        So a read over the whole store looks at `gate.exclusive_wanted`, and steps out.
+        """
+        return ReadTransaction(self, self.gate.enter_long, self.gate.leave_long)
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Runs `work` in one write transaction and commits it durably.
@@ -117,28 +127,45 @@ class Environment:
                 if data.env.reader_check() == 0:  # else pages that a killed reader held may do
                     self._grow(data)
             except lmdb.Error as error:
-                raise failure_of(error, "committing") from error
+                failure = failure_of(error, "committing")
+                if isinstance(failure, DiskFull) and _is_dead(data.env):
+                    failure = StorageFailed(f"{failure}, at the page that says which state is the newest: start again")
+                raise failure from error
 
-    def install(self, prepared_file: Path) -> None:
-        """Puts `prepared_file` (durable already, same file system) in the data file's place and opens it.
+    def install(self, prepared_dir: Path) -> None:
+        """Puts the data file in `prepared_dir` (durable already, same file system) in the place of the own one.
 
-        Killed at any point, the directory holds the old data or the new. Raises StorageFailed: then all is closed, but
-        for a directory that is no longer where it was.
+        It is opened where it is, its files are renamed, and from then on it is what is read: reads go on all the time.
+        Killed at any point, the directory holds the old data or the new. Raises SnapshotRefused or DiskFull: nothing
+        was changed; StorageFailed: the old data are still read, but the directory may hold the new ones.
         """
-        with self.gate.exclusive():
-            if not self.is_in_place():
-                raise StorageFailed(f"{self.path}: another directory is there than the one that is open")
-            self.opened().close()
-            self._data = None
-            try:
-                # First the reader table: another process may still hold it, and its newest transaction is the old one.
-                (self.path / READER_TABLE_FILE).unlink(missing_ok=True)
-                prepared_file.replace(self.path / DATA_FILE)
-                directory.sync_directory(self.path)
-                self._data = self._open_anew()
-            except (OSError, DataDirectoryError) as error:
-                raise StorageFailed(f"installing {prepared_file}: {error}") from error
-            self._map_bytes = self._data.map_bytes
+        if not self.is_in_place():
+            raise StorageFailed(f"{self.path}: another directory is there than the one that is open")
+        try:
+            new = self._open_prepared(prepared_dir)
+        except DataDirectoryError as error:
+            raise SnapshotRefused(str(error)) from error
+        except OSError as error:
+            raise failure_of(error, f"opening {prepared_dir}") from error
+        try:
+            # First the reader table: another process may hold the old one, and its newest transaction is an old one.
+            for name in (READER_TABLE_FILE, DATA_FILE):
+                (prepared_dir / name).replace(self.path / name)
+            directory.sync_directory(self.path)
+            old = self.opened()
+            with self.gate.exclusive():
+                self._data, self._map_bytes = new, new.map_bytes
+        except BaseException as error:
+            new.close()
+            if isinstance(error, OSError):
+                raise StorageFailed(f"installing {prepared_dir}: {error}") from error
+            raise
+        old.close()  # no reader holds it any more
+
+    @property
+    def is_open(self) -> bool:
+        """Until `close`."""
+        return self._data is not None
 
     def is_in_place(self) -> bool:
         """Whether `path` still leads to the directory that is open."""
@@ -155,18 +182,18 @@ class Environment:
     def close(self) -> None:
         """Waits for readers, then lets go of file and directory. Closing twice is fine."""
         with self.gate.exclusive():
-            if self._data is not None:
-                self._data.close()
-                self._data = None
+            data, self._data = self._data, None
+        if data is not None:
+            data.close()
         self._lock.release()
 
     def _grow(self, data: OpenData) -> None:
         """Doubles the map, or adds what the disk still has; raises DiskFull if that is nothing."""
         step_bytes = min(self._map_bytes, MAP_STEP_BYTES_MAX)
         while True:
-            target_bytes = min(self._map_bytes + step_bytes, self._size_max_bytes)
+            target_bytes = min(self._map_bytes + step_bytes, self.size_max_bytes)
             if target_bytes <= self._map_bytes:
-                raise DiskFull(f"the data has reached its configured size of {self._size_max_bytes} bytes")
+                raise DiskFull(f"the data has reached its configured size of {self.size_max_bytes} bytes")
             try:
                 directory.reserve(data.data_fd, target_bytes, from_bytes=self._map_bytes)
                 break
@@ -180,6 +207,15 @@ class Environment:
             except lmdb.Error as error:
                 raise failure_of(error, f"growing the map to {target_bytes} bytes") from error
         self._map_bytes = target_bytes
+
+
+def _is_dead(env: lmdb.Environment) -> bool:
+    """LMDB trusts no environment any more whose meta page it could not write."""
+    try:
+        env.begin().abort()
+    except lmdb.PanicError:
+        return True
+    return False
 
 
 def _attempt(env: lmdb.Environment, work: Callable[[Transaction], T]) -> T:

@@ -10,8 +10,8 @@ from typing import Final
 import lmdb
 
 from replicator.model.errors import CorruptData, StorageFailed
+from replicator.model.full_disk import FULL_ERRNOS
 
-FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CORRUPT: Final = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
@@ -25,7 +25,7 @@ class DiskFull(Exception):
 
 
 class SnapshotFailed(Exception):
-    """No snapshot could be made now. Nothing of the node's data was touched; a later attempt may do."""
+    """No snapshot could be made or prepared now. Nothing of the node's data was touched; a later attempt may do."""
 
 
 class SnapshotRefused(Exception):
@@ -34,6 +34,11 @@ class SnapshotRefused(Exception):
 
 class InvariantViolated(StorageFailed):
     """A write contradicts what is stored. A bug above; nothing was changed."""
+
+
+def is_of_the_disk(error: lmdb.Error) -> bool:
+    """Whether the system refused a write or a sync, whatever the file holds. A short write of lmdb is an EIO too."""
+    return isinstance(error, lmdb.DiskError) or error.code in FULL_ERRNOS or error.code == errno.EIO
 
 
 def failure_of(error: lmdb.Error | OSError, doing: str) -> DiskFull | StorageFailed:

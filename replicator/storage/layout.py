@@ -1,7 +1,8 @@
-"""Where everything is: the databases of the one environment, and how their keys and records are laid out.
+"""Where the state is: the databases of the one environment, and how their keys and records are laid out.
 
-Numbers in keys are big endian, so that byte order is number order. There is no database of current values: the latest
-value of a key is its last revision in `by_key`, then the event of that revision, so a value is stored once.
+Numbers in keys are big endian, so that byte order is number order. A value is stored once, in the change that brought
+it: `index` leads from a key to its newest change, `superseded` to the older ones. How keys and records look:
+`state/keys.py`, `state/records.py`.
 """
 
 from dataclasses import dataclass
@@ -13,15 +14,16 @@ import lmdb
 from replicator.machine.digest import GENESIS_HASH
 from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, Revision
+from replicator.model.limits import FORMAT_LIMITS, FORMAT_LIMITS_NUMBER
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3  # from 3 on, a release that changes the format reads the older ones, or migrates them
+GROUP_ID: Final = 1  # a cluster has one group so far, and a directory holds the data of one
 
 _NUMBER: Final = Struct(">Q")
-_IDLE_KEY: Final = Struct(">Q16s")  # last used ms, client id
-_RESULT_KEY: Final = Struct(">16sQ")  # client id, sequence
-_HEADER: Final = Struct(">QQQQQ16s")
+_HEADER: Final = Struct(">QQQQQQI16s")
 
 HEADER_KEY: Final = b"header"
+COMPACTION_KEY: Final = b"compaction"  # up to which change the store was compacted; see state/compacting.py
 MEMBERSHIP_KEY: Final = b"membership"  # store_pb2.Membership; absent as long as the configuration's is in force
 TIMING_KEY: Final = b"timing"  # store_pb2.Timing; absent as long as the configuration's is in force
 NODE_ID_KEY: Final = b"node_id"
@@ -29,11 +31,12 @@ DIRECTORY_ID_KEY: Final = b"directory_id"
 JOINING_KEY: Final = b"joining"  # there if the directory began empty, in a group that was there before it
 INCARNATION_KEY: Final = b"incarnation"  # how often the directory was opened
 SUPERSEDED_KEY: Final = b"superseded"  # why; there if another copy of the directory has run
-OWN_KEYS: Final = (NODE_ID_KEY, DIRECTORY_ID_KEY, JOINING_KEY, INCARNATION_KEY, SUPERSEDED_KEY)  # in no snapshot
+LOG_ID_KEY: Final = b"log_id"  # which of the logs under `log/` belongs to these data
+OWN_KEYS: Final = (  # in no snapshot
+    NODE_ID_KEY, DIRECTORY_ID_KEY, JOINING_KEY, INCARNATION_KEY, SUPERSEDED_KEY, LOG_ID_KEY,
+)  # fmt: skip
 
 pack_number: Final = _NUMBER.pack
-pack_idle_key: Final = _IDLE_KEY.pack
-pack_result_key: Final = _RESULT_KEY.pack
 
 # py-lmdb names these types in its stubs only: generic there, plain classes at run time.
 if TYPE_CHECKING:
@@ -53,25 +56,19 @@ def unpack_number(data: bytes) -> int:
     return number
 
 
-def unpack_idle_key(data: bytes) -> tuple[int, bytes]:
-    """(last_used_ms, client_id)"""
-    last_used_ms, client_id = _IDLE_KEY.unpack(data)
-    return last_used_ms, client_id
-
-
 @dataclass(frozen=True, slots=True)
 class Databases:
     """Handles of all databases; valid as long as the environment is open."""
 
     meta: Database  # name -> value; `header` holds the watermarks, `directory_id` what tells this directory from others
-    hard_state: Database  # "state" -> term, vote, commit index
-    log: Database  # index -> term, checksum, payload
+    applied: Database  # index -> term, checksum, payload: of the entry applied last, and of no other
     digests: Database  # index -> rolling hash after it
-    by_key: Database  # key -> its revisions, ascending (duplicates)
-    events: Database  # revision -> StoredEvent
-    sessions: Database  # client id -> SessionRecord
-    results: Database  # client id, sequence -> StoredResult
-    idle: Database  # last used ms, client id -> nothing much
+    index: Database  # stored key -> record of its newest change, without the value
+    changes: Database  # revision -> the change, checksum, key and value included
+    superseded: Database  # stored key, revision of a change before the newest -> whether it was a deletion
+    sessions: Database  # client id -> session
+    results: Database  # client id, first sequence -> outcome of the batch
+    idle: Database  # last used ms, client id -> nothing
     incarnations: Database  # node id -> StoredIncarnation: the newest run of that node that was linked
 
     @classmethod
@@ -83,11 +80,11 @@ class Databases:
 
         return cls(
             meta=plain("meta"),
-            hard_state=plain("hard_state"),
-            log=plain("log"),
+            applied=plain("applied"),
             digests=plain("digests"),
-            by_key=env.open_db(b"by_key", txn=txn, create=create, dupsort=True, dupfixed=True),
-            events=plain("events"),
+            index=plain("index"),
+            changes=plain("changes"),
+            superseded=plain("superseded"),
             sessions=plain("sessions"),
             results=plain("results"),
             idle=plain("idle"),
@@ -100,18 +97,30 @@ DATABASE_COUNT: Final = len(Databases.__slots__)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The store's watermarks, in one record, so that they move together."""
+    """The store's watermarks, in one record, so that they move together.
+
+    compacted_revision: reads go back to this one, and no further. limits: number of the store's FORMAT_LIMITS.
+    """
 
     applied_index: LogIndex
     revision: Revision
     live_keys: int
     time_ms: int
     session_count: int
+    compacted_revision: Revision
+    limits: int
     rolling_hash: bytes
 
     def pack(self) -> bytes:
         return _HEADER.pack(
-            self.applied_index, self.revision, self.live_keys, self.time_ms, self.session_count, self.rolling_hash
+            self.applied_index,
+            self.revision,
+            self.live_keys,
+            self.time_ms,
+            self.session_count,
+            self.compacted_revision,
+            self.limits,
+            self.rolling_hash,
         )
 
     @classmethod
@@ -122,8 +131,19 @@ class Header:
             return EMPTY_HEADER
         if len(data) != _HEADER.size:
             raise CorruptData(f"header: {len(data)} bytes, must be {_HEADER.size}")
-        applied, revision, live_keys, time_ms, session_count, rolling_hash = _HEADER.unpack(data)
-        return cls(LogIndex(applied), Revision(revision), live_keys, time_ms, session_count, rolling_hash)
+        applied, revision, live_keys, time_ms, session_count, compacted, limits, rolling_hash = _HEADER.unpack(data)
+        if limits not in FORMAT_LIMITS:
+            raise CorruptData(f"header: limits of number {limits}, which this release does not know")
+        return cls(
+            LogIndex(applied),
+            Revision(revision),
+            live_keys,
+            time_ms,
+            session_count,
+            Revision(compacted),
+            limits,
+            rolling_hash,
+        )
 
 
-EMPTY_HEADER: Final = Header(LogIndex(0), Revision(0), 0, 0, 0, GENESIS_HASH)
+EMPTY_HEADER: Final = Header(LogIndex(0), Revision(0), 0, 0, 0, Revision(0), FORMAT_LIMITS_NUMBER, GENESIS_HASH)

@@ -11,6 +11,7 @@ import lmdb
 from replicator.model.errors import CorruptData, DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.model.incarnation import RUN_ID_BYTES, Incarnation
+from replicator.model.log import HardState
 from replicator.model.members import DIRECTORY_ID_BYTES
 from replicator.storage.data_directory import locking as directory
 from replicator.storage.data_directory import runs as incarnations
@@ -25,17 +26,22 @@ from replicator.storage.env import (
     page_bytes,
     used_bytes,
 )
+from replicator.storage.failures import DiskFull
 from replicator.storage.gate import ReaderGate
 from replicator.storage.layout import (
     DATABASE_COUNT,
     DIRECTORY_ID_KEY,
     FORMAT_VERSION,
+    GROUP_ID,
     JOINING_KEY,
+    LOG_ID_KEY,
     SUPERSEDED_KEY,
     Database,
     Databases,
     Transaction,
 )
+from replicator.storage.log.raft_log import LOG_DIR, RaftLog, new_log_id
+from replicator.storage.log.turn_format import INITIAL_HARD_STATE, LOG_ID_BYTES
 from replicator.storage.snapshots.files import INCOMING_DIR, SNAPSHOTS_DIR
 
 READER_TABLE_BYTES: Final = 32 << 10
@@ -74,18 +80,18 @@ def open_environment(path: Path, size_max_bytes: int, identity: Identity) -> Env
     except OSError as error:
         raise DataDirectoryError(f"{path}: cannot be locked ({error.strerror}); check its permissions") from error
     try:
-        for name in (SNAPSHOTS_DIR, INCOMING_DIR):
+        for name in (SNAPSHOTS_DIR, INCOMING_DIR, LOG_DIR):
             trust.check_if_there(path / name)
-        data, number = _open_data(path, lock, size_max_bytes, identity, begin_run=True)
+        data, number = _open_data(path, lock.fd, size_max_bytes, identity, begin_run=True)
         return Environment(
             path=path,
             incarnation=Incarnation(number, _run_id(identity)),
+            size_max_bytes=size_max_bytes,
             gate=ReaderGate(),
             _data=data,
-            _open_anew=lambda: _open_data(path, lock, size_max_bytes, identity, begin_run=False)[0],
+            _open_prepared=lambda prepared_dir: _open_prepared(prepared_dir, size_max_bytes, identity),
             _lock=lock,
             _map_bytes=data.map_bytes,
-            _size_max_bytes=size_max_bytes,
         )
     except OSError as error:
         lock.release()
@@ -101,19 +107,29 @@ def _run_id(identity: Identity) -> bytes:
     return run_id
 
 
+def _open_prepared(prepared_dir: Path, size_max_bytes: int, identity: Identity) -> OpenData:
+    """Data that are to take the place of the open ones, from a directory within the locked one."""
+    directory_fd = trust.open_directory(prepared_dir)
+    try:
+        trust.check_directory(directory_fd, prepared_dir)
+        return _open_data(prepared_dir, directory_fd, size_max_bytes, identity, begin_run=False)[0]
+    finally:
+        os.close(directory_fd)
+
+
 def _open_data(
-    path: Path, lock: directory.DirectoryLock, size_max_bytes: int, identity: Identity, *, begin_run: bool
+    path: Path, directory_fd: int, size_max_bytes: int, identity: Identity, *, begin_run: bool
 ) -> tuple[OpenData, int]:
     """Under the directory's lock; the data, and the number of the run. begin_run: a new one, else the one held."""
     # LMDB maps this file and would die of SIGBUS if a page of it found no block. Only before lmdb opens it: closing any
     # descriptor of it later would drop LMDB's own record locks.
-    reader_table_fd = trust.open_file(lock.fd, path / READER_TABLE_FILE)
+    reader_table_fd = trust.open_file(directory_fd, path / READER_TABLE_FILE)
     try:
         directory.reserve(reader_table_fd, READER_TABLE_BYTES)
     finally:
         os.close(reader_table_fd)
 
-    data_fd = trust.open_file(lock.fd, path / DATA_FILE)
+    data_fd = trust.open_file(directory_fd, path / DATA_FILE)
     env: lmdb.Environment | None = None
     try:
         file_bytes = os.fstat(data_fd).st_size
@@ -193,16 +209,17 @@ def _open_databases(path: Path, env: lmdb.Environment, identity: Identity, *, be
             databases = Databases.open(env, txn, create=is_new)
             if is_new:
                 _note_identity(txn, databases, identity)
+                _begin_log(path, txn, databases)
             else:
                 check_identity(path, txn, databases, identity.cluster_id, identity.node_id)
-            if identity.joining and txn.stat(db=databases.hard_state)["entries"] == 0:  # it has promised nothing yet
-                txn.put(JOINING_KEY, b"1", db=databases.meta)
             if txn.get(DIRECTORY_ID_KEY, db=databases.meta) is None:
                 txn.put(DIRECTORY_ID_KEY, identity.new_directory_id(), db=databases.meta)
             _check_directory_id(path, txn, databases)
             number = _number_of_run(path, txn, databases, identity) if begin_run else 0
     except lmdb.MapFullError as error:  # not met in practice: a commit that adds nothing takes pages freed before
         raise DataDirectoryError(f"{path}: is full to the last page; raise storage.size_max_mib") from error
+    except DiskFull as error:
+        raise DataDirectoryError(f"{path}: cannot be used ({error}); check space and permissions") from error
     except (lmdb.Error, CorruptData) as error:
         raise DataDirectoryError(damaged(path, str(error))) from error
     assert page_bytes(env) > 0
@@ -221,10 +238,34 @@ def _note_identity(txn: Transaction, databases: Databases, identity: Identity) -
     for name, value in (
         (b"format_version", str(FORMAT_VERSION)),
         (b"engine", ENGINE),
+        (b"group_id", str(GROUP_ID)),
         (b"cluster_id", identity.cluster_id),
         (b"node_id", identity.node_id),
     ):
         txn.put(name, value.encode(), db=databases.meta)
+
+
+def _begin_log(path: Path, txn: Transaction, databases: Databases) -> None:
+    """Durable before the data file names it, so that the log that is named is always there."""
+    log_id = new_log_id()
+    RaftLog.create(path, log_id, INITIAL_HARD_STATE).close()
+    txn.put(LOG_ID_KEY, log_id, db=databases.meta)
+
+
+def log_id_of(txn: Transaction, databases: Databases) -> bytes:
+    """Of the log that belongs to these data. Raises CorruptData."""
+    log_id = txn.get(LOG_ID_KEY, db=databases.meta) or b""
+    if len(log_id) != LOG_ID_BYTES:
+        raise CorruptData(f"a log_id of {len(log_id)} bytes")
+    return log_id
+
+
+def note_joining(environment: Environment, identity: Identity, state: HardState) -> None:
+    """That the node joins a group: as long as its directory has promised nothing."""
+    if not identity.joining or state != INITIAL_HARD_STATE:
+        return
+    databases = environment.opened().databases
+    environment.write(lambda txn: txn.put(JOINING_KEY, b"1", db=databases.meta))
 
 
 def _check_directory_id(path: Path, txn: Transaction, databases: Databases) -> None:
@@ -248,6 +289,12 @@ def check_format(path: Path, env: lmdb.Environment, txn: Transaction) -> None:
     if format_version != str(FORMAT_VERSION):
         raise DataDirectoryError(
             f"{path}: has format {format_version}, this release reads {FORMAT_VERSION}; use the release that wrote it"
+        )
+    group_id = noted(path, txn, meta, b"group_id")
+    if group_id != str(GROUP_ID):
+        raise DataDirectoryError(
+            f"{path}: holds group {group_id} of its cluster, this release runs group {GROUP_ID} only; use the release "
+            "that wrote it"
         )
 
 

@@ -32,10 +32,13 @@ INSTRUMENTS: Final[Mapping[Signal, InstrumentSpec]] = {
     Signal.TURN_ENTRIES_APPLIED: InstrumentSpec("histogram", "Entries applied in one commit", _ENTRIES),
     Signal.PROPOSALS: InstrumentSpec("counter", "Proposals ended, by outcome"),
     Signal.ROLE_CHANGES: InstrumentSpec("counter", "Role changes of this node, by new role"),
+    Signal.STATE_DIFFERENCES: InstrumentSpec("counter", "Members found with another state of the same log, by node"),
     Signal.FRAMES_DROPPED: InstrumentSpec("counter", "Peer frames dropped, by cause"),
     Signal.APPENDS_REJECTED: InstrumentSpec("counter", "Appends of a leader that this node refused"),
     Signal.DUPLICATES_SUPPRESSED: InstrumentSpec("counter", "Retried writes answered from the session, not applied"),
     Signal.CALL_S: InstrumentSpec("histogram", "API calls, by method and code", _SECONDS),
+    Signal.BATCH_OPERATIONS: InstrumentSpec("counter", "Operations that arrived in batches, by kind"),
+    Signal.CONNECTIONS_CLOSED: InstrumentSpec("counter", "Connections that this node closed, by port and cause"),
     Signal.LOOP_LAG_S: InstrumentSpec("histogram", "How late the event loop runs a timer", _SECONDS),
 }
 assert set(INSTRUMENTS) == set(Signal), "every signal has an instrument"

@@ -6,9 +6,11 @@ steer a terminal.
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from typing import Final, Literal
+
+from replicator.telemetry.grpc_log import GRPC_LOGGER, GrpcLogFilter
+from replicator.telemetry.log_queue import LogQueue, Write, write_to_stderr
 
 # Libraries that log their own daily life at INFO; their warnings still come through.
 _QUIET_LIBRARIES: Final = ("asyncio", "grpc", "uvicorn", "pysyncobj", "opentelemetry")
@@ -64,15 +66,25 @@ def configure_logging(
     *,
     node_id: str,
     region: str,
-    stream: TextIO | None = None,
-) -> None:
-    """Makes stderr (or `stream`) the only place that this process logs to. level: as in the configuration."""
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    write: Write = write_to_stderr,
+) -> LogQueue:
+    """Makes stderr (or `write`) the only place that this process logs to. level: as in the configuration.
+
+    Drain the queue that it returns before the process ends.
+    """
+    handler = LogQueue(write)
     handler.setFormatter(JsonFormatter(node_id, region) if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    set_log_level(level)
+    logging.captureWarnings(capture=True)
+    logging.getLogger(GRPC_LOGGER).filters[:] = [GrpcLogFilter()]
+    return handler
+
+
+def set_log_level(level: str) -> None:
+    """From now on. level: as in the configuration."""
+    logging.getLogger().setLevel(level.upper())
     quiet = logging.NOTSET if level == "debug" else logging.WARNING
     for name in _QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(quiet)
-    logging.captureWarnings(capture=True)

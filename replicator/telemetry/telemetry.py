@@ -23,7 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from replicator.model.observe import Signal
 from replicator.telemetry import otlp
 from replicator.telemetry.instruments import create_instruments
-from replicator.telemetry.vitals import Vitals, VitalsSource, register_gauges
+from replicator.telemetry.vitals import Vitals, VitalsSource, register_vitals
 
 _log = logging.getLogger(__name__)
 _SCOPE = "replicator"
@@ -69,7 +69,7 @@ class Telemetry:
         instruments = create_instruments(meter)
         self._counters = instruments.counters
         self._histograms = instruments.histograms
-        register_gauges(meter, self._vitals)
+        register_vitals(meter, self._vitals)
         self.tracer: Tracer = self._tracers.get_tracer(_SCOPE, settings.version)
         self._stopped = False
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import logging
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -20,8 +19,6 @@ from replicator.transport.options import server_options
 from replicator.transport.ports import SnapshotSource
 from replicator.transport.snapshots.snapshot_server import SnapshotServer
 from replicator.transport.streams import FETCH_METHOD, METHOD, SERVICE, AcceptedStream
-
-_GRPC_LOG: Final = logging.getLogger("grpc._cython.cygrpc")
 
 OBJECTION_CODE: Final[Mapping[Objection, grpc.StatusCode]] = {
     Objection.STOPPING: grpc.StatusCode.UNAVAILABLE,
@@ -53,7 +50,7 @@ class Acceptor:
         self._server = grpc.aio.server(options=server_options(settings))
         self._handlers: set[asyncio.Task[Any]] = set()
         self._gate = AdmissionGate(roster, certificates=credentials is not None)
-        self._snapshots = SnapshotServer(settings, self._gate, introductions, source) if source is not None else None
+        self._snapshots = SnapshotServer(roster, self._gate, introductions, source) if source is not None else None
 
     async def start(self) -> int:
         """Binds and listens; returns the port. Raises StartupError."""
@@ -111,7 +108,7 @@ class Acceptor:
 
     async def _serve(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         stream = AcceptedStream(context)
-        said = await self._gate.welcome(context, lambda: self._shake_hands(stream, context))
+        said = await self._gate.welcome(stream, context, lambda: self._shake_hands(stream, context))
         if said is None:
             return
         objection = self._roster.objection_to(said, dialled=False)  # once more: much may have changed meanwhile
@@ -146,17 +143,6 @@ class Acceptor:
             self._roster.refused_by(error.peer, f"refused by {who}", error.refused)
         else:
             self._roster.refused(error.peer, f"refusing {who}", error.refused)
-
-
-class _GoneBeforeStatus(logging.Filter):
-    """gRPC logs a traceback when a peer is gone before its stream's status: a cut link, which `roster` logs anyway."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not (type(error).__name__ == "ExecuteBatchError" and SERVICE in record.getMessage())
-
-
-_GRPC_LOG.addFilter(_GoneBeforeStatus())
 
 
 def why_unbindable(listen: str) -> str:

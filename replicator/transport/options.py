@@ -8,9 +8,10 @@ from typing import Final
 
 import grpc
 
+from replicator.model.ids import NodeId
 from replicator.transport.handshake.node_certificates import PeerCredentials
 from replicator.transport.ports import FRAME_BYTES_MAX
-from replicator.transport.settings import PeerAddress, TransportSettings
+from replicator.transport.settings import TransportSettings
 
 Options = Sequence[tuple[str, int | str]]
 
@@ -22,13 +23,13 @@ IDLE_CONNECTION_MS: Final = 30_000
 
 
 def open_channel(
-    settings: TransportSettings, peer: PeerAddress, credentials: PeerCredentials | None
+    settings: TransportSettings, peer: NodeId, address: str, credentials: PeerCredentials | None
 ) -> grpc.aio.Channel:
-    """A channel to `peer` with a connection of its own, which must show the peer's certificate if there is TLS."""
+    """A channel to `address` with a connection of its own, which must show the peer's certificate if there is TLS."""
     if credentials is None:
-        return grpc.aio.insecure_channel(peer.address, options=channel_options(settings, target_name=None))
-    options = channel_options(settings, target_name=credentials.name_of(peer.node_id))
-    return grpc.aio.secure_channel(peer.address, credentials.now(), options=options)
+        return grpc.aio.insecure_channel(address, options=channel_options(settings, target_name=None))
+    options = channel_options(settings, target_name=credentials.name_of(peer))
+    return grpc.aio.secure_channel(address, credentials.now(), options=options)
 
 
 def channel_options(settings: TransportSettings, *, target_name: str | None) -> Options:

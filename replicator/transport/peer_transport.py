@@ -145,6 +145,10 @@ class PeerTransport:
         """Every member and contact, linked or not, and the other nodes that are linked."""
         return self._roster.status()
 
+    def linked_at(self) -> Mapping[NodeId, str]:
+        """Of those peers whose link was dialled elsewhere than where the group knows them: where."""
+        return {peer: status.linked_at for peer, status in self._roster.status().items() if status.linked_at}
+
     async def stop(self, grace_s: float) -> None:
         """Takes all links down, gives what is queued up to grace_s to leave, then closes. Bounded, idempotent."""
         if self._stopping is None:

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 from replicator.model.ids import NodeId
 from replicator.model.incarnation import KnownIncarnation
 
-PROTOCOL_VERSION = 2
-PROTOCOL_VERSION_MIN = 2
+PROTOCOL_VERSION = 3
+PROTOCOL_VERSION_MIN = 3
 FRAME_BYTES_MAX = 8 << 20
 SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
 SNAPSHOT_STREAMS_MAX: Final = 2  # snapshots that one node sends at once
@@ -104,10 +104,13 @@ class SnapshotUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """One peer's link now, and counters since the process started. Queued and counted bytes are payload bytes.
+    """One peer's link now, and counters since the process started. Queued bytes are payload bytes.
+
+    bytes_sent, bytes_received: of frames as they travel, compressed or not. bytes_saved: by compressing those sent.
 
     epoch: of the current link; 0 when there is none. links: how many were ever established.
     last_refusal: why the last handshake was refused (either side), None once one succeeds.
+    linked_at: where this node dialled the link, if that is another address than the group knows now; else empty.
     frames_dropped: frames that were queued, not yet written, when a link went down.
     """
 
@@ -120,4 +123,6 @@ class LinkStatus:
     frames_received: int
     frames_dropped: int
     bytes_sent: int
+    bytes_saved: int
     bytes_received: int
+    linked_at: str = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from replicator.certificates import NodeCertificates
 from replicator.model.ids import ClusterId, NodeId, Region
@@ -12,11 +13,20 @@ from replicator.transport.ports import FRAME_BYTES_MAX
 
 @dataclass(frozen=True, slots=True)
 class PeerAddress:
-    """One other node, and the HOST:PORT under which it is reached (not necessarily the one it binds)."""
+    """One other node, and the HOST:PORT under which it is reached (not necessarily the one it binds).
+
+    second_address: tried in turn with `address` while no link comes about; empty for none.
+    """
 
     node_id: NodeId
     region: Region
     address: str
+    second_address: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """In the order in which they are tried."""
+        return (self.address, self.second_address) if self.second_address else (self.address,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +61,14 @@ class TransportSettings:
 
     contacts: dialled even if no membership names them; a node that joins knows its group only by these. A row with
     the own id is left out.
-    routes: where this node dials a peer, whatever membership or contact says: its way there leads through something.
+    listed: where the own file says that others are: tried as well when a peer is not reached where the group knows it.
+    The handshake decides who answers, so an outdated row costs an attempt, and no more.
+    routes: where this node dials a peer, whatever the others say: its way there leads through something.
     tls: shared with the other ports; followed while it changes. None for plaintext, on loopback only.
     queue_bytes_max: payload bytes that may wait for one peer. window_bytes: what one stream may have under way unread:
     a link carries at most window_bytes per round trip. snapshot_bytes_per_s: of all snapshots that this node sends
     together, so that links keep their share of the network and the loop; None for no bound.
+    compression: auto: what goes to other regions, unless `listen` is loopback; on: all; off: nothing, nor taken.
     """
 
     cluster_id: ClusterId
@@ -66,11 +79,13 @@ class TransportSettings:
     incarnation: Incarnation
     cluster_secret: bytes = field(default=b"", repr=False)
     contacts: tuple[PeerAddress, ...] = ()
+    listed: Mapping[NodeId, str] = field(default_factory=dict)
     routes: Mapping[NodeId, str] = field(default_factory=dict)
     tls: NodeCertificates | None = None
     queue_bytes_max: int = 32 << 20
     window_bytes: int = 16 << 20
     snapshot_bytes_per_s: int | None = 64 << 20
+    compression: Literal["auto", "on", "off"] = "auto"
     timers: LinkTimers = LinkTimers()
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ Serializers are None on purpose: gRPC hands over raw bytes, and only `LinkMessag
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 import grpc
@@ -120,11 +120,17 @@ class AcceptedStream:
 
     def __init__(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
         self._context = context
+        self.on_heard: Callable[[], None] | None = None  # called once, with the first message
 
     async def read(self) -> bytes | None:
         with breaking_is_loss():
             message: Any = await self._context.read()
-        return None if message is grpc.aio.EOF else message
+        if message is grpc.aio.EOF:
+            return None
+        on_heard, self.on_heard = self.on_heard, None
+        if on_heard is not None:
+            on_heard()
+        return message  # type: ignore[no-any-return]
 
     async def write(self, message: bytes) -> None:
         with breaking_is_loss():

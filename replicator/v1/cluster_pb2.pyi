@@ -217,6 +217,7 @@ class Member(_message.Message):
     MATCH_INDEX_FIELD_NUMBER: _builtins.int
     LAG_ENTRIES_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    LINKED_AT_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     region: _builtins.str
     api_address: _builtins.str
@@ -230,6 +231,10 @@ class Member(_message.Message):
     lag_entries: _builtins.int
     """Entries that the member trails the leader's log by; set by the leader only."""
     role: Global___MemberRole.ValueType
+    linked_at: _builtins.str
+    """Where the answering node dialled its link to the member, if that is not peer_address but the address in its own
+    file. Empty otherwise, and if the member dialled.
+    """
     def __init__(
         self,
         *,
@@ -242,10 +247,11 @@ class Member(_message.Message):
         match_index: _builtins.int | None = ...,
         lag_entries: _builtins.int | None = ...,
         role: Global___MemberRole.ValueType = ...,
+        linked_at: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries", "_match_index", b"_match_index", "lag_entries", b"lag_entries", "match_index", b"match_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries", "_match_index", b"_match_index", "api_address", b"api_address", "connected", b"connected", "lag_entries", b"lag_entries", "leader", b"leader", "match_index", b"match_index", "node_id", b"node_id", "peer_address", b"peer_address", "region", b"region", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries", "_match_index", b"_match_index", "api_address", b"api_address", "connected", b"connected", "lag_entries", b"lag_entries", "leader", b"leader", "linked_at", b"linked_at", "match_index", b"match_index", "node_id", b"node_id", "peer_address", b"peer_address", "region", b"region", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__lag_entries: _TypeAlias = _typing.Literal["lag_entries"]  # noqa: Y015
     _WhichOneofArgType__lag_entries: _TypeAlias = _typing.Literal["_lag_entries", b"_lag_entries"]  # noqa: Y015
@@ -288,6 +294,9 @@ class StatusResponse(_message.Message):
     ELECTION_TIMEOUT_MIN_MS_FIELD_NUMBER: _builtins.int
     ELECTION_TIMEOUT_MAX_MS_FIELD_NUMBER: _builtins.int
     NO_MAJORITY_FIELD_NUMBER: _builtins.int
+    STATE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LOG_TIME_MS_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_PROBLEM_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     region: _builtins.str
@@ -320,6 +329,12 @@ class StatusResponse(_message.Message):
     election_timeout_max_ms: _builtins.int
     no_majority: _builtins.str
     """Which voters are not connected, and since when, if too few are and no leader is heard; empty otherwise."""
+    state_difference: _builtins.str
+    """Which members have made another state of the same log, and where; known to the leader only, empty otherwise."""
+    log_time_ms: _builtins.int
+    """Time of the group, milliseconds, as this node knows it: what a client draws its id with (WriteId.issued_ms)."""
+    snapshot_problem: _builtins.str
+    """Why the node cannot take the snapshot that it needs (no room on its disk); empty otherwise."""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
     def __init__(
@@ -351,10 +366,13 @@ class StatusResponse(_message.Message):
         election_timeout_min_ms: _builtins.int = ...,
         election_timeout_max_ms: _builtins.int = ...,
         no_majority: _builtins.str = ...,
+        state_difference: _builtins.str = ...,
+        log_time_ms: _builtins.int = ...,
+        snapshot_problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "staleness_ms", b"staleness_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "data_bytes", b"data_bytes", "election_timeout_max_ms", b"election_timeout_max_ms", "election_timeout_min_ms", b"election_timeout_min_ms", "heartbeat_ms", b"heartbeat_ms", "last_index", b"last_index", "leader_id", b"leader_id", "live_keys", b"live_keys", "members", b"members", "membership_index", b"membership_index", "no_majority", b"no_majority", "node_id", b"node_id", "read_only_reason", b"read_only_reason", "region", b"region", "revision", b"revision", "role", b"role", "rolling_hash", b"rolling_hash", "staleness_ms", b"staleness_ms", "state_hash", b"state_hash", "state_hash_index", b"state_hash_index", "term", b"term", "token", b"token", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "data_bytes", b"data_bytes", "election_timeout_max_ms", b"election_timeout_max_ms", "election_timeout_min_ms", b"election_timeout_min_ms", "heartbeat_ms", b"heartbeat_ms", "last_index", b"last_index", "leader_id", b"leader_id", "live_keys", b"live_keys", "log_time_ms", b"log_time_ms", "members", b"members", "membership_index", b"membership_index", "no_majority", b"no_majority", "node_id", b"node_id", "read_only_reason", b"read_only_reason", "region", b"region", "revision", b"revision", "role", b"role", "rolling_hash", b"rolling_hash", "snapshot_problem", b"snapshot_problem", "staleness_ms", b"staleness_ms", "state_difference", b"state_difference", "state_hash", b"state_hash", "state_hash_index", b"state_hash_index", "term", b"term", "token", b"token", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__staleness_ms: _TypeAlias = _typing.Literal["staleness_ms"]  # noqa: Y015
     _WhichOneofArgType__staleness_ms: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms"]  # noqa: Y015

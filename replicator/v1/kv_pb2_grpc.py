@@ -5,7 +5,7 @@ import warnings
 
 from replicator.v1 import kv_pb2 as replicator_dot_v1_dot_kv__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -59,6 +59,11 @@ class KVServiceStub:
                 request_serializer=replicator_dot_v1_dot_kv__pb2.ScanRequest.SerializeToString,
                 response_deserializer=replicator_dot_v1_dot_kv__pb2.ScanResponse.FromString,
                 _registered_method=True)
+        self.Exchange = channel.stream_stream(
+                '/replicator.v1.KVService/Exchange',
+                request_serializer=replicator_dot_v1_dot_kv__pb2.BatchRequests.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_kv__pb2.BatchResponses.FromString,
+                _registered_method=True)
 
 
 class KVServiceServicer:
@@ -94,6 +99,17 @@ class KVServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Exchange(self, request_iterator, context):
+        """Batches of writes and of reads, any number at a time, answered in any order. What the Python SDK uses.
+
+        A node that shuts down ends the stream with OK, once it has answered every batch that it read: a batch without an
+        answer then had no effect. If the stream ends in any other way, the outcome of each write without an answer is
+        unknown; it may be sent again, whole and unchanged, to any node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KVServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +137,11 @@ def add_KVServiceServicer_to_server(servicer, server):
                     servicer.Scan,
                     request_deserializer=replicator_dot_v1_dot_kv__pb2.ScanRequest.FromString,
                     response_serializer=replicator_dot_v1_dot_kv__pb2.ScanResponse.SerializeToString,
+            ),
+            'Exchange': grpc.stream_stream_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=replicator_dot_v1_dot_kv__pb2.BatchRequests.FromString,
+                    response_serializer=replicator_dot_v1_dot_kv__pb2.BatchResponses.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -258,6 +279,33 @@ class KVService:
             '/replicator.v1.KVService/Scan',
             replicator_dot_v1_dot_kv__pb2.ScanRequest.SerializeToString,
             replicator_dot_v1_dot_kv__pb2.ScanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exchange(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/replicator.v1.KVService/Exchange',
+            replicator_dot_v1_dot_kv__pb2.BatchRequests.SerializeToString,
+            replicator_dot_v1_dot_kv__pb2.BatchResponses.FromString,
             options,
             channel_credentials,
             insecure,

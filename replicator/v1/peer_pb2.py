@@ -24,27 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/peer.proto\x12\rreplicator.v1\";\n\x14\x46\x65tchSnapshotRequest\x12\x13\n\x0bsnapshot_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"?\n\rSnapshotChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\r\"\xaf\x02\n\x0bLinkMessage\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.replicator.v1.HelloH\x00\x12)\n\x07refusal\x18\x02 \x01(\x0b\x32\x16.replicator.v1.RefusalH\x00\x12\x0f\n\x05\x66rame\x18\x03 \x01(\x0cH\x00\x12)\n\x07welcome\x18\x04 \x01(\x0b\x32\x16.replicator.v1.WelcomeH\x00\x12%\n\x05proof\x18\x05 \x01(\x0b\x32\x14.replicator.v1.ProofH\x00\x12\x34\n\x05\x66\x65tch\x18\x06 \x01(\x0b\x32#.replicator.v1.FetchSnapshotRequestH\x00\x12-\n\x05\x63hunk\x18\x07 \x01(\x0b\x32\x1c.replicator.v1.SnapshotChunkH\x00\x42\x06\n\x04\x62ody\"=\n\x07Welcome\x12\r\n\x05hello\x18\x01 \x01(\x0c\x12#\n\x05proof\x18\x02 \x01(\x0b\x32\x14.replicator.v1.Proof\"-\n\x05Proof\x12\x12\n\nby_cluster\x18\x01 \x01(\x0c\x12\x10\n\x08\x62y_group\x18\x02 \x01(\x0c\"\xfa\x01\n\x05Hello\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07peer_id\x18\x03 \x01(\t\x12\x18\n\x10protocol_version\x18\x04 \x01(\r\x12\x1c\n\x14protocol_version_min\x18\x05 \x01(\r\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x07 \x01(\x0c\x12\x18\n\x10membership_index\x18\x08 \x01(\x04\x12\x0f\n\x07\x66ounder\x18\t \x01(\x0c\x12\x13\n\x0bincarnation\x18\n \x01(\x04\x12\x0e\n\x06run_id\x18\x0b \x01(\x0c\x12\r\n\x05nonce\x18\x0c \x01(\x0c\"m\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x66ounder\x18\x03 \x01(\x0c\x12\x18\n\x10proof_by_cluster\x18\x04 \x01(\x0c\x12\x16\n\x0eproof_by_group\x18\x05 \x01(\x0c\x32\x9e\x01\n\x0bPeerService\x12\x42\n\x04Link\x12\x1a.replicator.v1.LinkMessage\x1a\x1a.replicator.v1.LinkMessage(\x01\x30\x01\x12K\n\rFetchSnapshot\x12\x1a.replicator.v1.LinkMessage\x1a\x1a.replicator.v1.LinkMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/peer.proto\x12\rreplicator.v1\";\n\x14\x46\x65tchSnapshotRequest\x12\x13\n\x0bsnapshot_id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"x\n\rSnapshotChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\r\x12#\n\x05\x63odec\x18\x04 \x01(\x0e\x32\x14.replicator.v1.Codec\x12\x12\n\nsize_bytes\x18\x05 \x01(\r\"X\n\x0f\x43ompressedFrame\x12#\n\x05\x63odec\x18\x01 \x01(\x0e\x32\x14.replicator.v1.Codec\x12\x12\n\nsize_bytes\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xe5\x02\n\x0bLinkMessage\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.replicator.v1.HelloH\x00\x12)\n\x07refusal\x18\x02 \x01(\x0b\x32\x16.replicator.v1.RefusalH\x00\x12\x0f\n\x05\x66rame\x18\x03 \x01(\x0cH\x00\x12)\n\x07welcome\x18\x04 \x01(\x0b\x32\x16.replicator.v1.WelcomeH\x00\x12%\n\x05proof\x18\x05 \x01(\x0b\x32\x14.replicator.v1.ProofH\x00\x12\x34\n\x05\x66\x65tch\x18\x06 \x01(\x0b\x32#.replicator.v1.FetchSnapshotRequestH\x00\x12-\n\x05\x63hunk\x18\x07 \x01(\x0b\x32\x1c.replicator.v1.SnapshotChunkH\x00\x12\x34\n\ncompressed\x18\x08 \x01(\x0b\x32\x1e.replicator.v1.CompressedFrameH\x00\x42\x06\n\x04\x62ody\"=\n\x07Welcome\x12\r\n\x05hello\x18\x01 \x01(\x0c\x12#\n\x05proof\x18\x02 \x01(\x0b\x32\x14.replicator.v1.Proof\"-\n\x05Proof\x12\x12\n\nby_cluster\x18\x01 \x01(\x0c\x12\x10\n\x08\x62y_group\x18\x02 \x01(\x0c\"\xa0\x02\n\x05Hello\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07peer_id\x18\x03 \x01(\t\x12\x18\n\x10protocol_version\x18\x04 \x01(\r\x12\x1c\n\x14protocol_version_min\x18\x05 \x01(\r\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x14\n\x0c\x64irectory_id\x18\x07 \x01(\x0c\x12\x18\n\x10membership_index\x18\x08 \x01(\x04\x12\x0f\n\x07\x66ounder\x18\t \x01(\x0c\x12\x13\n\x0bincarnation\x18\n \x01(\x04\x12\x0e\n\x06run_id\x18\x0b \x01(\x0c\x12\r\n\x05nonce\x18\x0c \x01(\x0c\x12$\n\x06\x63odecs\x18\r \x03(\x0e\x32\x14.replicator.v1.Codec\"m\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07\x66ounder\x18\x03 \x01(\x0c\x12\x18\n\x10proof_by_cluster\x18\x04 \x01(\x0c\x12\x16\n\x0eproof_by_group\x18\x05 \x01(\x0c*.\n\x05\x43odec\x12\x15\n\x11\x43ODEC_UNSPECIFIED\x10\x00\x12\x0e\n\nCODEC_ZSTD\x10\x01\x32\x9e\x01\n\x0bPeerService\x12\x42\n\x04Link\x12\x1a.replicator.v1.LinkMessage\x1a\x1a.replicator.v1.LinkMessage(\x01\x30\x01\x12K\n\rFetchSnapshot\x12\x1a.replicator.v1.LinkMessage\x1a\x1a.replicator.v1.LinkMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'replicator.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CODEC']._serialized_start=1188
+  _globals['_CODEC']._serialized_end=1234
   _globals['_FETCHSNAPSHOTREQUEST']._serialized_start=43
   _globals['_FETCHSNAPSHOTREQUEST']._serialized_end=102
   _globals['_SNAPSHOTCHUNK']._serialized_start=104
-  _globals['_SNAPSHOTCHUNK']._serialized_end=167
-  _globals['_LINKMESSAGE']._serialized_start=170
-  _globals['_LINKMESSAGE']._serialized_end=473
-  _globals['_WELCOME']._serialized_start=475
-  _globals['_WELCOME']._serialized_end=536
-  _globals['_PROOF']._serialized_start=538
-  _globals['_PROOF']._serialized_end=583
-  _globals['_HELLO']._serialized_start=586
-  _globals['_HELLO']._serialized_end=836
-  _globals['_REFUSAL']._serialized_start=838
-  _globals['_REFUSAL']._serialized_end=947
-  _globals['_PEERSERVICE']._serialized_start=950
-  _globals['_PEERSERVICE']._serialized_end=1108
+  _globals['_SNAPSHOTCHUNK']._serialized_end=224
+  _globals['_COMPRESSEDFRAME']._serialized_start=226
+  _globals['_COMPRESSEDFRAME']._serialized_end=314
+  _globals['_LINKMESSAGE']._serialized_start=317
+  _globals['_LINKMESSAGE']._serialized_end=674
+  _globals['_WELCOME']._serialized_start=676
+  _globals['_WELCOME']._serialized_end=737
+  _globals['_PROOF']._serialized_start=739
+  _globals['_PROOF']._serialized_end=784
+  _globals['_HELLO']._serialized_start=787
+  _globals['_HELLO']._serialized_end=1075
+  _globals['_REFUSAL']._serialized_start=1077
+  _globals['_REFUSAL']._serialized_end=1186
+  _globals['_PEERSERVICE']._serialized_start=1237
+  _globals['_PEERSERVICE']._serialized_end=1395
 # @@protoc_insertion_point(module_scope)

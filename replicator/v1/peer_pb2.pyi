@@ -8,8 +8,11 @@ fetched. Either side may send Refusal in place of its next message, and ends the
 both Hellos, which carry a fresh nonce each, so neither side can replay what it heard.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +23,26 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Codec:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CodecEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Codec.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CODEC_UNSPECIFIED: _Codec.ValueType  # 0
+    CODEC_ZSTD: _Codec.ValueType  # 1
+    """RFC 8878, one frame that says its size."""
+
+class Codec(_Codec, metaclass=_CodecEnumTypeWrapper):
+    """What a node can decompress, named in its Hello; the other side may then compress what it sends. A receiver ignores what
+    it does not know. Each frame or chunk is compressed by itself, with no dictionary.
+    """
+
+CODEC_UNSPECIFIED: Codec.ValueType  # 0
+CODEC_ZSTD: Codec.ValueType  # 1
+"""RFC 8878, one frame that says its size."""
+Global___Codec: _TypeAlias = Codec  # noqa: Y015
 
 @_typing.final
 class FetchSnapshotRequest(_message.Message):
@@ -51,24 +74,57 @@ class SnapshotChunk(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     offset: _builtins.int
+    """In bytes of the file, like the checksum (CRC-32): before compression."""
     data: _builtins.bytes
     checksum: _builtins.int
-    """CRC-32 of data."""
+    codec: Global___Codec.ValueType
+    """Of data, if it is compressed."""
+    size_bytes: _builtins.int
     def __init__(
         self,
         *,
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
         checksum: _builtins.int = ...,
+        codec: Global___Codec.ValueType = ...,
+        size_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "data", b"data", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "codec", b"codec", "data", b"data", "offset", b"offset", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SnapshotChunk: _TypeAlias = SnapshotChunk  # noqa: Y015
+
+@_typing.final
+class CompressedFrame(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODEC_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    codec: Global___Codec.ValueType
+    size_bytes: _builtins.int
+    """Of the frame, decompressed; checked before anything is."""
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        codec: Global___Codec.ValueType = ...,
+        size_bytes: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "data", b"data", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompressedFrame: _TypeAlias = CompressedFrame  # noqa: Y015
 
 @_typing.final
 class LinkMessage(_message.Message):
@@ -81,6 +137,7 @@ class LinkMessage(_message.Message):
     PROOF_FIELD_NUMBER: _builtins.int
     FETCH_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    COMPRESSED_FIELD_NUMBER: _builtins.int
     frame: _builtins.bytes
     """One message of the engine, opaque to the transport."""
     @_builtins.property
@@ -95,6 +152,8 @@ class LinkMessage(_message.Message):
     def fetch(self) -> Global___FetchSnapshotRequest: ...
     @_builtins.property
     def chunk(self) -> Global___SnapshotChunk: ...
+    @_builtins.property
+    def compressed(self) -> Global___CompressedFrame: ...
     def __init__(
         self,
         *,
@@ -105,12 +164,13 @@ class LinkMessage(_message.Message):
         proof: Global___Proof | None = ...,
         fetch: Global___FetchSnapshotRequest | None = ...,
         chunk: Global___SnapshotChunk | None = ...,
+        compressed: Global___CompressedFrame | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chunk", b"chunk", "fetch", b"fetch", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chunk", b"chunk", "compressed", b"compressed", "fetch", b"fetch", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chunk", b"chunk", "fetch", b"fetch", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "chunk", b"chunk", "compressed", b"compressed", "fetch", b"fetch", "frame", b"frame", "hello", b"hello", "proof", b"proof", "refusal", b"refusal", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "refusal", "frame", "welcome", "proof", "fetch", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "refusal", "frame", "welcome", "proof", "fetch", "chunk", "compressed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -184,6 +244,7 @@ class Hello(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    CODECS_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     node_id: _builtins.str
     peer_id: _builtins.str
@@ -207,6 +268,10 @@ class Hello(_message.Message):
     run_id: _builtins.bytes
     nonce: _builtins.bytes
     """16 random bytes of this handshake."""
+    @_builtins.property
+    def codecs(self) -> _containers.RepeatedScalarFieldContainer[Global___Codec.ValueType]:
+        """What the sender takes compressed; empty if it wants nothing compressed."""
+
     def __init__(
         self,
         *,
@@ -222,10 +287,11 @@ class Hello(_message.Message):
         incarnation: _builtins.int = ...,
         run_id: _builtins.bytes = ...,
         nonce: _builtins.bytes = ...,
+        codecs: _abc.Iterable[Global___Codec.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "directory_id", b"directory_id", "founder", b"founder", "incarnation", b"incarnation", "membership_index", b"membership_index", "node_id", b"node_id", "nonce", b"nonce", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "codecs", b"codecs", "directory_id", b"directory_id", "founder", b"founder", "incarnation", b"incarnation", "membership_index", b"membership_index", "node_id", b"node_id", "nonce", b"nonce", "peer_id", b"peer_id", "protocol_version", b"protocol_version", "protocol_version_min", b"protocol_version_min", "region", b"region", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from replicator.v1 import store_pb2 as replicator_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/raft.proto\x12\rreplicator.v1\x1a\x19replicator/v1/store.proto\"\xe5\x06\n\x0bRaftMessage\x12\x36\n\x0e\x61ppend_entries\x18\x01 \x01(\x0b\x32\x1c.replicator.v1.AppendEntriesH\x00\x12\x32\n\x0c\x61ppend_reply\x18\x02 \x01(\x0b\x32\x1a.replicator.v1.AppendReplyH\x00\x12\x32\n\x0crequest_vote\x18\x03 \x01(\x0b\x32\x1a.replicator.v1.RequestVoteH\x00\x12.\n\nvote_reply\x18\x04 \x01(\x0b\x32\x18.replicator.v1.VoteReplyH\x00\x12*\n\x08pre_vote\x18\x05 \x01(\x0b\x32\x16.replicator.v1.PreVoteH\x00\x12\x35\n\x0epre_vote_reply\x18\x06 \x01(\x0b\x32\x1b.replicator.v1.PreVoteReplyH\x00\x12.\n\nstale_term\x18\x07 \x01(\x0b\x32\x18.replicator.v1.StaleTermH\x00\x12\x30\n\x0btimeout_now\x18\x08 \x01(\x0b\x32\x19.replicator.v1.TimeoutNowH\x00\x12)\n\x07\x66orward\x18\t \x01(\x0b\x32\x16.replicator.v1.ForwardH\x00\x12\x34\n\rforward_reply\x18\n \x01(\x0b\x32\x1b.replicator.v1.ForwardReplyH\x00\x12.\n\nread_index\x18\x0b \x01(\x0b\x32\x18.replicator.v1.ReadIndexH\x00\x12\x39\n\x10read_index_reply\x18\x0c \x01(\x0b\x32\x1d.replicator.v1.ReadIndexReplyH\x00\x12\x36\n\x0esnapshot_offer\x18\r \x01(\x0b\x32\x1c.replicator.v1.SnapshotOfferH\x00\x12\x38\n\x0fsnapshot_wanted\x18\x0e \x01(\x0b\x32\x1d.replicator.v1.SnapshotWantedH\x00\x12<\n\x11snapshot_promised\x18\x0f \x01(\x0b\x32\x1f.replicator.v1.SnapshotPromisedH\x00\x12=\n\x12snapshot_not_taken\x18\x10 \x01(\x0b\x32\x1f.replicator.v1.SnapshotNotTakenH\x00\x42\x06\n\x04\x62ody\"8\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"\xdb\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x12\n\nprev_index\x18\x03 \x01(\x04\x12\x11\n\tprev_term\x18\x04 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\x12(\n\x07\x65ntries\x18\x06 \x03(\x0b\x32\x17.replicator.v1.LogEntry\x12\x1a\n\recho_clock_ms\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\rquorum_age_ms\x18\x08 \x01(\x04\x42\x10\n\x0e_echo_clock_ms\"\x87\x01\n\x0b\x41ppendReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x04\x12\x0f\n\x07success\x18\x03 \x01(\x08\x12\x0e\n\x06rewind\x18\x04 \x01(\x08\x12\x12\n\nnext_index\x18\x05 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x06 \x01(\x04\x12\x12\n\nlast_index\x18\x07 \x01(\x04\"\\\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x18\n\x10membership_index\x18\x04 \x01(\x04\"\x19\n\tVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\"X\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x18\n\x10membership_index\x18\x04 \x01(\x04\"A\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x19\n\tStaleTerm\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x8f\x01\n\rSnapshotOffer\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x12\n\nindex_term\x18\x04 \x01(\x04\x12\x14\n\x0crolling_hash\x18\x05 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\"C\n\x0eSnapshotWanted\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08receiver\x18\x02 \x01(\t\x12\x11\n\tindex_min\x18\x03 \x01(\x04\"r\n\x10SnapshotPromised\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08receiver\x18\x02 \x01(\t\x12\x0f\n\x05index\x18\x03 \x01(\x04H\x00\x12\x10\n\x06making\x18\x04 \x01(\x08H\x00\x12\x11\n\x07refused\x18\x05 \x01(\tH\x00\x42\x08\n\x06\x61nswer\"0\n\x10SnapshotNotTaken\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06source\x18\x02 \x01(\t\"\xa8\x01\n\x07\x46orward\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x11\n\x07\x63ommand\x18\x02 \x01(\x0cH\x00\x12\x34\n\rmember_change\x18\x03 \x01(\x0b\x32\x1b.replicator.v1.MemberChangeH\x00\x12\x35\n\x08transfer\x18\x04 \x01(\x0b\x32!.replicator.v1.LeadershipTransferH\x00\x42\t\n\x07request\"V\n\x0cMemberChange\x12*\n\x03set\x18\x01 \x01(\x0b\x32\x1b.replicator.v1.StoredMemberH\x00\x12\x10\n\x06remove\x18\x02 \x01(\tH\x00\x42\x08\n\x06\x63hange\"I\n\x12LeadershipTransfer\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"\xa9\x01\n\x0c\x46orwardReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x11\n\x07outcome\x18\x02 \x01(\x0cH\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x12/\n\nmembership\x18\x04 \x01(\x0b\x32\x19.replicator.v1.MembershipH\x00\x12\x13\n\tleader_id\x18\x06 \x01(\tH\x00\x12\x0f\n\x07message\x18\x05 \x01(\tB\x08\n\x06result\"\x1f\n\tReadIndex\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\"R\n\x0eReadIndexReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x05index\x18\x02 \x01(\x04H\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x42\x08\n\x06resultb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18replicator/v1/raft.proto\x12\rreplicator.v1\x1a\x19replicator/v1/store.proto\"\xf4\x06\n\x0bRaftMessage\x12\x36\n\x0e\x61ppend_entries\x18\x01 \x01(\x0b\x32\x1c.replicator.v1.AppendEntriesH\x00\x12\x32\n\x0c\x61ppend_reply\x18\x02 \x01(\x0b\x32\x1a.replicator.v1.AppendReplyH\x00\x12\x32\n\x0crequest_vote\x18\x03 \x01(\x0b\x32\x1a.replicator.v1.RequestVoteH\x00\x12.\n\nvote_reply\x18\x04 \x01(\x0b\x32\x18.replicator.v1.VoteReplyH\x00\x12*\n\x08pre_vote\x18\x05 \x01(\x0b\x32\x16.replicator.v1.PreVoteH\x00\x12\x35\n\x0epre_vote_reply\x18\x06 \x01(\x0b\x32\x1b.replicator.v1.PreVoteReplyH\x00\x12.\n\nstale_term\x18\x07 \x01(\x0b\x32\x18.replicator.v1.StaleTermH\x00\x12\x30\n\x0btimeout_now\x18\x08 \x01(\x0b\x32\x19.replicator.v1.TimeoutNowH\x00\x12)\n\x07\x66orward\x18\t \x01(\x0b\x32\x16.replicator.v1.ForwardH\x00\x12\x34\n\rforward_reply\x18\n \x01(\x0b\x32\x1b.replicator.v1.ForwardReplyH\x00\x12.\n\nread_index\x18\x0b \x01(\x0b\x32\x18.replicator.v1.ReadIndexH\x00\x12\x39\n\x10read_index_reply\x18\x0c \x01(\x0b\x32\x1d.replicator.v1.ReadIndexReplyH\x00\x12\x36\n\x0esnapshot_offer\x18\r \x01(\x0b\x32\x1c.replicator.v1.SnapshotOfferH\x00\x12\x38\n\x0fsnapshot_wanted\x18\x0e \x01(\x0b\x32\x1d.replicator.v1.SnapshotWantedH\x00\x12<\n\x11snapshot_promised\x18\x0f \x01(\x0b\x32\x1f.replicator.v1.SnapshotPromisedH\x00\x12=\n\x12snapshot_not_taken\x18\x10 \x01(\x0b\x32\x1f.replicator.v1.SnapshotNotTakenH\x00\x12\r\n\x05group\x18\x11 \x01(\rB\x06\n\x04\x62ody\"8\n\x08LogEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"\xdb\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x12\n\nprev_index\x18\x03 \x01(\x04\x12\x11\n\tprev_term\x18\x04 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\x12(\n\x07\x65ntries\x18\x06 \x03(\x0b\x32\x17.replicator.v1.LogEntry\x12\x1a\n\recho_clock_ms\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\rquorum_age_ms\x18\x08 \x01(\x04\x42\x10\n\x0e_echo_clock_ms\"\xb4\x01\n\x0b\x41ppendReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x04\x12\x0f\n\x07success\x18\x03 \x01(\x08\x12\x0e\n\x06rewind\x18\x04 \x01(\x08\x12\x12\n\nnext_index\x18\x05 \x01(\x04\x12\x10\n\x08\x63lock_ms\x18\x06 \x01(\x04\x12\x12\n\nlast_index\x18\x07 \x01(\x04\x12\x15\n\rapplied_index\x18\x08 \x01(\x04\x12\x14\n\x0crolling_hash\x18\t \x01(\x0c\"\\\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x18\n\x10membership_index\x18\x04 \x01(\x04\"\x19\n\tVoteReply\x12\x0c\n\x04term\x18\x01 \x01(\x04\"X\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12\x11\n\tlast_term\x18\x03 \x01(\x04\x12\x18\n\x10membership_index\x18\x04 \x01(\x04\"A\n\x0cPreVoteReply\x12\x12\n\nasked_term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x19\n\tStaleTerm\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x8f\x01\n\rSnapshotOffer\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x13\n\x0bsnapshot_id\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x12\n\nindex_term\x18\x04 \x01(\x04\x12\x14\n\x0crolling_hash\x18\x05 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\"C\n\x0eSnapshotWanted\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08receiver\x18\x02 \x01(\t\x12\x11\n\tindex_min\x18\x03 \x01(\x04\"r\n\x10SnapshotPromised\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08receiver\x18\x02 \x01(\t\x12\x0f\n\x05index\x18\x03 \x01(\x04H\x00\x12\x10\n\x06making\x18\x04 \x01(\x08H\x00\x12\x11\n\x07refused\x18\x05 \x01(\tH\x00\x42\x08\n\x06\x61nswer\"0\n\x10SnapshotNotTaken\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06source\x18\x02 \x01(\t\"\xbc\x01\n\x07\x46orward\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x11\n\x07\x63ommand\x18\x02 \x01(\x0cH\x00\x12\x34\n\rmember_change\x18\x03 \x01(\x0b\x32\x1b.replicator.v1.MemberChangeH\x00\x12\x35\n\x08transfer\x18\x04 \x01(\x0b\x32!.replicator.v1.LeadershipTransferH\x00\x12\x12\n\ntimeout_ms\x18\x05 \x01(\rB\t\n\x07request\"V\n\x0cMemberChange\x12*\n\x03set\x18\x01 \x01(\x0b\x32\x1b.replicator.v1.StoredMemberH\x00\x12\x10\n\x06remove\x18\x02 \x01(\tH\x00\x42\x08\n\x06\x63hange\"I\n\x12LeadershipTransfer\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"\xc1\x01\n\x0c\x46orwardReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x11\n\x07outcome\x18\x02 \x01(\x0cH\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x12/\n\nmembership\x18\x04 \x01(\x0b\x32\x19.replicator.v1.MembershipH\x00\x12\x13\n\tleader_id\x18\x06 \x01(\tH\x00\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x07 \x01(\rB\x08\n\x06result\"\x1f\n\tReadIndex\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\"R\n\x0eReadIndexReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12\x0f\n\x05index\x18\x02 \x01(\x04H\x00\x12\x11\n\x07refused\x18\x03 \x01(\tH\x00\x42\x08\n\x06resultb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,43 +33,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'replicator.v1.raft_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RAFTMESSAGE']._serialized_start=71
-  _globals['_RAFTMESSAGE']._serialized_end=940
-  _globals['_LOGENTRY']._serialized_start=942
-  _globals['_LOGENTRY']._serialized_end=998
-  _globals['_APPENDENTRIES']._serialized_start=1001
-  _globals['_APPENDENTRIES']._serialized_end=1220
-  _globals['_APPENDREPLY']._serialized_start=1223
-  _globals['_APPENDREPLY']._serialized_end=1358
-  _globals['_REQUESTVOTE']._serialized_start=1360
-  _globals['_REQUESTVOTE']._serialized_end=1452
-  _globals['_VOTEREPLY']._serialized_start=1454
-  _globals['_VOTEREPLY']._serialized_end=1479
-  _globals['_PREVOTE']._serialized_start=1481
-  _globals['_PREVOTE']._serialized_end=1569
-  _globals['_PREVOTEREPLY']._serialized_start=1571
-  _globals['_PREVOTEREPLY']._serialized_end=1636
-  _globals['_STALETERM']._serialized_start=1638
-  _globals['_STALETERM']._serialized_end=1663
-  _globals['_TIMEOUTNOW']._serialized_start=1665
-  _globals['_TIMEOUTNOW']._serialized_end=1691
-  _globals['_SNAPSHOTOFFER']._serialized_start=1694
-  _globals['_SNAPSHOTOFFER']._serialized_end=1837
-  _globals['_SNAPSHOTWANTED']._serialized_start=1839
-  _globals['_SNAPSHOTWANTED']._serialized_end=1906
-  _globals['_SNAPSHOTPROMISED']._serialized_start=1908
-  _globals['_SNAPSHOTPROMISED']._serialized_end=2022
-  _globals['_SNAPSHOTNOTTAKEN']._serialized_start=2024
-  _globals['_SNAPSHOTNOTTAKEN']._serialized_end=2072
-  _globals['_FORWARD']._serialized_start=2075
-  _globals['_FORWARD']._serialized_end=2243
-  _globals['_MEMBERCHANGE']._serialized_start=2245
-  _globals['_MEMBERCHANGE']._serialized_end=2331
-  _globals['_LEADERSHIPTRANSFER']._serialized_start=2333
-  _globals['_LEADERSHIPTRANSFER']._serialized_end=2406
-  _globals['_FORWARDREPLY']._serialized_start=2409
-  _globals['_FORWARDREPLY']._serialized_end=2578
-  _globals['_READINDEX']._serialized_start=2580
-  _globals['_READINDEX']._serialized_end=2611
-  _globals['_READINDEXREPLY']._serialized_start=2613
-  _globals['_READINDEXREPLY']._serialized_end=2695
+  _globals['_RAFTMESSAGE']._serialized_end=955
+  _globals['_LOGENTRY']._serialized_start=957
+  _globals['_LOGENTRY']._serialized_end=1013
+  _globals['_APPENDENTRIES']._serialized_start=1016
+  _globals['_APPENDENTRIES']._serialized_end=1235
+  _globals['_APPENDREPLY']._serialized_start=1238
+  _globals['_APPENDREPLY']._serialized_end=1418
+  _globals['_REQUESTVOTE']._serialized_start=1420
+  _globals['_REQUESTVOTE']._serialized_end=1512
+  _globals['_VOTEREPLY']._serialized_start=1514
+  _globals['_VOTEREPLY']._serialized_end=1539
+  _globals['_PREVOTE']._serialized_start=1541
+  _globals['_PREVOTE']._serialized_end=1629
+  _globals['_PREVOTEREPLY']._serialized_start=1631
+  _globals['_PREVOTEREPLY']._serialized_end=1696
+  _globals['_STALETERM']._serialized_start=1698
+  _globals['_STALETERM']._serialized_end=1723
+  _globals['_TIMEOUTNOW']._serialized_start=1725
+  _globals['_TIMEOUTNOW']._serialized_end=1751
+  _globals['_SNAPSHOTOFFER']._serialized_start=1754
+  _globals['_SNAPSHOTOFFER']._serialized_end=1897
+  _globals['_SNAPSHOTWANTED']._serialized_start=1899
+  _globals['_SNAPSHOTWANTED']._serialized_end=1966
+  _globals['_SNAPSHOTPROMISED']._serialized_start=1968
+  _globals['_SNAPSHOTPROMISED']._serialized_end=2082
+  _globals['_SNAPSHOTNOTTAKEN']._serialized_start=2084
+  _globals['_SNAPSHOTNOTTAKEN']._serialized_end=2132
+  _globals['_FORWARD']._serialized_start=2135
+  _globals['_FORWARD']._serialized_end=2323
+  _globals['_MEMBERCHANGE']._serialized_start=2325
+  _globals['_MEMBERCHANGE']._serialized_end=2411
+  _globals['_LEADERSHIPTRANSFER']._serialized_start=2413
+  _globals['_LEADERSHIPTRANSFER']._serialized_end=2486
+  _globals['_FORWARDREPLY']._serialized_start=2489
+  _globals['_FORWARDREPLY']._serialized_end=2682
+  _globals['_READINDEX']._serialized_start=2684
+  _globals['_READINDEX']._serialized_end=2715
+  _globals['_READINDEXREPLY']._serialized_start=2717
+  _globals['_READINDEXREPLY']._serialized_end=2799
 # @@protoc_insertion_point(module_scope)

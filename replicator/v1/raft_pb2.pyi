@@ -39,6 +39,9 @@ class RaftMessage(_message.Message):
     SNAPSHOT_WANTED_FIELD_NUMBER: _builtins.int
     SNAPSHOT_PROMISED_FIELD_NUMBER: _builtins.int
     SNAPSHOT_NOT_TAKEN_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    group: _builtins.int
+    """Of the Raft group that this is said in: 1, as long as a node belongs to one."""
     @_builtins.property
     def append_entries(self) -> Global___AppendEntries: ...
     @_builtins.property
@@ -90,10 +93,11 @@ class RaftMessage(_message.Message):
         snapshot_wanted: Global___SnapshotWanted | None = ...,
         snapshot_promised: Global___SnapshotPromised | None = ...,
         snapshot_not_taken: Global___SnapshotNotTaken | None = ...,
+        group: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_not_taken", b"snapshot_not_taken", "snapshot_offer", b"snapshot_offer", "snapshot_promised", b"snapshot_promised", "snapshot_wanted", b"snapshot_wanted", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_not_taken", b"snapshot_not_taken", "snapshot_offer", b"snapshot_offer", "snapshot_promised", b"snapshot_promised", "snapshot_wanted", b"snapshot_wanted", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_reply", b"append_reply", "body", b"body", "forward", b"forward", "forward_reply", b"forward_reply", "group", b"group", "pre_vote", b"pre_vote", "pre_vote_reply", b"pre_vote_reply", "read_index", b"read_index", "read_index_reply", b"read_index_reply", "request_vote", b"request_vote", "snapshot_not_taken", b"snapshot_not_taken", "snapshot_offer", b"snapshot_offer", "snapshot_promised", b"snapshot_promised", "snapshot_wanted", b"snapshot_wanted", "stale_term", b"stale_term", "timeout_now", b"timeout_now", "vote_reply", b"vote_reply"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["append_entries", "append_reply", "request_vote", "vote_reply", "pre_vote", "pre_vote_reply", "stale_term", "timeout_now", "forward", "forward_reply", "read_index", "read_index_reply", "snapshot_offer", "snapshot_wanted", "snapshot_promised", "snapshot_not_taken"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
@@ -184,6 +188,8 @@ class AppendReply(_message.Message):
     NEXT_INDEX_FIELD_NUMBER: _builtins.int
     CLOCK_MS_FIELD_NUMBER: _builtins.int
     LAST_INDEX_FIELD_NUMBER: _builtins.int
+    APPLIED_INDEX_FIELD_NUMBER: _builtins.int
+    ROLLING_HASH_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     answers: _builtins.int
     success: _builtins.bool
@@ -192,6 +198,9 @@ class AppendReply(_message.Message):
     clock_ms: _builtins.int
     last_index: _builtins.int
     """Last entry that the sender holds."""
+    applied_index: _builtins.int
+    """Once in a while: what the sender has applied, and its rolling hash after that entry."""
+    rolling_hash: _builtins.bytes
     def __init__(
         self,
         *,
@@ -202,10 +211,12 @@ class AppendReply(_message.Message):
         next_index: _builtins.int = ...,
         clock_ms: _builtins.int = ...,
         last_index: _builtins.int = ...,
+        applied_index: _builtins.int = ...,
+        rolling_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "clock_ms", b"clock_ms", "last_index", b"last_index", "next_index", b"next_index", "rewind", b"rewind", "success", b"success", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "applied_index", b"applied_index", "clock_ms", b"clock_ms", "last_index", b"last_index", "next_index", b"next_index", "rewind", b"rewind", "rolling_hash", b"rolling_hash", "success", b"success", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -497,9 +508,12 @@ class Forward(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     MEMBER_CHANGE_FIELD_NUMBER: _builtins.int
     TRANSFER_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     command: _builtins.bytes
-    """Serialized Command."""
+    """Serialized CommandBatch."""
+    timeout_ms: _builtins.int
+    """Of a command: what its caller has left. The leader does not propose it later than that. 0: not known."""
     @_builtins.property
     def member_change(self) -> Global___MemberChange: ...
     @_builtins.property
@@ -511,10 +525,11 @@ class Forward(_message.Message):
         command: _builtins.bytes = ...,
         member_change: Global___MemberChange | None = ...,
         transfer: Global___LeadershipTransfer | None = ...,
+        timeout_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "member_change", b"member_change", "request", b"request", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "member_change", b"member_change", "request", b"request", "request_id", b"request_id", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "member_change", b"member_change", "request", b"request", "request_id", b"request_id", "timeout_ms", b"timeout_ms", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["command", "member_change", "transfer"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
@@ -590,15 +605,18 @@ class ForwardReply(_message.Message):
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     LEADER_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     outcome: _builtins.bytes
-    """Serialized Outcome."""
+    """Serialized BatchOutcome."""
     refused: _builtins.str
     """Reason of a ReplicatorError."""
     leader_id: _builtins.str
     """Who leads now, if leadership was handed over."""
     message: _builtins.str
     """Why it was refused, in words, where the reason does not say it all."""
+    retry_after_ms: _builtins.int
+    """When a refused caller should ask again. 0: the leader does not say."""
     @_builtins.property
     def membership(self) -> _store_pb2.Membership:
         """What a member change led to."""
@@ -612,10 +630,11 @@ class ForwardReply(_message.Message):
         membership: _store_pb2.Membership | None = ...,
         leader_id: _builtins.str = ...,
         message: _builtins.str = ...,
+        retry_after_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "membership", b"membership", "outcome", b"outcome", "refused", b"refused", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "membership", b"membership", "message", b"message", "outcome", b"outcome", "refused", b"refused", "request_id", b"request_id", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "membership", b"membership", "message", b"message", "outcome", b"outcome", "refused", b"refused", "request_id", b"request_id", "result", b"result", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["outcome", "refused", "membership", "leader_id"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015

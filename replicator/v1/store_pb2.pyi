@@ -10,7 +10,6 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from replicator.v1 import kv_pb2 as _kv_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,140 +22,121 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class Batch(_message.Message):
-    """Payload of one log entry: the commands of one turn."""
+class EntryBatch(_message.Message):
+    """Payload of one log entry: the batches of one turn. Which kind of entry it is, says the byte before it: machine/codec.py."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_MS_FIELD_NUMBER: _builtins.int
-    COMMANDS_FIELD_NUMBER: _builtins.int
     WALL_MS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.int
     """Log time: the only time that the state machine knows. Never moves back; see core/log_clock.py."""
     wall_ms: _builtins.int
     """What the leader's calendar showed, right or wrong: for people. Nothing is decided by it. 0 if unknown."""
     @_builtins.property
-    def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Serialized Command each; one that does not decode is rejected alone."""
+    def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Serialized CommandBatch each; one that does not decode is rejected alone."""
 
     def __init__(
         self,
         *,
         time_ms: _builtins.int = ...,
-        commands: _abc.Iterable[_builtins.bytes] | None = ...,
         wall_ms: _builtins.int = ...,
+        batches: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "time_ms", b"time_ms", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "time_ms", b"time_ms", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Batch: _TypeAlias = Batch  # noqa: Y015
+Global___EntryBatch: _TypeAlias = EntryBatch  # noqa: Y015
 
 @_typing.final
-class Command(_message.Message):
+class CommandBatch(_message.Message):
+    """Commands of one client, in columns: one proposal, one outcome, and the unit of exactly-once. Sent again whole and
+    unchanged in a retry. Not atomic: each command succeeds or fails by itself, in order.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    WRITE_ID_FIELD_NUMBER: _builtins.int
-    PUT_FIELD_NUMBER: _builtins.int
-    DELETE_FIELD_NUMBER: _builtins.int
-    COMPARE_AND_SET_FIELD_NUMBER: _builtins.int
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CommandBatch._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_PUT: CommandBatch._Kind.ValueType  # 0
+        KIND_DELETE: CommandBatch._Kind.ValueType  # 1
+        KIND_COMPARE_AND_SET: CommandBatch._Kind.ValueType  # 2
+        KIND_COMPACT: CommandBatch._Kind.ValueType  # 3
+        """Forgets what was superseded at or before a revision. No key."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    KIND_PUT: CommandBatch.Kind.ValueType  # 0
+    KIND_DELETE: CommandBatch.Kind.ValueType  # 1
+    KIND_COMPARE_AND_SET: CommandBatch.Kind.ValueType  # 2
+    KIND_COMPACT: CommandBatch.Kind.ValueType  # 3
+    """Forgets what was superseded at or before a revision. No key."""
+
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    OLDEST_PENDING_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    EXPECTED_REVISIONS_FIELD_NUMBER: _builtins.int
+    ISSUED_MS_FIELD_NUMBER: _builtins.int
+    client_id: _builtins.bytes
+    """16 bytes; empty: no session, then the next two are 0 and a retry may apply twice."""
+    first_sequence: _builtins.int
+    """Of the first command; the others follow it without a gap."""
+    oldest_pending: _builtins.int
+    """The lowest sequence that the client still waits for."""
+    issued_ms: _builtins.int
+    """Log time when the client id was drawn; a client that is not remembered is new only if that is not long ago."""
     @_builtins.property
-    def write_id(self) -> _kv_pb2.WriteId: ...
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___CommandBatch.Kind.ValueType]:
+        """One a command; empty if all are KIND_PUT."""
+
     @_builtins.property
-    def put(self) -> Global___PutOperation: ...
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """One for each command that has a key, in order: all but KIND_COMPACT."""
+
     @_builtins.property
-    def delete(self) -> Global___DeleteOperation: ...
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """One for each command that stores a value, in order: KIND_PUT, KIND_COMPARE_AND_SET."""
+
     @_builtins.property
-    def compare_and_set(self) -> Global___CompareAndSetOperation: ...
+    def expected_revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One for each command that names a revision, in order: that which the key of a KIND_COMPARE_AND_SET must have (0: it
+        must not exist), and up to which a KIND_COMPACT forgets.
+        """
+
     def __init__(
         self,
         *,
-        write_id: _kv_pb2.WriteId | None = ...,
-        put: Global___PutOperation | None = ...,
-        delete: Global___DeleteOperation | None = ...,
-        compare_and_set: Global___CompareAndSetOperation | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["compare_and_set", b"compare_and_set", "delete", b"delete", "operation", b"operation", "put", b"put", "write_id", b"write_id"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare_and_set", b"compare_and_set", "delete", b"delete", "operation", b"operation", "put", b"put", "write_id", b"write_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "delete", "compare_and_set"]  # noqa: Y015
-    _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
-
-Global___Command: _TypeAlias = Command  # noqa: Y015
-
-@_typing.final
-class PutOperation(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    key: _builtins.bytes
-    value: _builtins.bytes
-    def __init__(
-        self,
-        *,
-        key: _builtins.bytes = ...,
-        value: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PutOperation: _TypeAlias = PutOperation  # noqa: Y015
-
-@_typing.final
-class DeleteOperation(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    key: _builtins.bytes
-    def __init__(
-        self,
-        *,
-        key: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteOperation: _TypeAlias = DeleteOperation  # noqa: Y015
-
-@_typing.final
-class CompareAndSetOperation(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
-    key: _builtins.bytes
-    value: _builtins.bytes
-    expected_revision: _builtins.int
-    def __init__(
-        self,
-        *,
-        key: _builtins.bytes = ...,
-        value: _builtins.bytes = ...,
-        expected_revision: _builtins.int = ...,
+        client_id: _builtins.bytes = ...,
+        first_sequence: _builtins.int = ...,
+        oldest_pending: _builtins.int = ...,
+        kinds: _abc.Iterable[Global___CommandBatch.Kind.ValueType] | None = ...,
+        keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        values: _abc.Iterable[_builtins.bytes] | None = ...,
+        expected_revisions: _abc.Iterable[_builtins.int] | None = ...,
+        issued_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_revision", b"expected_revision", "key", b"key", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expected_revisions", b"expected_revisions", "first_sequence", b"first_sequence", "issued_ms", b"issued_ms", "keys", b"keys", "kinds", b"kinds", "oldest_pending", b"oldest_pending", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CompareAndSetOperation: _TypeAlias = CompareAndSetOperation  # noqa: Y015
+Global___CommandBatch: _TypeAlias = CommandBatch  # noqa: Y015
 
 @_typing.final
-class Outcome(_message.Message):
-    """Result of one command, the same on every node."""
+class BatchOutcome(_message.Message):
+    """Result of one batch, in columns, the same on every node."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -164,91 +144,136 @@ class Outcome(_message.Message):
         ValueType = _typing.NewType("ValueType", _builtins.int)
         V: _TypeAlias = ValueType  # noqa: Y015
 
-    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Outcome._Status.ValueType], _builtins.type):
+    class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BatchOutcome._Status.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
-        STATUS_UNSPECIFIED: Outcome._Status.ValueType  # 0
-        STATUS_APPLIED: Outcome._Status.ValueType  # 1
+        STATUS_UNSPECIFIED: BatchOutcome._Status.ValueType  # 0
+        STATUS_APPLIED: BatchOutcome._Status.ValueType  # 1
         """The store changed."""
-        STATUS_UNCHANGED: Outcome._Status.ValueType  # 2
+        STATUS_UNCHANGED: BatchOutcome._Status.ValueType  # 2
         """Valid, but nothing to change: a delete of an absent key."""
-        STATUS_COMPARE_FAILED: Outcome._Status.ValueType  # 3
-        """A comparison failed; current holds what was found."""
-        STATUS_REJECTED: Outcome._Status.ValueType  # 4
-        """Refused; reason is that of a ReplicatorError."""
+        STATUS_COMPARE_FAILED: BatchOutcome._Status.ValueType  # 3
+        """A comparison failed; `found` holds what was there, if there was anything."""
+        STATUS_REJECTED: BatchOutcome._Status.ValueType  # 4
+        """Refused; `rejections` says why."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
-    STATUS_UNSPECIFIED: Outcome.Status.ValueType  # 0
-    STATUS_APPLIED: Outcome.Status.ValueType  # 1
+    STATUS_UNSPECIFIED: BatchOutcome.Status.ValueType  # 0
+    STATUS_APPLIED: BatchOutcome.Status.ValueType  # 1
     """The store changed."""
-    STATUS_UNCHANGED: Outcome.Status.ValueType  # 2
+    STATUS_UNCHANGED: BatchOutcome.Status.ValueType  # 2
     """Valid, but nothing to change: a delete of an absent key."""
-    STATUS_COMPARE_FAILED: Outcome.Status.ValueType  # 3
-    """A comparison failed; current holds what was found."""
-    STATUS_REJECTED: Outcome.Status.ValueType  # 4
-    """Refused; reason is that of a ReplicatorError."""
+    STATUS_COMPARE_FAILED: BatchOutcome.Status.ValueType  # 3
+    """A comparison failed; `found` holds what was there, if there was anything."""
+    STATUS_REJECTED: BatchOutcome.Status.ValueType  # 4
+    """Refused; `rejections` says why."""
 
-    STATUS_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
+    @_typing.final
+    class Found(_message.Message):
+        """What a compare-and-set met that lost. The key is that of the command."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        POSITION_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        CREATE_REVISION_FIELD_NUMBER: _builtins.int
+        MOD_REVISION_FIELD_NUMBER: _builtins.int
+        VERSION_FIELD_NUMBER: _builtins.int
+        VALUE_OMITTED_FIELD_NUMBER: _builtins.int
+        position: _builtins.int
+        """Of the command in its batch, from 0."""
+        value: _builtins.bytes
+        create_revision: _builtins.int
+        mod_revision: _builtins.int
+        version: _builtins.int
+        value_omitted: _builtins.bool
+        """The values found by one batch have a limit; beyond it they are left out. A read gets them."""
+        def __init__(
+            self,
+            *,
+            position: _builtins.int = ...,
+            value: _builtins.bytes = ...,
+            create_revision: _builtins.int = ...,
+            mod_revision: _builtins.int = ...,
+            version: _builtins.int = ...,
+            value_omitted: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["create_revision", b"create_revision", "mod_revision", b"mod_revision", "position", b"position", "value", b"value", "value_omitted", b"value_omitted", "version", b"version"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Rejection(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        POSITION_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        MESSAGE_FIELD_NUMBER: _builtins.int
+        position: _builtins.int
+        """Of the command in its batch, from 0."""
+        reason: _builtins.str
+        """That of a ReplicatorError."""
+        message: _builtins.str
+        def __init__(
+            self,
+            *,
+            position: _builtins.int = ...,
+            reason: _builtins.str = ...,
+            message: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "position", b"position", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INDEX_FIELD_NUMBER: _builtins.int
-    CURRENT_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    REJECTIONS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
-    status: Global___Outcome.Status.ValueType
-    revision: _builtins.int
-    """Revision of the write, or of the store if nothing changed."""
     index: _builtins.int
-    """Log index at which the command took effect."""
+    """Log index at which the batch took effect."""
     reason: _builtins.str
+    """Set if the batch as a whole was refused, so that nothing of it was evaluated. That of a ReplicatorError."""
     message: _builtins.str
     duplicate: _builtins.bool
-    """True if this is the remembered result of an earlier application of the same WriteId."""
+    """True if this is the remembered outcome of an earlier application of the same batch."""
     @_builtins.property
-    def current(self) -> _kv_pb2.KeyValue: ...
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___BatchOutcome.Status.ValueType]:
+        """One a command; empty if all are STATUS_APPLIED, or if the batch as a whole was refused."""
+
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One a command: the revision of its change, or of the store if it changed nothing. Empty if the batch was refused."""
+
+    @_builtins.property
+    def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchOutcome.Found]: ...
+    @_builtins.property
+    def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchOutcome.Rejection]: ...
     def __init__(
         self,
         *,
-        status: Global___Outcome.Status.ValueType = ...,
-        revision: _builtins.int = ...,
         index: _builtins.int = ...,
-        current: _kv_pb2.KeyValue | None = ...,
+        statuses: _abc.Iterable[Global___BatchOutcome.Status.ValueType] | None = ...,
+        revisions: _abc.Iterable[_builtins.int] | None = ...,
+        found: _abc.Iterable[Global___BatchOutcome.Found] | None = ...,
+        rejections: _abc.Iterable[Global___BatchOutcome.Rejection] | None = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         duplicate: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["current", b"current"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "duplicate", b"duplicate", "index", b"index", "message", b"message", "reason", b"reason", "revision", b"revision", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "found", b"found", "index", b"index", "message", b"message", "reason", b"reason", "rejections", b"rejections", "revisions", b"revisions", "statuses", b"statuses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
-
-@_typing.final
-class StoredResult(_message.Message):
-    """What is remembered of one write under its WriteId: the value of the `results` database."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OUTCOME_FIELD_NUMBER: _builtins.int
-    OPERATION_DIGEST_FIELD_NUMBER: _builtins.int
-    operation_digest: _builtins.bytes
-    """Of the operation that was evaluated, so that the id cannot name another one later."""
-    @_builtins.property
-    def outcome(self) -> Global___Outcome: ...
-    def __init__(
-        self,
-        *,
-        outcome: Global___Outcome | None = ...,
-        operation_digest: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation_digest", b"operation_digest", "outcome", b"outcome"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StoredResult: _TypeAlias = StoredResult  # noqa: Y015
+Global___BatchOutcome: _TypeAlias = BatchOutcome  # noqa: Y015
 
 @_typing.final
 class StoredIncarnation(_message.Message):
@@ -280,71 +305,6 @@ class StoredIncarnation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoredIncarnation: _TypeAlias = StoredIncarnation  # noqa: Y015
-
-@_typing.final
-class StoredEvent(_message.Message):
-    """One change of one key: the value of the `events` database, keyed by revision."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    DELETED_FIELD_NUMBER: _builtins.int
-    CREATE_REVISION_FIELD_NUMBER: _builtins.int
-    VERSION_FIELD_NUMBER: _builtins.int
-    TIME_MS_FIELD_NUMBER: _builtins.int
-    key: _builtins.bytes
-    value: _builtins.bytes
-    deleted: _builtins.bool
-    create_revision: _builtins.int
-    version: _builtins.int
-    time_ms: _builtins.int
-    """Log time of the change."""
-    def __init__(
-        self,
-        *,
-        key: _builtins.bytes = ...,
-        value: _builtins.bytes = ...,
-        deleted: _builtins.bool = ...,
-        create_revision: _builtins.int = ...,
-        version: _builtins.int = ...,
-        time_ms: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_revision", b"create_revision", "deleted", b"deleted", "key", b"key", "time_ms", b"time_ms", "value", b"value", "version", b"version"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StoredEvent: _TypeAlias = StoredEvent  # noqa: Y015
-
-@_typing.final
-class SessionRecord(_message.Message):
-    """What the servers remember of a client: all sequences below `floor` are finished and forgotten."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FLOOR_FIELD_NUMBER: _builtins.int
-    LAST_USED_MS_FIELD_NUMBER: _builtins.int
-    RESULTS_FIELD_NUMBER: _builtins.int
-    floor: _builtins.int
-    last_used_ms: _builtins.int
-    results: _builtins.int
-    """Results remembered at or above the floor."""
-    def __init__(
-        self,
-        *,
-        floor: _builtins.int = ...,
-        last_used_ms: _builtins.int = ...,
-        results: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["floor", b"floor", "last_used_ms", b"last_used_ms", "results", b"results"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SessionRecord: _TypeAlias = SessionRecord  # noqa: Y015
 
 @_typing.final
 class GroupChange(_message.Message):

@@ -2,15 +2,13 @@
 
 import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import lmdb
 import pytest
-
-SHIM_SOURCE = Path(__file__).parents[1] / "support" / "fsync_shim.c"
 
 # Runs in a process of its own, since limits and a broken libc are for all of it. `errors` is what each write met.
 PREAMBLE = """
@@ -103,16 +101,6 @@ def test_a_full_disk_shows_its_errno_when_space_is_reserved_and_the_file_stays_u
     assert entries == 510
 
 
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = tmp_path_factory.mktemp("shim") / "fsync_shim.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM_SOURCE, "-ldl"], check=True, timeout=60)
-    return library
-
-
 def test_a_failed_data_sync_fails_the_commit_with_eio_and_changes_nothing(shim: Path, tmp_path: Path) -> None:
     """LMDB itself would go on with the next commit: that no one retries is for storage to see to."""
     control = tmp_path / "fail"
@@ -191,3 +179,55 @@ def test_keys_may_have_511_bytes(tmp_path: Path) -> None:
 def test_one_process_cannot_open_an_environment_twice(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path)), pytest.raises(lmdb.Error):
         lmdb.open(str(tmp_path))
+
+
+OTHER_PROCESS = """
+import lmdb, sys
+with lmdb.open(sys.argv[1], readonly=True) as env, env.begin() as txn:
+    print(txn.get(b"k").decode())
+"""
+
+
+def test_an_open_environment_may_be_renamed_over_another_open_one(tmp_path: Path) -> None:
+    """So an install opens the new data before it lets go of the old: both are read, and one is written and found."""
+
+    def found_by_another_process() -> str:
+        command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+    old, new = lmdb.open(str(tmp_path)), lmdb.open(str(tmp_path / "new"))
+    for env, value in ((old, b"old"), (new, b"new")):
+        with env.begin(write=True) as txn:
+            txn.put(b"k", value)
+    with old.begin() as before:
+        assert found_by_another_process() == "old"
+        for name in ("lock.mdb", "data.mdb"):
+            (tmp_path / "new" / name).replace(tmp_path / name)
+        assert found_by_another_process() == "new"
+        with new.begin(write=True) as txn:
+            txn.put(b"k", b"newer")
+        assert before.get(b"k") == b"old"
+    old.close()
+    assert found_by_another_process() == "newer"
+    new.close()
+
+
+COMPACTING_COPY = """
+import lmdb, os, sys
+env = lmdb.open(sys.argv[1], map_size=1 << 26, max_dbs=1)
+revisions = env.open_db(b"revisions", dupsort=True, dupfixed=True)
+with env.begin(write=True) as txn:
+    for n in range(int(sys.argv[2])):
+        txn.put(b"key", n.to_bytes(8, "big"), db=revisions)
+with open(sys.argv[1] + "/copy", "wb") as copy:
+    env.copyfd(copy.fileno(), compact=True)
+"""
+
+
+@pytest.mark.parametrize(("duplicates", "exit_code"), [(100, 0), (1000, -signal.SIGSEGV)])
+def test_a_compacting_copy_kills_the_process_if_duplicates_have_a_tree(
+    tmp_path: Path, duplicates: int, exit_code: int
+) -> None:
+    """So snapshots are copied record by record. If this fails, LMDB's own copy may be used again."""
+    command = [sys.executable, "-c", COMPACTING_COPY, str(tmp_path / "env"), str(duplicates)]
+    assert subprocess.run(command, check=False).returncode == exit_code

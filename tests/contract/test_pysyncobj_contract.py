@@ -77,6 +77,8 @@ def test_overridden_methods_are_called_by_their_mangled_names() -> None:
     assert "self.__sendAppendEntries()" in tick
     assert "self._checkCommandsToApply()" in tick
     assert "self.__doApplyCommand(entry[0])" in apply
+    assert "self.__getEntries(commitIdx, 1)" in tick
+    assert "self.__getEntries(self.__raftLastApplied + 1, count)" in apply
 
 
 @pytest.mark.parametrize("name", ["monotonicTime", "random", "createPoller", "createJournal", "PIPE_NOTIFIER_ENABLED",

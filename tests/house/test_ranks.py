@@ -13,7 +13,7 @@ RANK = {
 }  # fmt: skip
 CLIENT_MAY_IMPORT = {"model", "v1", "client", "certificates"}  # a library: no server behind it
 CHAOS_MAY_IMPORT = {"client", "model", "dev"}
-SIMULATION_MAY_IMPORT = {"engine", "machine", "storage", "config", "core", "model", "v1"}
+SIMULATION_MAY_IMPORT = {"engine", "machine", "storage", "transport", "config", "core", "model", "v1"}
 BENCHMARKS_MAY_IMPORT = {"client", "model", "v1", "dev", "machine", "storage", "transport", "config"}
 ONLY_ROOM = {
     "pysyncobj": {"engine"},
@@ -22,6 +22,7 @@ ONLY_ROOM = {
     "opentelemetry.exporter": {"telemetry"},
     "prometheus_client": {"telemetry"},
     "cryptography": {"certificates"},
+    "zstandard": {"transport"},
     "pydantic": {"config"},
     "starlette": {"console"},
     "uvicorn": {"console"},
@@ -76,7 +77,7 @@ def test_the_client_knows_only_values_and_stubs() -> None:
 
 @pytest.mark.parametrize(("package", "allowed"), [("chaos", CHAOS_MAY_IMPORT), ("benchmarks", BENCHMARKS_MAY_IMPORT)])
 def test_outsiders_stand_outside(package: str, allowed: set[str]) -> None:
-    """The harness is a user; only its simulation drives engine and storage directly."""
+    """The harness is a user; only its simulation drives engine and storage directly, in place of the transport."""
     strange = []
     for room, item in rooms_imported(package):
         target = room_of(item.module)

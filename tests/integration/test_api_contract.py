@@ -67,6 +67,7 @@ async def test_the_main_calls_do_what_they_say(client: replicator.Client) -> Non
     assert got.staleness_ms == 0.0
     assert (lost.succeeded, lost.value, lost.mod_revision) == (False, b"v", put.revision)
     assert (won.succeeded, won.value, won.revision) == (True, None, put.revision + 1)
+    assert (won.mod_revision, new.mod_revision) == (won.revision, new.revision)
     assert (new.succeeded, new.revision) == (True, put.revision + 2)
     assert (gone.deleted, (await client.delete(b"k")).deleted) == (True, False)
     assert (absent.value, absent.mod_revision, absent.version) == (None, 0, 0)
@@ -99,16 +100,18 @@ async def test_every_error_arrives_as_its_own_type_with_all_that_it_says(
 @pytest.mark.parametrize(
     "kind", [kind for kind in ERROR_OF_REASON.values() if not kind.retryable and kind.reason != "SESSION_EXPIRED"]
 )
-async def test_the_sdk_raises_what_the_node_raised_with_grpc_only_as_its_cause(
+async def test_the_sdk_raises_what_the_node_raised_with_grpc_at_most_as_its_cause(
     kind: type[ReplicatorError], api: ApiNode, client: replicator.Client
 ) -> None:
     api.node.raises.extend(kind("no") for _ in range(100))
 
-    with pytest.raises(ReplicatorError) as caught:
+    with pytest.raises(ReplicatorError) as in_a_batch:
         await client.put(b"k", b"v", timeout_s=SHORT_S)
+    with pytest.raises(ReplicatorError) as alone:
+        await client.remove_member("n9", timeout_s=SHORT_S)
 
-    assert type(caught.value) is kind
-    assert isinstance(caught.value.__cause__, grpc.aio.AioRpcError)
+    assert (type(in_a_batch.value), type(alone.value)) == (kind, kind)
+    assert isinstance(alone.value.__cause__, grpc.aio.AioRpcError)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ERROR_OF_REASON.values() if kind.retryable])
@@ -119,7 +122,7 @@ async def test_the_sdk_retries_what_a_retry_can_help_until_it_does(
 
     assert (await client.put(b"k", b"v")).revision == 1
 
-    names = {request.write_id.SerializeToString() for method, request in api.disturbance.requests}
+    names = {request.write.SerializeToString() for method, request in api.disturbance.requests}
     assert (len(api.disturbance.requests), len(names)) == (4, 1)
 
 
@@ -129,10 +132,11 @@ async def test_the_sdk_raises_the_last_error_when_retries_do_not_help_in_time(
 ) -> None:
     api.node.raises.extend(kind("never") for _ in range(1000))
 
-    with pytest.raises(kind) as caught:
+    with pytest.raises((kind, replicator.OutcomeUnknown)) as caught:
         await client.put(b"k", b"v", timeout_s=SHORT_S)
 
-    assert type(caught.value) is kind
+    if type(caught.value) is not kind:  # on a busy machine, one attempt had no answer in its time
+        assert caught.value.message.endswith("the last one ended with: never")
 
 
 async def test_an_unexpected_exception_is_logged_once_here_and_not_shown_there(
@@ -160,7 +164,7 @@ async def test_bad_input_names_field_and_limit(client: replicator.Client) -> Non
             client.delete(b""),
             client.compare_and_set(b"", b"v", if_revision=0),
         ],
-        "value": [client.put(b"k", b"v" * (VALUE_BYTES_MAX + 1)), client.put(b"k", b"v" * (3 << 20))],
+        "value": [client.put(b"k", b"v" * (VALUE_BYTES_MAX + 1)), client.put(b"k", b"v" * (5 << 19))],
         "request": [client.put(b"k", b"v" * (5 << 20))],
         "max_staleness_ms": [
             client.get(b"k", consistency=replicator.BOUNDED),

@@ -16,6 +16,7 @@ from replicator.api import ApiServer, ApiSettings, Services
 from replicator.model.errors import Internal
 from replicator.model.observe import Signal, SilentObserver
 from replicator.v1 import kv_pb2, kv_pb2_grpc
+from tests.support.api_nodes import no_cut
 from tests.support.memory_cluster import MemoryCluster
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -39,7 +40,7 @@ async def test_each_call_has_one_duration_and_one_span_with_its_status(monkeypat
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     node = MemoryCluster().add("n1", "eu")
     services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
-    server = ApiServer(ApiSettings("127.0.0.1:0", 8), services, notebook)
+    server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24), services, notebook, no_cut)
     await server.start()
     node.raises.append(Internal("a bug"))
     try:
@@ -71,3 +72,53 @@ async def test_each_call_has_one_duration_and_one_span_with_its_status(monkeypat
     assert [span.status.status_code for span in spans] == [StatusCode.UNSET, StatusCode.UNSET, StatusCode.ERROR]
     assert spans[0].parent is not None
     assert (f"{spans[0].parent.trace_id:032x}", f"{spans[0].parent.span_id:016x}") == (TRACE_ID, PARENT_ID)
+
+
+class Counts(Notebook):
+    """Adds up what is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: dict[str, int] = {}
+
+    def count(self, signal: Signal, amount: int = 1, **labels: str) -> None:
+        assert signal is Signal.BATCH_OPERATIONS
+        self.operations[labels["kind"]] = self.operations.get(labels["kind"], 0) + amount
+
+
+async def test_a_batch_has_one_duration_and_one_span_and_its_operations_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exporter, provider, notebook = InMemorySpanExporter(), TracerProvider(), Counts()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    node = MemoryCluster().add("n1", "eu")
+    services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
+    server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24), services, notebook, no_cut)
+    await server.start()
+    batches = [
+        kv_pb2.BatchRequest(
+            id=1,
+            write=kv_pb2.WriteBatch(keys=[b"a", b"b", b"c"], values=[b"v"] * 3),
+            metadata={"traceparent": f"00-{TRACE_ID}-{PARENT_ID}-01"},
+        ),
+        kv_pb2.BatchRequest(id=2, read=kv_pb2.ReadBatch(keys=[b"a", b""])),
+    ]
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.bound_port}") as channel:
+            stub: Any = kv_pb2_grpc.KVServiceStub(channel)
+            for batch in batches:
+                call = stub.Exchange(iter([kv_pb2.BatchRequests(batches=[batch])]))
+                assert [answer.id async for message in call for answer in message.batches] == [batch.id]
+    finally:
+        await server.stop(0.0)
+        provider.shutdown()
+
+    labels = [(call["method"], call["code"]) for call in notebook.calls]
+    service = "/replicator.v1.KVService"
+    assert labels == [(f"{service}/WriteBatch", "OK"), (f"{service}/ReadBatch", "INVALID_ARGUMENT")]
+    assert notebook.operations == {"write": 3, "read": 2}
+    spans = exporter.get_finished_spans()
+    assert [span.name for span in spans] == ["replicator.v1.KVService/WriteBatch", "replicator.v1.KVService/ReadBatch"]
+    assert spans[0].parent is not None
+    assert f"{spans[0].parent.trace_id:032x}" == TRACE_ID

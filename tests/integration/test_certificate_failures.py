@@ -169,7 +169,7 @@ async def test_a_call_in_flight_ends_on_the_connection_that_it_was_sent_on(
 
     async def hold(name: str, request: Any, context: Any) -> None:
         seen.append(context.auth_context()["x509_pem_cert"][0])
-        if name == "Put" and request.key == b"held":
+        if name == "WriteBatch" and b"held" in request.write.keys:
             held.set()
             await go_on.wait()
 
@@ -191,7 +191,9 @@ async def test_a_call_in_flight_ends_on_the_connection_that_it_was_sent_on(
         assert not in_flight.done()
         go_on.set()
         assert (await in_flight).revision == 1
-        assert [name for name, _ in disturbance.requests].count("Put") == 1, "sent once, not cut off and sent again"
+        assert [name for name, _ in disturbance.requests].count("WriteBatch") == 1, (
+            "sent once, not cut off and sent again"
+        )
 
 
 async def test_a_connection_that_cannot_be_renewed_goes_on_with_the_old_certificates(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_an_absent_key_is_exit_code_1_and_complete_json(cli: Cli) -> None:
 def test_compare_and_set_wins_once(cli: Cli) -> None:
     created = cli.json("cas", "race", "1", "--if-revision", "0")
     assert created["succeeded"] is True
+    assert created["mod_revision"] == created["revision"] == cli.json("get", "race")["mod_revision"]
 
     lost = cli("cas", "race", "2", "--if-revision", "0")
     assert lost.code == 1
@@ -156,7 +157,7 @@ def test_each_consistency_level_reads(cli: Cli) -> None:
     ("arguments", "start"),
     [
         (("put", "", "v"), "replicator: INVALID_ARGUMENT: key is empty"),
-        (("put", "k" * 481, "v"), "replicator: INVALID_ARGUMENT: key has 481 bytes, the limit is 480"),
+        (("put", "k" * 4097, "v"), "replicator: INVALID_ARGUMENT: key has 4097 bytes, the limit is 4096"),
         (("get", "k", "--token", "not a token"), "replicator: INVALID_TOKEN: "),
     ],
 )

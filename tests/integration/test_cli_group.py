@@ -53,7 +53,7 @@ async def test_members_are_listed_with_roles_and_links() -> None:
         assert facts["leader"] == "n1"
         assert set(facts["members"][0]) == {
             "node_id", "region", "api_address", "peer_address", "connected", "leader", "match_index", "lag_entries",
-            "role",
+            "role", "linked_at",
         }  # fmt: skip
 
 

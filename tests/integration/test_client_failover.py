@@ -15,6 +15,7 @@ from replicator.model.limits import SESSION_RESULTS_MAX
 from tests.support.api_nodes import ApiNode, an_api_server, free_address, serving
 from tests.support.memory_cluster import MemoryCluster
 
+WRITES, READS = "WriteBatch", "ReadBatch"  # a call of the SDK, alone or with others, is one of these
 SHORT_S = 1.0  # of a call that ends by its time: enough to reach a busy server first
 
 
@@ -36,26 +37,26 @@ async def test_reads_stay_in_the_own_region_and_writes_go_to_the_leader() -> Non
         put = await client.put(b"k", b"v")
         got = await client.get(b"k", token=put.token)
         assert (got.value, got.region) == (b"v", "ap")
-        assert (methods(eu), methods(us), methods(ap)) == (["Put"], [], ["Get"])
+        assert (methods(eu), methods(us), methods(ap)) == ([WRITES], [], [READS])
 
 
 async def test_a_lost_reply_is_retried_under_the_same_name_and_the_write_is_applied_once() -> None:
     async with three_regions() as nodes, replicator.connect([nodes[0].address]) as client:
         for api in nodes:
-            api.disturbance.lose_replies(1, "Put")
+            api.disturbance.lose_replies(1, WRITES)
 
         put = await client.put(b"k", b"v")
 
         requests = [request for api in nodes for _, request in api.disturbance.requests]
         assert len(requests) > 1
-        assert len({request.write_id.SerializeToString() for request in requests}) == 1
+        assert len({request.write.SerializeToString() for request in requests}) == 1
         assert (put.revision, nodes[0].node.replica.revision) == (1, 1)
 
 
 async def test_a_compare_and_set_whose_reply_is_lost_still_reports_that_it_won() -> None:
     async with three_regions() as nodes, replicator.connect([nodes[0].address]) as client:
         for api in nodes:
-            api.disturbance.lose_replies(1, "CompareAndSet")
+            api.disturbance.lose_replies(1, WRITES)
 
         assert (await client.compare_and_set(b"k", b"v", if_revision=0)).succeeded
 
@@ -63,7 +64,7 @@ async def test_a_compare_and_set_whose_reply_is_lost_still_reports_that_it_won()
 async def test_a_write_whose_replies_are_all_lost_is_reported_as_unknown_never_as_failed() -> None:
     async with three_regions() as nodes, replicator.connect([api.address for api in nodes]) as client:
         for api in nodes:
-            api.disturbance.lose_replies(10_000, "Put")
+            api.disturbance.lose_replies(10_000, WRITES)
 
         with pytest.raises(replicator.OutcomeUnknown) as caught:
             await client.put(b"k", b"v", timeout_s=SHORT_S)
@@ -78,7 +79,7 @@ async def test_an_unknown_attempt_followed_by_refusals_stays_unknown() -> None:
 
         async def lose_then_refuse(name: str, request: Any, context: Any) -> None:
             nonlocal lost
-            if name == "Put" and not lost:
+            if name == WRITES and not lost:
                 lost = True
                 for api in nodes:
                     api.node.raises.extend(replicator.StorageFull("disk full") for _ in range(1000))
@@ -149,7 +150,7 @@ async def test_a_node_that_hangs_in_the_middle_of_a_call_is_left_for_another() -
     async with three_regions() as (eu, _us, _ap), replicator.connect([eu.address], "eu") as client:
 
         async def hang(name: str, request: Any, context: Any) -> None:
-            if name == "Get":
+            if name == READS:
                 await asyncio.Event().wait()
 
         eu.disturbance.before = hang
@@ -184,7 +185,7 @@ async def test_a_node_that_led_and_cannot_finish_writes_any_more_is_not_asked_fi
     monkeypatch.setattr("replicator.client.discovery.ROUND_EVERY_S", 3600.0)
     async with three_regions() as (eu, us, ap), replicator.connect([eu.address, us.address, ap.address]) as client:
         await client.put(b"k", b"v")
-        assert methods(eu) == ["Put"]
+        assert methods(eu) == [WRITES]
         us.node.cluster.lead(us.node.node_id)
         eu.node.raises.extend(replicator.OutcomeUnknown("no answer of the leader") for _ in range(1000))
 
@@ -273,14 +274,14 @@ async def _refuse(name: str, request: Any, context: Any) -> None:
 async def test_256_writers_at_once_with_replies_lost_all_the_time_are_each_applied_once() -> None:
     async with three_regions() as nodes, replicator.connect([api.address for api in nodes]) as client:
         for api in nodes:
-            api.disturbance.lose_replies(100, "Put")
+            api.disturbance.lose_replies(3, WRITES)  # of a batch each, which holds many writes
 
         puts = await asyncio.gather(
             *(client.put(b"key/%d" % number, b"%d" % number, timeout_s=30.0) for number in range(256))
         )
 
         assert sorted(put.revision for put in puts) == list(range(1, 257))
-        versions = Counter(event.version for event in nodes[0].node.replica.events.values())
+        versions = Counter(event.record[3] for event in nodes[0].node.replica.events.values())
         assert versions == {1: 256}
 
 

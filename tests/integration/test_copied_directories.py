@@ -66,7 +66,7 @@ async def ends_for_good(process: NodeProcess, reason: str) -> None:
 @pytest.mark.parametrize("of_leader", [False, True])
 async def test_a_copy_that_runs_beside_its_original_is_refused_and_ends(tmp_path: Path, of_leader: bool) -> None:
     """A cloned machine. The original goes on as if nothing had happened."""
-    async with LocalCluster(plan_cluster(tmp_path / "cluster", REGIONS)) as cluster:
+    async with LocalCluster(plan_cluster(tmp_path / "cluster", REGIONS, profile="wan")) as cluster:
         leader = await cluster.leader()
         original = leader if of_leader else next(name for name in cluster.nodes if name != leader)
         await put_some(cluster, 20, b"before/")

@@ -23,6 +23,7 @@ from tests.support.memory_cluster import MemoryCluster
 TIMEOUT_S = 10.0
 LONGER_THAN_IT_IS = b"\x0a\xff\xff\xff\xff\x0f"  # field 1 says that it has 4 GiB
 NOT_UTF_8 = b"\x0a\x02\xff\xfe"
+EXCHANGE = "/replicator.v1.KVService/Exchange"
 GARBAGE = {
     "cut": LONGER_THAN_IT_IS,
     "random": random.Random(8).randbytes(300),
@@ -64,7 +65,7 @@ async def api() -> AsyncIterator[ApiNode]:
 
 
 async def send(api: ApiNode, method: Method, body: bytes) -> bytes | grpc.aio.AioRpcError:
-    """The raw answer (of a stream: the first one), or how the call ended."""
+    """The raw answer (of a stream: the first one; of Exchange: the last one), or how the call ended."""
     channel: Any  # its methods take and give bytes
     async with grpc.aio.insecure_channel(api.address) as channel:
         try:
@@ -74,6 +75,8 @@ async def send(api: ApiNode, method: Method, body: bytes) -> bytes | grpc.aio.Ai
                 if method.path.endswith("ServerReflectionInfo"):
                     async for answer in channel.stream_stream(method.path)(iter([body])):
                         return bytes(answer)
+                if method.path == EXCHANGE:
+                    return bytes([answer async for answer in channel.stream_stream(method.path)(iter([body]))][-1])
                 async for answer in channel.unary_stream(method.path)(body):
                     return bytes(answer)
         except grpc.aio.AioRpcError as error:
@@ -92,7 +95,7 @@ def assert_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_all_methods_are_here() -> None:
-    assert len(OWN) == 9
+    assert len(OWN) == 10
     assert {method.path.split("/")[1] for method in ALL} == {
         "replicator.v1.KVService",
         "replicator.v1.ClusterService",
@@ -127,6 +130,7 @@ async def test_another_methods_message_or_a_cut_one_gets_a_typed_answer(
         kv_pb2.ScanRequest(start=b"a", end=b"b", page_size=1 << 31, page_token="x" * 900),
         cluster_pb2.SetMemberRequest(node_id="n\n", region="r", peer_address="unix:/x:1", api_address="\x1b:1"),
         cluster_pb2.TransferLeadershipRequest(node_id="no-such\nnode", region=""),
+        kv_pb2.BatchRequests(batches=[kv_pb2.BatchRequest(id=1, write=kv_pb2.WriteBatch(keys=[b"k"], values=[b"v"]))]),
         NOT_UTF_8,
     ]
     for body in bodies:
@@ -139,7 +143,8 @@ async def test_another_methods_message_or_a_cut_one_gets_a_typed_answer(
     assert_no_traceback(caplog)
 
 
-@pytest.mark.parametrize("method", OWN, ids=lambda method: method.path)
+# A batch of a stream is refused alone: tests/integration/test_batch_streams.py.
+@pytest.mark.parametrize("method", [each for each in OWN if each.path != EXCHANGE], ids=lambda method: method.path)
 async def test_an_oversized_body_is_refused(method: Method, api: ApiNode, caplog: pytest.LogCaptureFixture) -> None:
     unknown_field = b"\xfa\x07"  # number 127, bytes
     size = REQUEST_BYTES_MAX + 1
@@ -151,14 +156,6 @@ async def test_an_oversized_body_is_refused(method: Method, api: ApiNode, caplog
     assert isinstance(far_beyond, grpc.aio.AioRpcError)
     assert far_beyond.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, "gRPC refuses it unread"
     assert_no_traceback(caplog)
-
-
-async def test_health_lists_what_it_knows(api: ApiNode) -> None:
-    """The library's own servicer has no such method, and would end the call with a traceback."""
-    answer = await send(api, next(each for each in ALL if each.path.endswith("Health/List")), b"")
-
-    assert isinstance(answer, bytes)
-    assert set(health_pb2.HealthListResponse.FromString(answer).statuses) == {"", "replicator.v1.KVService"}
 
 
 async def test_after_all_that_the_node_serves(api: ApiNode) -> None:

@@ -154,3 +154,27 @@ async def test_streams_that_never_prove_who_they_are_are_limited_in_number_and_k
     finally:
         for peer in silent:
             await peer.__aexit__()
+
+
+async def test_silent_streams_crowd_out_each_other_and_no_peer_that_has_said_its_hello(links: Links) -> None:
+    one = await links.start(peers_of("n1", {"n2": 1}, timers=LinkTimers(hello_s=60)), RecordingSink())
+    silent: list[HandDriven] = []
+    reading: list[asyncio.Task[object]] = []
+    try:
+        async with HandDriven(one.bound_port) as peer:
+            hello = a_hello()
+            await peer.say(hello)
+            welcome = (await peer.hear()).welcome
+            for _ in range(2 * UNSHAKEN_STREAMS_MAX):
+                silent.append(HandDriven(one.bound_port))
+                await silent[-1].call.wait_for_connection()
+            reading = [asyncio.create_task(each.call.read()) for each in silent]
+            await until(lambda: sum(task.done() for task in reading) >= UNSHAKEN_STREAMS_MAX)  # so all have arrived
+            await peer.prove(hello, welcome)
+            await until(lambda: is_linked(one, "n2"))
+    finally:
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        for each in silent:
+            await each.__aexit__()

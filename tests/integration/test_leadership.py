@@ -82,9 +82,10 @@ class Caller:
 
     def __init__(self, channel: grpc.aio.Channel, address: str) -> None:
         self._stub, self._address = kv_pb2_grpc.KVServiceStub(channel), address
+        self._issued_ms = time.time_ns() // 1_000_000  # a new group begins at the calendar
 
     async def put(self, sequence: int) -> kv_pb2.PutResponse:
-        write_id = kv_pb2.WriteId(client_id=CLIENT_ID, sequence=sequence, oldest_pending=1)
+        write_id = kv_pb2.WriteId(client_id=CLIENT_ID, sequence=sequence, oldest_pending=1, issued_ms=self._issued_ms)
         request = kv_pb2.PutRequest(key=b"order", value=b"%d" % sequence, write_id=write_id)
         try:
             return await self._stub.Put(request, timeout=LONG_S)

@@ -1,9 +1,9 @@
 """Real processes: a drain fails no write, a broken disk stops a node loudly, a full one only stops its writes."""
 
 import asyncio
+import contextlib
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import time
@@ -30,9 +30,9 @@ from tests.support.real_nodes import (
 
 pytestmark = pytest.mark.process
 
-SHIM_SOURCE = Path(__file__).parents[1] / "support" / "fsync_shim.c"
 DRAIN_S_MAX = 10.0
 MIB = 1 << 20
+WRITES_FOR_A_FLUSH = 64  # of 1 MiB; a layer of 8 MiB is due
 
 
 async def test_sigterm_of_each_node_in_turn_under_load_fails_no_write_and_loses_none(tmp_path: Path) -> None:
@@ -152,22 +152,11 @@ async def test_a_node_without_its_majority_lives_and_is_not_ready(tmp_path: Path
         assert await until_exit(process, DRAIN_S_MAX) == 0, tail_of(lone.log_file)
 
 
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk that fails on demand."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = tmp_path_factory.mktemp("shim") / "fsync_shim.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM_SOURCE, "-ldl"], check=True, timeout=60)
-    return library
-
-
-async def test_a_failed_sync_stops_the_node_loudly_and_a_restart_has_all_that_was_acknowledged(
+async def test_a_failed_write_of_the_log_stops_the_node_loudly_and_a_restart_has_all_that_was_acknowledged(
     shim: Path, tmp_path: Path
 ) -> None:
     node, control = one_node(tmp_path), tmp_path / "disk-fails"
-    environment = {**os.environ, "LD_PRELOAD": str(shim), "FSYNC_SHIM_FAILS": str(control)}
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "PWRITE_SHIM_FAILS": str(control)}
     process = start_serve(node.config_file, node.log_file, environment)
     try:
         await until_ready(node)
@@ -176,20 +165,56 @@ async def test_a_failed_sync_stops_the_node_loudly_and_a_restart_has_all_that_wa
             control.touch()
             with pytest.raises(ReplicatorError) as refusal:
                 await client.put(b"after", b"2", timeout_s=3)
-        assert await until_exit(process, DRAIN_S_MAX) == 70, tail_of(node.log_file)
-        log = node.log_file.read_text()
-        critical = [line for line in log.splitlines() if " CRITICAL " in line]
-        assert len(critical) == 1, log
-        assert "storage failed" in critical[0]
-        assert f"Remedy: check the disk under {node.data_dir}" in critical[0]
-        assert "Traceback" not in log
         assert refusal.value.applied == "unknown", "the write was on its way to the disk"
+        await _stopped_by_its_disk(process, node)
+        await _held_after_a_restart(node, {b"before": b"1"})
+    finally:
+        process.kill()
+        process.wait()
 
-        control.unlink()
-        process = start_serve(node.config_file, node.log_file)
+
+async def test_a_failed_flush_of_the_state_stops_the_node_loudly_and_a_restart_has_all_that_was_acknowledged(
+    shim: Path, tmp_path: Path
+) -> None:
+    """The log took the writes, so they are acknowledged; the node ends as soon as the data file does not follow."""
+    node, control = one_node(tmp_path), tmp_path / "disk-fails"
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "FSYNC_SHIM_FAILS": str(control)}
+    process = start_serve(node.config_file, node.log_file, environment)
+    acknowledged: dict[bytes, bytes] = {}
+    try:
         await until_ready(node)
         async with connect([node.api]) as client:
-            assert (await client.get(b"before")).value == b"1"
+            control.touch()
+            with contextlib.suppress(ReplicatorError):
+                for number in range(WRITES_FOR_A_FLUSH):
+                    key = b"key/%d" % number
+                    await client.put(key, b"v" * MIB, timeout_s=3)
+                    acknowledged[key] = b"v" * MIB
+        assert len(acknowledged) < WRITES_FOR_A_FLUSH, "no flush was due"
+        await _stopped_by_its_disk(process, node)
+        await _held_after_a_restart(node, acknowledged)
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _stopped_by_its_disk(process: "subprocess.Popen[bytes]", node: NodePlan) -> None:
+    assert await until_exit(process, DRAIN_S_MAX) == 70, tail_of(node.log_file)
+    log = node.log_file.read_text()
+    critical = [line for line in log.splitlines() if " CRITICAL " in line]
+    assert len(critical) == 1, log
+    assert "storage failed" in critical[0]
+    assert f"Remedy: check the disk under {node.data_dir}" in critical[0]
+    assert "Traceback" not in log
+
+
+async def _held_after_a_restart(node: NodePlan, pairs: dict[bytes, bytes]) -> None:
+    process = start_serve(node.config_file, node.log_file)
+    try:
+        await until_ready(node)
+        async with connect([node.api]) as client:
+            for key, value in pairs.items():
+                assert (await client.get(key)).value == value
     finally:
         process.kill()
         process.wait()

@@ -14,7 +14,8 @@ import pytest
 import replicator
 from replicator.client import ClientTls
 from replicator.dev import ClusterPlan, LocalCluster, plan_cluster
-from replicator.machine.codec import encode_batch
+from replicator.engine.raft.messages import encode
+from replicator.machine.codec import encode_entry
 from replicator.model.ids import NodeId, node_certificate_name
 from replicator.model.limits import INDEX_MAX
 from replicator.transport.handshake.proof import Secrets
@@ -70,12 +71,12 @@ class Attacker:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the stream may have ended
             await peer.prove(a_hello(), peer_pb2.Welcome(), self.secrets)
             for message in harmful():
-                await peer.say(peer_pb2.LinkMessage(frame=message.SerializeToString()))
+                await peer.say(peer_pb2.LinkMessage(frame=encode(message)))
 
 
 def harmful() -> list[raft_pb2.RaftMessage]:
     """What the engine of a node would act on, did they come from a member."""
-    payload = encode_batch(1, [put(FORGED_KEY)])
+    payload = encode_entry(1, [put(FORGED_KEY)])
     entry = raft_pb2.LogEntry(index=2, term=1 << 40, payload=payload)
     append = raft_pb2.AppendEntries(
         term=1 << 40, sequence=1, prev_index=1, prev_term=0, commit_index=2, entries=[entry]

@@ -10,7 +10,7 @@ import contextlib
 import os
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from replicator.transport.handshake.proof import NONCE_BYTES, Secrets, signed_re
 from replicator.transport.handshake.secret_file import SecretFile
 from replicator.transport.streams import FETCH_METHOD, METHOD
 from replicator.v1 import peer_pb2, store_pb2
+from tests.support.bent_bytes import bent
 from tests.support.links import HandDriven, a_hello, directory_of
 from tests.support.peer_fuzz import FORGED, FORGED_TERM_MIN, Anything, is_in_a_members_power
 
@@ -57,7 +58,7 @@ class Directory:
     @classmethod
     def read(cls, path: Path) -> "Directory":
         with opened_offline(path) as store:
-            txn, databases = store.view
+            txn, databases, _ = store.view
             stored = store_pb2.Membership.FromString(txn.get(MEMBERSHIP_KEY, db=databases.meta) or b"")
             directory_id = txn.get(DIRECTORY_ID_KEY, db=databases.meta) or b""
             facts, runs = store.facts(), incarnations.number_held(txn, databases)
@@ -103,7 +104,7 @@ class Fuzz:
             case 0:  # out of order
                 await self._say(peer, [self.anything.link_message() for _ in range(self._some())])
             case 1:
-                await self._say(peer, [self.anything.bent(hello.SerializeToString())])
+                await self._say(peer, [bent(self.anything.dice, hello.SerializeToString())])
             case 2 if self.heard:
                 await self._say(peer, self.dice.choices(self.heard, k=self._some()))
             case 3:
@@ -128,7 +129,7 @@ class Fuzz:
         frames = [self.anything.raft_frame() for _ in range(self._some())]
         if role.is_of_group:
             frames = [frame for frame in frames if not is_in_a_members_power(frame, Term(self.anything.term))]
-        wrapped = [peer_pb2.LinkMessage(frame=frame).SerializeToString() for frame in frames]
+        wrapped = [self.anything.wrapped(frame) for frame in frames]
         if self.dice.random() < 0.3:
             wrapped.append(peer_pb2.LinkMessage(chunk=peer_pb2.SnapshotChunk(data=bytes(1 << 16))).SerializeToString())
             wrapped.append(self._fetch())
@@ -225,7 +226,7 @@ def check_running(cluster: LocalCluster, memory_kib: dict[NodeId, int]) -> None:
 async def test_whatever_is_said_at_the_peer_ports_nobody_ends_and_nothing_forged_is_read(tmp_path: Path) -> None:
     seed = int(os.environ.get("PEER_FUZZ_SEED", random.randrange(1 << 32)))
     print(f"PEER_FUZZ_SEED={seed}")  # noqa: T201  # to replay it
-    plan = plan_cluster(tmp_path, ("eu", "us", "ap"), profile="wan")
+    plan = replace(plan_cluster(tmp_path, ("eu", "us", "ap"), profile="wan"), more_toml='[links]\ncompression = "on"\n')
     async with LocalCluster(plan) as cluster:
         witness = Witness(cluster)
         await witness.write(20)

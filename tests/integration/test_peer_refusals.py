@@ -91,7 +91,7 @@ async def test_a_refused_peer_is_a_warning_on_both_sides_with_both_values(
     assert sink_1.calls == sink_2.calls == []
 
 
-@pytest.mark.parametrize(("version", "version_min"), [(4, 3), (0, 0)])
+@pytest.mark.parametrize(("version", "version_min"), [(5, 4), (0, 0)])
 async def test_a_peer_of_another_protocol_version_is_refused(
     links: Links, caplog: pytest.LogCaptureFixture, version: int, version_min: int
 ) -> None:

@@ -18,7 +18,7 @@ from tests.support.agreement.simulated import SimulatedStage
 TIMING = RaftTiming(heartbeat_s=0.1, election_timeout_min_s=0.8, election_timeout_max_s=1.6)
 LEAD_IN_WRITES = (20, 120)
 LIVES = int(os.environ.get("AGREE_LIVES", "1"))  # simulated, of each scenario: with other disks, distances and loads
-SEED = int(os.environ.get("AGREE_SEED", random.SystemRandom().randrange(1 << 32)))
+SEED = int(os.environ.get("AGREE_SEED", "1"))  # `make drill` draws others
 
 
 @pytest.fixture

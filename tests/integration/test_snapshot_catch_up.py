@@ -1,6 +1,7 @@
 """A node that was away for longer than the log reaches comes back by a snapshot, while the others keep serving."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,8 +53,8 @@ async def test_a_node_that_lacks_entries_comes_back(tmp_path: Path, wiped: bool,
         away = next(name for name in cluster.nodes if name != leader)
         await cluster.nodes[away].kill9()
         if wiped:
-            for file in cluster.nodes[away].plan.data_dir.iterdir():
-                file.unlink()
+            shutil.rmtree(cluster.nodes[away].plan.data_dir)
+            cluster.nodes[away].plan.data_dir.mkdir()
             cluster.nodes[away] = NodeProcess(cluster.nodes[away].plan, ["--join"])  # the others know the lost disk
         await write_one_by_one(client, 20, WRITES)
         cluster.nodes[away].start()

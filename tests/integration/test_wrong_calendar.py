@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -13,14 +11,14 @@ import pytest
 from replicator.client import Client, connect
 from replicator.core.log_clock import CORRECTION_MAX
 from replicator.dev import ClusterPlan, NodePlan
-from replicator.machine.codec import decode_batch
+from replicator.machine.codec import decode_entry
 from replicator.model.ids import ClusterId, LogIndex, NodeId
 from replicator.storage.storage import Storage
 from tests.support.real_nodes import WAIT_S, start_serve, tail_of, three_regions, until_exit, until_ready
+from tests.support.shims import built_shim
 
 pytestmark = pytest.mark.process
 
-SHIM_SOURCE = Path(__file__).parents[1] / "support" / "calendar_shim.c"
 TEN_YEARS_S = 315_360_000
 WRITES = 20
 US, AP = NodeId("us-1"), NodeId("ap-1")
@@ -29,12 +27,7 @@ US, AP = NodeId("us-1"), NodeId("ap-1")
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calendar that is wrong on demand."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = tmp_path_factory.mktemp("shim") / "calendar_shim.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, SHIM_SOURCE, "-ldl"], check=True, timeout=60)
-    return library
+    return built_shim("calendar_shim", tmp_path_factory.mktemp("shim"))
 
 
 async def written_under(client: Client, leader: NodeId, key: bytes) -> None:
@@ -54,7 +47,7 @@ def times_in_log(plan: ClusterPlan, node: NodePlan) -> list[tuple[int, int]]:
         bounds = storage.load_log()
         entries = storage.read_entries(bounds.first_index, count_max=10_000, bytes_max=1 << 30)
         assert entries[-1].index == bounds.last_index > LogIndex(0)
-    batches = [decode_batch(entry.payload) for entry in entries]
+    batches = [decode_entry(entry.payload) for entry in entries]
     return [(batch.time_ms, batch.wall_ms) for batch in batches if batch is not None]
 
 

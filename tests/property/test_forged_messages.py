@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from replicator.engine.events import Frame, LinkUp
 from replicator.engine.raft import messages
+from replicator.engine.raft.messages import encode
+from replicator.engine.write_behind import STATE_DELAY_S_MAX
 from replicator.model.errors import HistoryReplaced
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.v1 import raft_pb2
@@ -32,6 +34,7 @@ def a_node(role: str) -> HandNode:
     if role != "candidate":
         cluster.write(b"k")
         cluster.write(b"l")
+    node.wait(STATE_DELAY_S_MAX)  # all that it knows is on its disk
     node.turn(LinkUp(B, EPOCH), LinkUp(C, EPOCH))
     return node
 
@@ -40,7 +43,7 @@ def say(node: HandNode, bounds: Bounds, message: raft_pb2.RaftMessage) -> None:
     """B says it, on a link that is up; then time passes for as long as an election takes to begin."""
     if node.replica.link_epoch(B) is None:
         node.turn(LinkUp(B, EPOCH))
-    turn = node.open(Frame(B, EPOCH, message.SerializeToString()))
+    turn = node.open(Frame(B, EPOCH, encode(message)))
     bounds.check(turn, message)
     node.close(turn)
     node.clock.forward(0.7)
@@ -88,7 +91,7 @@ def test_a_term_out_of_range_is_refused_and_without_the_check_it_would_be_kept(
     node = a_node("follower")
     before = node.disk.state
     bounds = Bounds(node, before.term, before.commit_index)
-    turn = node.open(Frame(B, EPOCH, message.SerializeToString()))
+    turn = node.open(Frame(B, EPOCH, encode(message)))
     bounds.check(turn, message)
     node.close(turn)
     assert [bad.peer for bad in turn.bad_links] == [B]

@@ -52,7 +52,7 @@ def logs_in_two_groupings(draw: st.DrawFn) -> tuple[list[Entry], list[list[Entry
     return log, entry_groups(draw, log), entry_groups(draw, log)
 
 
-def committed(storage: Storage, groups: list[list[Entry]], *, append_first: bool) -> list[list[store_pb2.Outcome]]:
+def committed(storage: Storage, groups: list[list[Entry]], *, append_first: bool) -> list[list[store_pb2.BatchOutcome]]:
     """append_first: appended in one turn, applied in the next, as on a follower."""
     outcomes = []
     for group in groups:

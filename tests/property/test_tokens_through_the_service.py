@@ -47,11 +47,12 @@ async def asked(text: str, level: Consistency, *, as_page: bool, is_cut_off: boo
     if is_cut_off:
         follower.cut_off()
     staleness_ms = 60_000 if level is Consistency.BOUNDED else 0
+    patience_s = 0.02 if is_cut_off else 20.0  # cut off, it is the time that every example takes
     try:
         if as_page:
-            wanted = ScanRange(b"", b"", 1, text)
-            return await follower.scans().scan(wanted, ReadOptions(level, "", staleness_ms), timeout_s=0.02), follower
-        return await follower.reads().get(b"0", ReadOptions(level, text, staleness_ms), timeout_s=0.02), follower
+            wanted, options = ScanRange(b"", b"", 1, text), ReadOptions(level, "", staleness_ms)
+            return await follower.scans().scan(wanted, options, timeout_s=patience_s), follower
+        return await follower.reads().get(b"0", ReadOptions(level, text, staleness_ms), timeout_s=patience_s), follower
     except ReplicatorError as error:
         return error, follower
 

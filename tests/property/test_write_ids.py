@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.machine.apply import apply_entry
-from replicator.machine.codec import encode_batch
-from replicator.model.ids import LogIndex, Term
+from replicator.machine.outcomes import APPLIED
 from replicator.model.limits import SESSION_FLOOR_STEP_MAX, SESSION_RESULTS_MAX
-from replicator.model.log import Entry
-from replicator.v1 import store_pb2
-from tests.support.commands import by, put
+from tests.support.commands import Outcome, applied, by, put
 from tests.support.memory_store import MemoryStore
 
-APPLIED = store_pb2.Outcome.STATUS_APPLIED
 IN_FLIGHT_MAX = 4
 
 
@@ -27,7 +22,7 @@ class Write:
     sequence: int
     value: bytes
     sent: bytes = b""
-    answers: list[store_pb2.Outcome] = field(default_factory=list)
+    answers: list[Outcome] = field(default_factory=list)
 
 
 @dataclass
@@ -62,9 +57,8 @@ class HonestClient:
         self.sequence += count
 
 
-def apply_one(store: MemoryStore, command: bytes) -> store_pb2.Outcome:
-    payload = encode_batch(1, [command])
-    [outcome] = apply_entry(store, Entry(payload, LogIndex(store.applied_index + 1), Term(1)))
+def apply_one(store: MemoryStore, command: bytes) -> Outcome:
+    [outcome] = applied(store, command)
     return outcome
 
 

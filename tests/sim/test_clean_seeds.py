@@ -9,7 +9,7 @@ import pytest
 from chaos.simulation.character import MIXES
 from chaos.simulation.world import Scenario, Verdict, simulate
 
-CLUSTERS = [(3, "wan", 12), (5, "wan", 6), (7, "wan", 2), (3, "lan", 10), (5, "lan", 6), (1, "lan", 4), (2, "wan", 3)]
+CLUSTERS = [(3, "wan", 6), (5, "wan", 3), (7, "wan", 2), (3, "lan", 4), (5, "lan", 3), (1, "lan", 4), (2, "wan", 3)]
 
 
 def broken(scenario: Scenario, seeds: range) -> list[Verdict]:

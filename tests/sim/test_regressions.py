@@ -26,6 +26,7 @@ ONCE = [
     Once("world: and so in partitions", (10, 12), Scenario(nodes=5, profile="wan", mix="partitions")),
     Once("world: a successor was removed before it handed back", (400294, 401970), Scenario(nodes=5, profile="lan")),
     Once("world: nodes were called alike while an entry was under way", (807075,), Scenario(nodes=5, profile="wan")),
+    Once("engine: log time was continued from an entry that was gone", (1,), Scenario(nodes=5, profile="lan")),
     Once("engine: leadership went to a member that was removed meanwhile", (1047,), Scenario(mix="members")),
 ]
 

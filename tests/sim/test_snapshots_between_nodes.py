@@ -35,7 +35,7 @@ def lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: range = SEEDS)
     for seed in seeds:
         life = World(seed, Scenario(nodes=5, profile="lan"), tmp_path / str(seed))
         violation = life.run().violation
-        made = sum(node.exchange.made_for_leader for node in life._nodes if node.exchange is not None)
+        made = sum(node.ways.made_for_leader for node in life._nodes if node.ways is not None)
         yield f"seed {seed}: {violation}" if violation else "", made
 
 

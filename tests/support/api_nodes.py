@@ -16,6 +16,8 @@ from replicator.dev import free_ports
 from replicator.model.observe import SilentObserver
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
+UNREAD_BYTES_MAX = 256 << 20
+
 
 def free_address() -> str:
     """A loopback address that was free a moment ago; needed where members must know addresses before they bind."""
@@ -75,7 +77,13 @@ def an_api_server(
     tls: NodeCertificates | None = None,
 ) -> ApiServer:
     services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
-    return ApiServer(ApiSettings(listen, calls_in_flight_max, tls), services, SilentObserver())
+    settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, tls)
+    return ApiServer(settings, services, SilentObserver(), no_cut)
+
+
+def no_cut(peer: str, cause: str) -> None:
+    """Who cuts connections is the node, which is not here."""
+    raise AssertionError(f"{peer} takes its answers: {cause}")
 
 
 @asynccontextmanager

@@ -12,9 +12,8 @@ from replicator.engine.driver import RaftEngine
 from replicator.engine.settings import EngineSettings
 from replicator.model.errors import StorageFailed, Superseded
 from replicator.model.ids import ClusterId, NodeId, Region
-from replicator.model.log import TurnWrite
+from replicator.model.log import Entry, TurnWrite
 from replicator.model.members import Membership
-from replicator.model.observe import SilentObserver
 from replicator.node.clock import SystemClock
 from replicator.storage.failures import DiskFull
 from replicator.storage.storage import Storage
@@ -22,7 +21,7 @@ from replicator.storage.writer import StorageWriter
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
 from replicator.v1 import store_pb2
 from tests.support.members import SECRET, founded, voters
-from tests.support.replicas import LAN
+from tests.support.replicas import LAN, RolesSeen
 
 QUEUE_FRAMES_MAX = 10_000
 
@@ -40,7 +39,10 @@ class Disk:
     def __post_init__(self) -> None:
         self.flows.set()
 
-    async def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
+    def apply(self, entries: Sequence[Entry]) -> list[list[store_pb2.BatchOutcome]]:
+        return self.writer.apply(entries)
+
+    async def commit(self, write: TurnWrite) -> list[list[store_pb2.BatchOutcome]]:
         await self.flows.wait()
         if self.full:
             raise DiskFull("no room left")
@@ -48,6 +50,13 @@ class Disk:
             raise StorageFailed("EIO")
         self.commits += 1
         return await self.writer.commit(write)
+
+    async def flush(self) -> None:
+        if self.full:
+            raise DiskFull("no room left")
+        if self.broken:
+            raise StorageFailed("EIO")
+        await self.writer.flush()
 
     async def mark_superseded(self, why: str) -> Superseded:
         return await self.writer.mark_superseded(why)
@@ -92,6 +101,7 @@ class EngineNode:
     storage: Storage
     writer: StorageWriter
     disk: Disk
+    observer: RolesSeen
 
     async def stop(self) -> None:
         self.disk.flows.set()
@@ -141,17 +151,17 @@ class EngineNet:
             **self._settings,
         )
         dice = random.Random(name)
-        disk = Disk(writer)
+        disk, observer = Disk(writer), RolesSeen()
         engine = RaftEngine(
             settings,
             storage,
             disk,  # type: ignore[arg-type]  # all that the engine asks of the writer is `commit`
             clock=SystemClock(),
             dice=dice,
-            observer=SilentObserver(),
+            observer=observer,
         )
         engine.connect(MemoryLinks(self, name))
-        self.nodes[name] = EngineNode(name, engine, storage, writer, disk)
+        self.nodes[name] = EngineNode(name, engine, storage, writer, disk, observer)
         await engine.start()
 
     def __getitem__(self, name: NodeId) -> RaftEngine:

@@ -107,7 +107,7 @@ class Bounds:
         assert write.truncate_from is None or write.truncate_from > self.commit_index
         if graft.commit_index > self.commit_index and said is not None:
             assert said.WhichOneof("body") in ("append_entries", "append_reply"), "committed by another message"
-        for out in turn.frames:
+        for out in (*turn.early_frames, *turn.frames):
             decode(out.payload)  # what this node says is within the same bounds
         self.term, self.commit_index = graft.term, graft.commit_index
 

@@ -7,19 +7,20 @@ import asyncio
 import random
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from replicator.config.timing import RaftTiming
 from replicator.core.causal_token import token_scope
 from replicator.machine.apply import apply_entry
-from replicator.machine.codec import encode_batch
+from replicator.machine.codec import encode_entry
 from replicator.machine.digest import state_hash
 from replicator.model.errors import NoLeader, ReplicaBehind, ReplicatorError
 from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region, Revision, Term
 from replicator.model.log import Entry
 from replicator.model.members import Member, MemberChange, Membership
 from replicator.model.status import EngineStatus, PeerProgress
-from replicator.model.values import KeyValue
+from replicator.model.values import KeyValue, PairColumns
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
 from replicator.service.read import ReadService
@@ -37,6 +38,8 @@ FIRST_TERM = Term(1)
 FIRST_INDEX = LogIndex(1)
 NO_MEMBERS = Membership(LogIndex(0), ())
 FOUNDED = Membership(LogIndex(0), (), FOUNDER)
+LOG_TIME_MS = 1_000  # of every entry
+FIRST_ENTRY = Entry(encode_entry(LOG_TIME_MS, [b""]), FIRST_INDEX, FIRST_TERM)
 LAN = RaftTiming(0.05, 0.3, 0.6)
 
 
@@ -65,6 +68,19 @@ class MemoryReplica(MemoryStore):
         found = next((kv for kv in self._live_at(self.revision) if kv.key == key), None)
         return found, self.revision, self.applied_index
 
+    def get_many(self, keys: Sequence[bytes], *, bytes_max: int) -> tuple[PairColumns, Revision, LogIndex]:
+        columns, held_bytes = PairColumns(), 0
+        for key in keys:
+            kv = self.get(key)[0] or KeyValue(key, b"", 0, 0, 0)
+            held_bytes += len(kv.value)
+            if held_bytes > bytes_max and columns.values:
+                break
+            columns.values.append(kv.value)
+            columns.create_revisions.append(kv.create_revision)
+            columns.mod_revisions.append(kv.mod_revision)
+            columns.versions.append(kv.version)
+        return columns, self.revision, self.applied_index
+
     def scan(
         self,
         start: bytes,
@@ -90,14 +106,14 @@ class MemoryReplica(MemoryStore):
         return MemoryPage(tuple(page), revision, self.applied_index, len(page) < len(wanted), last_key)
 
     @property
-    def position(self) -> MemoryPosition:
+    def applied_position(self) -> MemoryPosition:
         return MemoryPosition(self.applied_index, self.revision, self.live_keys, self.time_ms, self.rolling_hash)
 
     def state_hash(self) -> tuple[str, LogIndex]:
         return state_hash(self.pairs_at(self.revision)), self.applied_index
 
     def data_bytes(self) -> int:
-        return sum(event.ByteSize() for event in self.events.values())
+        return sum(len(event.key) + len(event.value) for event in self.events.values())
 
     def _live_at(self, revision: int) -> list[KeyValue]:
         return [KeyValue(*pair) for pair in self.pairs_at(revision)]
@@ -111,7 +127,7 @@ class MemoryCluster:
     promotes: a member that joins becomes a voter as soon as it has caught up; else when a test says `settle`.
     """
 
-    log: list[Entry] = field(default_factory=lambda: [_entry(b"", FIRST_INDEX, FIRST_TERM)])
+    log: list[Entry] = field(default_factory=lambda: [FIRST_ENTRY])
     nodes: list["MemoryNode"] = field(default_factory=list)
     leader: "MemoryNode | None" = None
     term: Term = FIRST_TERM
@@ -182,14 +198,10 @@ class MemoryCluster:
 
     def commit(self, command: bytes) -> LogIndex:
         index = LogIndex(len(self.log) + 1)
-        self.log.append(_entry(command, index, self.term))
+        self.log.append(Entry(encode_entry(LOG_TIME_MS, [command]), index, self.term))
         for node in self.nodes:
             node.catch_up()
         return index
-
-
-def _entry(command: bytes, index: LogIndex, term: Term) -> Entry:
-    return Entry(encode_batch(time.time_ns() // 1_000_000, [command]), index, term)
 
 
 class MemoryNode:
@@ -203,7 +215,7 @@ class MemoryNode:
         self.node_id = node_id
         self.region = region
         self.replica = MemoryReplica()
-        self.outcomes: dict[LogIndex, store_pb2.Outcome] = {}
+        self.outcomes: dict[LogIndex, store_pb2.BatchOutcome] = {}
         self.raises: deque[ReplicatorError] = deque()
         self.read_indexes = 0
         self.known_membership = NO_MEMBERS
@@ -238,7 +250,7 @@ class MemoryNode:
 
     # EnginePort
 
-    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.Outcome:
+    async def propose(self, command: bytes, *, timeout_s: float) -> store_pb2.BatchOutcome:
         if self.raises:
             raise self.raises.popleft()
         if not self.founder:
@@ -262,6 +274,9 @@ class MemoryNode:
                     await self._moved.wait()
         except TimeoutError:
             raise ReplicaBehind(f"applied {self.applied_index}, wanted {index}") from None
+
+    async def wait_stored(self, *, timeout_s: float) -> None:
+        """There is no disk that could be behind."""
 
     async def wait_fresh(self, max_staleness_ms: float, *, timeout_s: float) -> None:
         try:
@@ -297,6 +312,7 @@ class MemoryNode:
             applied_index=self.applied_index,
             last_index=self._known_commit,
             read_only_reason="",
+            log_time_ms=LOG_TIME_MS,
             membership=self.known_membership,
             peers=tuple(
                 PeerProgress(

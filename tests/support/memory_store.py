@@ -1,27 +1,40 @@
-"""The state machine's store over plain dicts: what the LMDB one must agree with."""
+"""The state machine's store over plain dicts: what the one over LMDB must agree with."""
 
-from bisect import bisect_right
+from dataclasses import dataclass
+from dataclasses import replace as replaced
 
 from replicator.machine.digest import GENESIS_HASH, Pair
+from replicator.machine.store_port import DELETED, KeptResult, Record, Session
 from replicator.model.ids import LogIndex, Revision
+from replicator.model.limits import FORMAT_LIMITS, FORMAT_LIMITS_NUMBER, FormatLimits
 from replicator.v1 import store_pb2
 
 
-def _copied(record: store_pb2.SessionRecord) -> store_pb2.SessionRecord:
-    copy = store_pb2.SessionRecord()
-    copy.CopyFrom(record)
-    return copy
+@dataclass(frozen=True)
+class Event:
+    """One change as it is remembered."""
+
+    key: bytes
+    value: bytes
+    record: Record
+    time_ms: int
+
+    @property
+    def deleted(self) -> bool:
+        return bool(self.record[5] & DELETED)
 
 
 class MemoryStore:
-    """Implements machine.store_port.StorePort. Hands out copies, so that a change which is not put is lost."""
+    """Implements machine.store_port.StorePort. Keeps every change for ever."""
 
     def __init__(self) -> None:
-        self.events: dict[int, store_pb2.StoredEvent] = {}
+        self.events: dict[int, Event] = {}
         self.revisions: dict[bytes, list[int]] = {}
-        self.sessions: dict[bytes, store_pb2.SessionRecord] = {}
-        self.results: dict[tuple[bytes, int], bytes] = {}
+        self.sessions: dict[bytes, Session] = {}
+        self.results: dict[tuple[bytes, int], KeptResult] = {}
         self.digests: dict[int, bytes] = {}
+        self.limits: FormatLimits = FORMAT_LIMITS[FORMAT_LIMITS_NUMBER]
+        self._compacted = Revision(0)
         self._applied_index = LogIndex(0)
         self._revision = Revision(0)
         self._live_keys = 0
@@ -30,17 +43,31 @@ class MemoryStore:
         self.membership: store_pb2.Membership | None = None
         self.timing: store_pb2.Timing | None = None
 
-    def latest(self, key: bytes) -> tuple[Revision, store_pb2.StoredEvent] | None:
+    def limit(self, **limits: int) -> None:
+        """Other limits than those of the format."""
+        self.limits = replaced(self.limits, **limits)
+
+    def find(self, key: bytes) -> Record | None:
         numbers = self.revisions.get(key)
-        return (Revision(numbers[-1]), self.events[numbers[-1]]) if numbers else None
+        return self.events[numbers[-1]].record if numbers else None
 
-    def event_at(self, revision: Revision) -> store_pb2.StoredEvent | None:
-        return self.events.get(revision)
+    def value_of(self, key: bytes, record: Record) -> bytes:
+        event = self.events[record[0]]
+        assert event.key == key
+        return event.value
 
-    def put_event(self, revision: Revision, event: store_pb2.StoredEvent) -> None:
-        assert revision == len(self.events) + 1
-        self.events[revision] = event
-        self.revisions.setdefault(event.key, []).append(revision)
+    def put_change(self, key: bytes, value: bytes, new: Record, old: Record | None, time_ms: int) -> None:
+        assert new[0] == len(self.events) + 1
+        assert old == self.find(key)
+        self.events[new[0]] = Event(key, value, new, time_ms)
+        self.revisions.setdefault(key, []).append(new[0])
+
+    def set_compacted(self, revision: Revision) -> None:
+        self._compacted = revision
+
+    @property
+    def compacted_revision(self) -> Revision:
+        return self._compacted
 
     def set_membership(self, membership: store_pb2.Membership) -> None:
         self.membership = membership
@@ -48,12 +75,11 @@ class MemoryStore:
     def set_timing(self, timing: store_pb2.Timing) -> None:
         self.timing = timing
 
-    def session(self, client_id: bytes) -> store_pb2.SessionRecord | None:
-        record = self.sessions.get(client_id)
-        return None if record is None else _copied(record)
+    def session(self, client_id: bytes) -> Session | None:
+        return self.sessions.get(client_id)
 
-    def put_session(self, client_id: bytes, record: store_pb2.SessionRecord) -> None:
-        self.sessions[client_id] = _copied(record)
+    def put_session(self, client_id: bytes, session: Session) -> None:
+        self.sessions[client_id] = session
 
     def delete_session(self, client_id: bytes) -> None:
         self.sessions.pop(client_id, None)
@@ -61,23 +87,27 @@ class MemoryStore:
             del self.results[held]
 
     def oldest_sessions(self, limit: int) -> list[tuple[int, bytes]]:
-        return sorted((record.last_used_ms, client_id) for client_id, record in self.sessions.items())[:limit]
+        return sorted((session.last_used_ms, client_id) for client_id, session in self.sessions.items())[:limit]
+
+    def may_be_idle_since(self, time_ms: int) -> bool:
+        return any(session.last_used_ms < time_ms for session in self.sessions.values())
 
     def session_count(self) -> int:
         return len(self.sessions)
 
-    def result(self, client_id: bytes, sequence: int) -> store_pb2.StoredResult | None:
-        data = self.results.get((client_id, sequence))
-        return None if data is None else store_pb2.StoredResult.FromString(data)
+    def results_between(self, client_id: bytes, low: int, high: int) -> list[tuple[int, KeptResult]]:
+        return sorted(
+            (first, kept)
+            for (holder, first), kept in self.results.items()
+            if holder == client_id and low <= first < high
+        )
 
-    def put_result(self, client_id: bytes, sequence: int, result: store_pb2.StoredResult) -> None:
-        self.results[client_id, sequence] = result.SerializeToString()
+    def put_result(self, client_id: bytes, first_sequence: int, result: KeptResult) -> None:
+        assert (client_id, first_sequence) not in self.results
+        self.results[client_id, first_sequence] = result
 
-    def drop_results(self, client_id: bytes, below: int) -> int:
-        dropped = [held for held in self.results if held[0] == client_id and held[1] < below]
-        for held in dropped:
-            del self.results[held]
-        return len(dropped)
+    def delete_result(self, client_id: bytes, first_sequence: int) -> None:
+        del self.results[client_id, first_sequence]
 
     @property
     def revision(self) -> Revision:
@@ -113,9 +143,8 @@ class MemoryStore:
         """All live pairs in key order as of a revision, by looking at everything."""
         pairs: list[Pair] = []
         for key in sorted(self.revisions):
-            numbers = self.revisions[key]
-            place = bisect_right(numbers, revision)
-            if place and not self.events[numbers[place - 1]].deleted:
-                event = self.events[numbers[place - 1]]
-                pairs.append((key, event.value, event.create_revision, numbers[place - 1], event.version))
+            numbers = [number for number in self.revisions[key] if number <= revision]
+            if numbers and not self.events[numbers[-1]].deleted:
+                event = self.events[numbers[-1]]
+                pairs.append((key, event.value, event.record[2], numbers[-1], event.record[3]))
         return pairs

@@ -9,20 +9,24 @@ import random
 from dataclasses import dataclass
 from typing import Any, Final
 
+import zstandard
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from replicator.engine.raft.message_bounds import Malformed
-from replicator.engine.raft.messages import checked_entries, decode
-from replicator.machine.codec import GROUP_CHANGE_PREFIX, NO_OP_PAYLOAD, REGULAR_PREFIX, decode_command, encode_batch
+from replicator.engine.raft.messages import checked_entries, decode, encode
+from replicator.machine.codec import GROUP_CHANGE_PREFIX, NO_OP_PAYLOAD, REGULAR_PREFIX, decode_batch, encode_entry
 from replicator.model.ids import Term
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.v1 import peer_pb2, raft_pb2
+from tests.support.bent_bytes import bent
 from tests.support.commands import put
 
 FORGED: Final = b"forged/"  # every key that the fuzz names begins so
 FORGED_TERM_MIN: Final = 1 << 20  # no honest term of a test comes near
 FRAME_BYTES_OVER: Final = (8 << 20) + 4096
+BOMB_BYTES: Final = 1 << 30
+BOMB: Final = zstandard.ZstdCompressor(level=1).compress(bytes(BOMB_BYTES))
 NAMES: Final = ("eu-1", "us-1", "ap-1", "zz-9", "", "No Name", "a\nb\x1b[31m", "unix:/tmp/x", "x" * 3000)
 REASONS: Final = ("OLD_INCARNATION", "COPIED_DIRECTORY", "LOST_DATA", "NOT_A_MEMBER", "OTHER_GROUP", "A\nB")
 EXTREMES: Final = (
@@ -44,16 +48,17 @@ class Anything:
             case 0:
                 return self.dice.randbytes(self.dice.randrange(64))
             case 1 | 2:
-                return self.bent(self.plausible().SerializeToString())
+                return bent(self.dice, encode(self.plausible()))
             case 3 | 4 | 5:
-                return self.plausible().SerializeToString()
-        return raft_pb2.RaftMessage(**self._fields(raft_pb2.RaftMessage.DESCRIPTOR)).SerializeToString()
+                return encode(self.plausible())
+        anything = raft_pb2.RaftMessage(**self._fields(raft_pb2.RaftMessage.DESCRIPTOR))
+        return encode(anything) if self.dice.random() < 0.9 else anything.SerializeToString()
 
     def plausible(self) -> raft_pb2.RaftMessage:
         """What a peer might say that leads, campaigns, follows or asks, with a number or two that it made up."""
         dice, term = self.dice, self._term()
         index = self.index + dice.choice((-2, -1, 0, 1, 2))
-        payload = dice.choice((encode_batch(1, [put(FORGED + b"append")]), NO_OP_PAYLOAD, GROUP_CHANGE_PREFIX + b"x"))
+        payload = dice.choice((encode_entry(1, [put(FORGED + b"append")]), NO_OP_PAYLOAD, GROUP_CHANGE_PREFIX + b"x"))
         entry = raft_pb2.LogEntry(index=max(1, index) + 1, term=term, payload=payload)
         wrapped: dict[str, Any] = dice.choice(
             (
@@ -70,7 +75,11 @@ class Anything:
                 {"stale_term": raft_pb2.StaleTerm(term=term)},
                 {"timeout_now": raft_pb2.TimeoutNow(term=term)},
                 {"forward": raft_pb2.Forward(request_id=self._number(), command=put(FORGED + b"forward"))},
-                {"forward": raft_pb2.Forward(request_id=self._number(), command=self.bent(put(FORGED + b"bent")))},
+                {
+                    "forward": raft_pb2.Forward(
+                        request_id=self._number(), command=bent(self.dice, put(FORGED + b"bent"))
+                    )
+                },
                 {"read_index": raft_pb2.ReadIndex(request_id=self._number())},
             )
         )  # fmt: skip
@@ -93,18 +102,22 @@ class Anything:
                 return peer_pb2.LinkMessage(frame=bytes(FRAME_BYTES_OVER)).SerializeToString()
         return peer_pb2.LinkMessage(**self._fields(peer_pb2.LinkMessage.DESCRIPTOR)).SerializeToString()
 
-    def bent(self, data: bytes) -> bytes:
-        """Cut, stretched, or with a few of its bits turned."""
-        bent = bytearray(data)
-        for _ in range(self.dice.randrange(1, 4)):
-            match self.dice.randrange(4):
-                case 0:
-                    del bent[self.dice.randrange(len(bent) + 1) :]
-                case 1:
-                    bent += self.dice.randbytes(self.dice.randrange(9))
-                case _ if bent:
-                    bent[self.dice.randrange(len(bent))] ^= 1 << self.dice.randrange(8)
-        return bytes(bent)
+    def wrapped(self, frame: bytes) -> bytes:
+        """The message of a link that carries it: as it is, compressed, or compressed and then bent or wrongly sized."""
+        dice, smaller = self.dice, zstandard.ZstdCompressor(level=1).compress(frame)
+        match dice.randrange(6):
+            case 0:
+                compressed = peer_pb2.CompressedFrame(codec=peer_pb2.CODEC_ZSTD, size_bytes=len(frame), data=smaller)
+            case 1:
+                compressed = peer_pb2.CompressedFrame(
+                    codec=peer_pb2.CODEC_ZSTD, size_bytes=len(frame), data=bent(self.dice, smaller)
+                )
+            case 2:
+                size_bytes = dice.choice((BOMB_BYTES, FRAME_BYTES_OVER, len(frame), (1 << 32) - 1))
+                compressed = peer_pb2.CompressedFrame(codec=peer_pb2.CODEC_ZSTD, size_bytes=size_bytes, data=BOMB)
+            case _:
+                return peer_pb2.LinkMessage(frame=frame).SerializeToString()
+        return peer_pb2.LinkMessage(compressed=compressed).SerializeToString()
 
     def _term(self) -> int:
         return max(0, self.term + self.dice.choice((-1, 0, 1))) if self.dice.random() < 0.5 else self._number()
@@ -166,7 +179,7 @@ def is_in_a_members_power(frame: bytes, term: Term) -> bool:
         case "request_vote":
             return named > term  # each such campaign costs the group an election
         case "forward":
-            return body.WhichOneof("request") == "member_change" or decode_command(body.command) is not None
+            return body.WhichOneof("request") == "member_change" or decode_batch(body.command) is not None
         case "snapshot_offer":
             return named >= term  # what it offers may be any store
     return False

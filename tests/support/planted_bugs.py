@@ -8,20 +8,21 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 
-import lmdb
-
 from replicator.core.causal_token import CausalToken
 from replicator.core.log_clock import Reading, continued
-from replicator.engine import events, replica
+from replicator.engine import arrivals, events
 from replicator.engine.leading import forwards, log_time, proposals, read_index
 from replicator.engine.leading.log_time import LogTime, Stamp
 from replicator.engine.raft import group, guard, pump
 from replicator.engine.raft import pre_vote as ballot
 from replicator.engine.stock import journal
 from replicator.engine.stock.graft import Graft
+from replicator.machine import apply, digest
 from replicator.model.ids import LogIndex
-from replicator.model.log import TurnWrite
 from replicator.model.members import MemberRole
+from replicator.storage.layout import Header
+from replicator.storage.reading import StoredReads
+from replicator.storage.storage import Storage
 from replicator.v1 import raft_pb2, store_pb2
 
 Bug = Callable[[], AbstractContextManager[None]]
@@ -108,8 +109,8 @@ def commits_with_a_minority() -> AbstractContextManager[None]:
     """What is sent counts as held."""
     original = pump.Pump._replicate
 
-    def trusting(self: pump.Pump, peer):  # type: ignore[no-untyped-def]
-        original(self, peer)
+    def trusting(self: pump.Pump, peer, *, early):  # type: ignore[no-untyped-def]
+        original(self, peer, early=early)
         self._graft.forget_match(peer, LogIndex(self._graft.next_index(peer) - 1))
 
     return replaced(pump.Pump, "_replicate", trusting)
@@ -117,14 +118,14 @@ def commits_with_a_minority() -> AbstractContextManager[None]:
 
 def ignores_a_late_link() -> AbstractContextManager[None]:
     """Fault 12 put back: frames of superseded connections count."""
-    original = replica.Replica._take
+    original = arrivals.Arrivals.take
 
-    def any_epoch(self: replica.Replica, event):  # type: ignore[no-untyped-def]
-        if isinstance(event, events.Frame) and event.peer in self._epochs:
-            event = events.Frame(event.peer, self._epochs[event.peer], event.payload)
+    def any_epoch(self: arrivals.Arrivals, event):  # type: ignore[no-untyped-def]
+        if isinstance(event, events.Frame) and (epoch := self._core.links.epoch(event.peer)) is not None:
+            event = events.Frame(event.peer, epoch, event.payload)
         return original(self, event)
 
-    return replaced(replica.Replica, "_take", any_epoch)
+    return replaced(arrivals.Arrivals, "take", any_epoch)
 
 
 def believes_a_lower_commit_index() -> AbstractContextManager[None]:
@@ -208,53 +209,21 @@ def leads_on_after_its_removal() -> AbstractContextManager[None]:
     return replaced(Graft, "step_down", lambda self: None)
 
 
-# Durability ---------------------------------------------------------------------------------------------------------
+# State --------------------------------------------------------------------------------------------------------------
 
 
-def skips_the_sync_of_the_log() -> AbstractContextManager[None]:
-    """Entries are sent and acknowledged, and never reach the disk unless they are applied there."""
-    original = replica.Replica.turn
-    held: dict[int, TurnWrite] = {}
+def evaluates_differently_on_one_node() -> AbstractContextManager[None]:
+    """The store of n2 makes something else of the same entries; its rolling hash says so."""
+    original, honest = Storage.apply, digest.rolling_hash
 
-    def without_log(self: replica.Replica, events):  # type: ignore[no-untyped-def]
-        turn = original(self, events)
-        write = held.pop(id(self), TurnWrite())
-        cut = turn.write.truncate_from
-        kept = tuple(e for e in write.append if cut is None or e.index < cut)
-        new_cut = cut if write.truncate_from is None else min(filter(None, (cut, write.truncate_from)))
-        merged = TurnWrite(
-            new_cut, (*kept, *turn.write.append), turn.write.hard_state or write.hard_state, turn.write.apply
-        )
-        if not merged.apply:
-            held[id(self)] = merged
-            merged = TurnWrite()
-        object.__setattr__(turn, "write", merged)
-        return turn
+    def other(*of) -> bytes:  # type: ignore[no-untyped-def]
+        return bytes(byte ^ 1 for byte in honest(*of))
 
-    return replaced(replica.Replica, "turn", without_log)
+    def evaluate(self: Storage, entries):  # type: ignore[no-untyped-def]
+        with replaced(apply, "rolling_hash", other if self.path.name == "n2" else honest):
+            return original(self, entries)
 
-
-def opens_its_data_without_sync() -> AbstractContextManager[None]:
-    """LMDB is told not to sync: kill -9 shows nothing of it, a power failure does."""
-    return replaced(lmdb, "open", partial(lmdb.open, sync=False))
-
-
-def sends_before_the_commit() -> AbstractContextManager[None]:
-    """What a turn says leaves with the heartbeats of a slow commit."""
-
-    def everything(self: replica.Replica):  # type: ignore[no-untyped-def]
-        return self._turn.frames if self._turn is not None else ()
-
-    return replaced(replica.Replica, "heartbeat_while_committing", everything)
-
-
-def applies_again_after_a_restart() -> AbstractContextManager[None]:
-    original = Graft.__init__
-
-    def from_one_earlier(self, settings, *, applied_index, **rest):  # type: ignore[no-untyped-def]
-        original(self, settings, applied_index=max(0, applied_index - 1), **rest)
-
-    return replaced(Graft, "__init__", from_one_earlier)
+    return replaced(Storage, "apply", evaluate)
 
 
 # Answers to callers -------------------------------------------------------------------------------------------------
@@ -269,19 +238,18 @@ def answers_before_the_commit() -> AbstractContextManager[None]:
         index = self._journal.last_index
         for _term, _size, waiting in list(self._waiting.values()):
             for proposal in waiting:
-                proposal.sink(store_pb2.Outcome(status=store_pb2.Outcome.STATUS_APPLIED, revision=1, index=index))
+                proposal.sink(store_pb2.BatchOutcome(revisions=[1], index=index))
 
     return replaced(proposals.Proposals, "_append_entry", eager)
 
 
 def answers_on_whatever_link_is_up() -> AbstractContextManager[None]:
     """Request ids start anew with a process: an answer to the one before it is taken for an answer to this one."""
-    original = forwards.Forwards.__init__
 
-    def one_link_for_ever(self: forwards.Forwards, timers, **rest):  # type: ignore[no-untyped-def]
-        original(self, timers, **{**rest, "link_epoch": lambda _peer: 0})
+    def one_link_for_ever(self: forwards.Forwards, peer):  # type: ignore[no-untyped-def]
+        return partial(self._links.send_early, peer)
 
-    return replaced(forwards.Forwards, "__init__", one_link_for_ever)
+    return replaced(forwards.Forwards, "_on_this_link", one_link_for_ever)
 
 
 def serves_reads_without_asking_a_quorum() -> AbstractContextManager[None]:
@@ -332,23 +300,15 @@ def merges_tokens_to_the_earlier() -> AbstractContextManager[None]:
     return replaced(CausalToken, "merge", earlier)
 
 
-@contextmanager
-def tells_what_is_applied_before_it_is_stored() -> Iterator[None]:
-    """The applied index moves when a turn decides, not when the store has it."""
-    turn, complete = replica.Replica.turn, replica.Replica.complete
+def reads_its_data_file_only() -> AbstractContextManager[None]:
+    """What is applied in memory is told to callers, and a read does not see it."""
 
-    def early(self: replica.Replica, events):  # type: ignore[no-untyped-def]
-        decided = turn(self, events)
-        self.applied_index = LogIndex(self.applied_index + len(decided.write.apply))
-        return decided
+    @contextmanager
+    def stale(self: StoredReads):  # type: ignore[no-untyped-def]
+        with self._environment.read() as txn:
+            yield txn, (), Header.load(txn, self._databases)
 
-    def undone(self: replica.Replica, outcomes):  # type: ignore[no-untyped-def]
-        assert self._turn is not None
-        self.applied_index = LogIndex(self.applied_index - len(self._turn.write.apply))
-        return complete(self, outcomes)
-
-    with replaced(replica.Replica, "turn", early), replaced(replica.Replica, "complete", undone):
-        yield
+    return replaced(StoredReads, "_applied_view", stale)
 
 
 # Log time -----------------------------------------------------------------------------------------------------------
@@ -379,3 +339,8 @@ def loses_the_fraction_of_a_millisecond() -> AbstractContextManager[None]:
 def remembers_the_time_of_entries_that_are_gone() -> AbstractContextManager[None]:
     """What a truncation takes out of the log leaves its reading behind."""
     return replaced(LogTime, "_is_in_log", lambda _self, _noted: True)
+
+
+def proposes_what_nobody_waits_for() -> AbstractContextManager[None]:
+    """The queue looks neither at deadlines nor at callers that have given up."""
+    return replaced(proposals.Proposal, "is_wanted", lambda _self, _now_s: True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from replicator.dev import ClusterPlan, NodePlan, plan_cluster
 
 WAIT_S = 30.0
-START_S = 20.0
+START_S = 60.0
 
 
 @dataclass(frozen=True)

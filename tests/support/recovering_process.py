@@ -16,7 +16,8 @@ from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.members import Member
 from replicator.storage import env, recover
 from replicator.storage.data_directory import locking as directory
-from replicator.storage.log import raft_log
+from replicator.storage.log import segment
+from replicator.storage.offline import recovering
 from replicator.storage.state import store
 
 ME = Member(NodeId("n"), Region("eu"), "127.0.0.1:1", "127.0.0.1:2")
@@ -43,10 +44,11 @@ def main() -> None:
         (directory, "sync_directory"),
         (directory, "reserve"),
         (os, "fsync"),
-        (store.LmdbStore, "set_position"),
-        (store.LmdbStore, "flush"),
-        (raft_log.RaftLog, "keep_only"),
-        (raft_log.RaftLog, "save_hard_state"),
+        (store.LayeredStore, "set_position"),
+        (recovering, "flush"),
+        (segment.Segment, "create"),
+        (segment.Segment, "append"),
+        (recovering, "remove_other_logs"),
         (directory.DirectoryLock, "release"),
     ):
         setattr(place, name, killing(getattr(place, name)))

@@ -3,6 +3,7 @@
 A `HandNode` keeps the contract of `replicator.engine.replica`: a turn's write is on disk before its frames are seen.
 """
 
+import copy
 import random
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
-from replicator.engine.raft.messages import decode
+from replicator.engine.raft.messages import decode, encode
+from replicator.engine.raft.pump import COMMIT_NOTICE_S
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.machine.apply import apply_entry
@@ -20,8 +22,9 @@ from replicator.model.errors import CorruptData, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import DIRECTORY_ID_BYTES, MemberChange, Membership
-from replicator.model.observe import SilentObserver
-from replicator.storage.log.raft_log import INITIAL_HARD_STATE, LogBounds
+from replicator.model.observe import Signal, SilentObserver
+from replicator.storage.log.raft_log import LogBounds
+from replicator.storage.log.turn_format import INITIAL_HARD_STATE
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
 from tests.support.members import SECRET, founded, voters
@@ -63,11 +66,15 @@ class HandClock:
 
 @dataclass
 class HandDisk:
-    """Implements journal.LogReader. What is committed here outlives the replica; checks what real storage checks."""
+    """Implements journal.LogReader. What is committed here outlives the replica; checks what real storage checks.
+
+    store: with all that is applied. stored: as of the last commit.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     state: HardState = INITIAL_HARD_STATE
     store: MemoryStore = field(default_factory=MemoryStore)
+    stored: MemoryStore = field(default_factory=MemoryStore)
 
     def load_log(self) -> LogBounds:
         if not self.entries:
@@ -98,10 +105,23 @@ class HandDisk:
     def log_time_ms(self) -> int:
         return self.store.time_ms
 
+    def digest_at(self, index: LogIndex) -> bytes | None:
+        return self.store.digests.get(index)
+
+    def stored_index(self) -> LogIndex:
+        return self.store.applied_index
+
     def log_bytes(self) -> int:
         return sum(len(entry.payload) for entry in self.entries)
 
-    def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
+    def restarted(self) -> None:
+        """What was applied in memory only is gone."""
+        self.store = copy.deepcopy(self.stored)
+
+    def apply(self, entries: Sequence[Entry]) -> list[list[store_pb2.BatchOutcome]]:
+        return [apply_entry(self.store, entry) for entry in entries]
+
+    def commit(self, write: TurnWrite) -> list[list[store_pb2.BatchOutcome]]:
         if write.truncate_from is not None:
             assert write.truncate_from > self.state.commit_index, "what is committed stays"
             del self.entries[write.truncate_from - self.entries[0].index :]
@@ -113,11 +133,23 @@ class HandDisk:
             self.state = write.hard_state
         for entry in write.apply:
             assert entry == self.entries[entry.index - self.entries[0].index]
-        outcomes = [apply_entry(self.store, entry) for entry in write.apply]
+        outcomes = self.apply([entry for entry in write.apply if entry.index > self.store.applied_index])
         if write.compact_to is not None:
             assert write.compact_to <= self.store.applied_index, "only what is applied may go"
             del self.entries[: write.compact_to - self.entries[0].index]
+        self.stored = copy.deepcopy(self.store)
         return outcomes
+
+
+class RolesSeen(SilentObserver):
+    """The roles that a node has told of, in order."""
+
+    def __init__(self) -> None:
+        self.roles: list[str] = []
+
+    def count(self, signal: Signal, amount: int = 1, **labels: str) -> None:
+        if signal is Signal.ROLE_CHANGES:
+            self.roles.append(labels["role"])
 
 
 class HandNode:
@@ -139,6 +171,7 @@ class HandNode:
         self.settings = settings or hand_settings(node_id, founded(voters(node_id, *self.peers)))
         self.dice = random.Random(seed)
         self.last: Turn | None = None
+        self.observer = RolesSeen()
         self.replica = self._started()
 
     def _started(self) -> Replica:
@@ -148,11 +181,12 @@ class HandNode:
             applied_index=self.disk.store.applied_index,
             clock=self.clock,
             dice=self.dice,
-            observer=SilentObserver(),
+            observer=self.observer,
         )
 
     def restart(self) -> None:
         """SIGKILL and a new process: what is on disk stays, links are gone."""
+        self.disk.restarted()
         self.replica = self._started()
 
     def open(self, *events: Event) -> Turn:
@@ -160,8 +194,10 @@ class HandNode:
         return self.last
 
     def close(self, turn: Turn) -> tuple[Outgoing, ...]:
-        outcomes = [] if turn.write.is_empty else self.disk.commit(turn.write)
-        return (*turn.frames, *self.replica.complete(outcomes))
+        answers = self.replica.applied(self.disk.apply(turn.write.apply))
+        if turn.must_commit:
+            self.disk.commit(turn.write)
+        return (*turn.early_frames, *answers, *self.replica.committed())
 
     def turn(self, *events: Event) -> tuple[Outgoing, ...]:
         return self.close(self.open(*events))
@@ -187,7 +223,7 @@ class HandNode:
 
 def frame(peer: NodeId, epoch: int, **body: object) -> Frame:
     message = raft_pb2.RaftMessage(**body)  # type: ignore[arg-type]
-    return Frame(peer, epoch, message.SerializeToString())
+    return Frame(peer, epoch, encode(message))
 
 
 def bodies(frames: Sequence[Outgoing], kind: str, to: NodeId | None = None) -> list[raft_pb2.RaftMessage]:
@@ -275,12 +311,26 @@ class HandCluster:
         self.wire.extend((name, out) for out in self[name].turn(*events))
 
     def deliver(self, count_max: int = 10_000) -> None:
-        """Carries frames, and those that answer them, until the wire is empty."""
+        """Carries frames, and what answers them, until the wire is empty and leaders have told what is committed."""
         for _ in range(count_max):
-            if not self.wire:
+            if self.wire:
+                self._carry_next()
+            elif not self._tell_commit_indexes():
                 return
-            self._carry_next()
         raise AssertionError("the nodes never stop talking")
+
+    def _tell_commit_indexes(self) -> bool:
+        """Makes leaders say now what waits for entries that could carry it; no time passes. False if nothing does."""
+        soon_s = self.clock.monotonic_s() + COMMIT_NOTICE_S
+        due = [
+            name
+            for name, node in self.nodes.items()
+            if node.replica.graft.is_leader and node.replica.graft.heartbeat_due_s <= soon_s
+        ]
+        for name in due:
+            self[name].replica.pump.want()
+            self.take(name)
+        return bool(due)
 
     def _carry_next(self) -> None:
         sender, out = self.wire.popleft()
@@ -332,11 +382,11 @@ class HandCluster:
 
     def write(self, key: bytes) -> LogIndex:
         """A write at the leader, acknowledged before this returns; its index."""
-        leader, answers = self.leader(), list[store_pb2.Outcome | ReplicatorError]()
+        leader, answers = self.leader(), list[store_pb2.BatchOutcome | ReplicatorError]()
         leader.replica.proposals.offer(put(key), answers.append)
         self.take(leader.node_id)
         self.deliver()
-        assert isinstance(answers[0], store_pb2.Outcome), answers
+        assert isinstance(answers[0], store_pb2.BatchOutcome), answers
         return LogIndex(answers[0].index)
 
     def leader(self) -> HandNode:

@@ -28,7 +28,7 @@ def opened(directory: Path, size_max_bytes: int = SIZE_MAX_BYTES, **changes: Any
 
 def next_turn(storage: Storage, value: bytes = b"v") -> TurnWrite:
     """One entry with three puts: one to a shared key, two to keys named after the entry."""
-    index = storage.position.applied_index + 1
+    index = storage.applied_position.applied_index + 1
     own = b"%d" % index
     return a_turn(an_entry(index, put(b"shared", own), put(b"a" + own, value), put(b"b" + own, value), time_ms=index))
 
@@ -44,7 +44,7 @@ def commit_until_killed(directory: Path) -> None:
     storage = opened(directory)
     while True:
         storage.commit(next_turn(storage))
-        say(storage.position.applied_index)
+        say(storage.applied_position.applied_index)
 
 
 def fill_the_disk(directory: Path) -> None:
@@ -53,26 +53,26 @@ def fill_the_disk(directory: Path) -> None:
     _, hard_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (41 << 20, hard_bytes))
     refused, refusals = None, 0
-    before = storage.position
+    before = storage.applied_position
     while refusals < 3:
-        before, write = storage.position, refused or next_turn(storage, BIG_VALUE)
+        before, write = storage.applied_position, refused or next_turn(storage, BIG_VALUE)
         try:
             storage.commit(write)
         except DiskFull as error:
             refused, refusals, message = write, refusals + 1, str(error)
-            assert storage.position == before
+            assert storage.applied_position == before
     assert refused is not None
     readable = storage.get(b"shared")[0]
     file_bytes = (directory / "data.mdb").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, hard_bytes))
     storage.commit(refused)
-    after = storage.position
+    after = storage.applied_position
     for _ in range(200):
         storage.commit(next_turn(storage, BIG_VALUE))
-    last, hashed = storage.position, storage.state_hash()
+    last, hashed = storage.applied_position, storage.state_hash()
     storage.close()
     again = opened(directory)
-    assert (again.position, again.state_hash()) == (last, hashed)
+    assert (again.applied_position, again.state_hash()) == (last, hashed)
     say(
         {
             "message": message,
@@ -95,11 +95,11 @@ def restart_on_a_full_disk(directory: Path) -> None:
                 storage.commit(next_turn(storage, value))
     file_bytes = (directory / "data.mdb").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, hard_bytes))
-    position, numbers = storage.position, []
+    position, numbers = storage.applied_position, []
     storage.close()
     for _ in range(5):
         again = opened(directory)
-        assert again.position == position
+        assert again.applied_position == position
         numbers.append(again.incarnation.number)
         again.close()
     assert (directory / "data.mdb").stat().st_size == file_bytes

@@ -1,11 +1,12 @@
 """Stores with a past: keys written, rewritten and deleted, sessions, a log; and what a snapshot of one needs."""
 
+import asyncio
 import random
 from pathlib import Path
 
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, SnapshotManifest
-from replicator.storage import Storage, prepare_snapshot
+from replicator.storage import Storage, make_snapshot, prepare_snapshot, snapshot_file
 from tests.support.commands import a_turn, an_entry, by, delete, put
 
 CLUSTER, NODE = ClusterId("c"), NodeId("n")
@@ -43,3 +44,10 @@ async def prepare(file: Path, manifest: SnapshotManifest, prepared_dir: Path) ->
     await prepare_snapshot(
         file, manifest, cluster_id=CLUSTER, node_id=NODE, hard_state=RECEIVER_STATE, prepared_dir=prepared_dir
     )
+
+
+def prepared_from(storage: Storage, root: Path) -> tuple[Path, SnapshotManifest, str]:
+    """What `storage` holds as a data file to be installed, in a folder under `root`; and the state hash in it."""
+    manifest = asyncio.run(make_snapshot(storage.path, root))
+    asyncio.run(prepare(snapshot_file(root, manifest.snapshot_id), manifest, root / "incoming"))
+    return root / "incoming", manifest, storage.state_hash()[0]

@@ -1,6 +1,6 @@
 """What strikes a simulated cluster. Which fault and how often is the seed's character."""
 
-from chaos.simulation.character import MIXES
+from chaos.simulation.character import MIXES, POWER_FAILS_IN_INSTALL
 from chaos.simulation.faults.stories import Stories
 from chaos.simulation.node import SimNode
 
@@ -22,6 +22,14 @@ class Faults(Stories):
             incarnation = node.incarnation
             delay_s = self.dice.random() * self.timing.heartbeat_s
             self._later(delay_s, lambda: self._down(node, self._blink_s()) if node.incarnation == incarnation else None)
+
+    def installing(self, node: SimNode) -> bool:
+        """The node is about to install a snapshot: does its power fail meanwhile?"""
+        chance = POWER_FAILS_IN_INSTALL.get(self.character.mix, 0.0)
+        if self.over or not chance or self.dice.random() >= chance:
+            return False
+        self._later(self.dice.choice((self._blink_s(), self._downtime_s())), lambda: self._repair(node))
+        return True
 
     def heal_for_good(self) -> None:
         """Every fault ends, everybody runs. Clocks go on as they are: nobody can heal them."""

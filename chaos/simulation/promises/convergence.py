@@ -8,18 +8,23 @@ class Convergence(Promise):
     """Asked once, at the end."""
 
     def is_reached(self) -> bool:
-        """Does everybody run, stand where the others stand, and owe no answer? Cheap: to be asked again and again.
+        """Does everybody run, stand where the others stand, on disk too, and owe no answer? Cheap: asked often.
 
         Nothing may be under way, either: leaders note members and propose timers by themselves, whenever it is time.
         """
+        for node in self.records.nodes:
+            if node.storage is not None:
+                node.flush(node.storage)  # the disk follows, and here nobody waits for it to do so by itself
         marks = {
-            (node.replica.applied_index, node.replica.journal.last_index) if node.replica is not None else None
+            (node.storage.position.applied_index, node.replica.applied_index, node.replica.journal.last_index)
+            if node.replica is not None and node.storage is not None
+            else None
             for node in self.records.nodes
         }
         return (
             self._has_leader()
             and len(marks) == 1
-            and all(mark is not None and mark[0] == mark[1] for mark in marks)
+            and all(mark is not None and len(set(mark)) == 1 for mark in marks)
             and not any(node.replica.proposals.depth for node in self.records.nodes if node.replica is not None)
         )
 

@@ -4,7 +4,7 @@ from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records, WriteKey, write_name
 from chaos.simulation.promises.violation import Violation, broken
 from replicator.engine.events import Turn
-from replicator.machine.codec import decode_batch, decode_command
+from replicator.machine.codec import decode_batch, decode_entry
 from replicator.v1 import store_pb2
 
 
@@ -16,16 +16,19 @@ class ExactlyOnce(Promise):
         self.acknowledged: dict[WriteKey, tuple[int, float]] = {}  # -> log index, when
         self._writes: dict[int, frozenset[WriteKey]] = {}  # index -> what its entry asks for
 
-    def stored(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # any node may apply it first
+    def applied(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # any node may apply it first
         for entry in turn.write.apply:
             if entry.index not in self._writes:
-                batch = decode_batch(entry.payload)
-                commands = [decode_command(data) for data in batch.commands] if batch is not None else []
+                decoded = decode_entry(entry.payload)
+                batches = [decode_batch(data) for data in decoded.batches] if decoded is not None else []
                 self._writes[entry.index] = frozenset(
-                    (command.write_id.client_id, command.write_id.sequence) for command in commands if command
+                    (batch.client_id, batch.first_sequence + place)
+                    for batch in batches
+                    if batch is not None
+                    for place in range(len(batch.keys))
                 )
 
-    def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.Outcome) -> None:
+    def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.BatchOutcome) -> None:
         """A caller was told that its write was applied."""
         if key not in self._writes.get(outcome.index, ()):
             raise broken(node, f"told that write {key[1]} was applied at {outcome.index}, where it is not")

@@ -2,12 +2,14 @@
 
 One that has moved on to a later term within the same turn may have given up again what it acknowledged in the earlier
 one. That leader can no longer commit it: the leader that replaced it was elected by a majority that lacks it.
+A leader's own disk may lack what it has sent (Ongaro 2014, 10.2.1); if it still runs, its memory says what that was.
 """
 
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise
 from chaos.simulation.promises.violation import broken
 from replicator.engine.events import Outgoing
+from replicator.model.ids import LogIndex
 from replicator.v1 import raft_pb2
 
 
@@ -29,6 +31,13 @@ class HonestAnswers(Promise):
         leader = peer.disk
         if leader.state.term != reply.term or index < max(leader.first_index, node.disk.first_index):
             return  # that leader has moved on, or nobody can compare any more
-        if leader.term_at(index) != held:
-            theirs = leader.term_at(index) or "nothing"
-            raise broken(node, f"acknowledges {index} of term {held} to {frame.peer}, which holds {theirs}")
+        theirs = leader.term_at(index)
+        if index > leader.last_index:
+            log = peer.replica.journal if peer.replica is not None else None
+            if log is None or log.last_index < index:
+                return  # it died with it: never counted, and not led on in that term
+            theirs = log.entry(LogIndex(index)).term
+        if theirs != held:
+            raise broken(
+                node, f"acknowledges {index} of term {held} to {frame.peer}, which holds {theirs or 'nothing'}"
+            )

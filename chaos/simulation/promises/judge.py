@@ -10,6 +10,7 @@ from chaos.simulation.promises.commit_rule import CommitRule
 from chaos.simulation.promises.convergence import Convergence
 from chaos.simulation.promises.counted_as_heard import CountedAsHeard
 from chaos.simulation.promises.durable_disk import DurableDisk
+from chaos.simulation.promises.durable_first import DurableFirst
 from chaos.simulation.promises.election_safety import ElectionSafety
 from chaos.simulation.promises.exactly_once import ExactlyOnce
 from chaos.simulation.promises.frames import kind_of
@@ -21,7 +22,9 @@ from chaos.simulation.promises.links import Links
 from chaos.simulation.promises.log_matching import LogMatching
 from chaos.simulation.promises.log_time import LogTime
 from chaos.simulation.promises.one_voter_at_a_time import OneVoterAtATime
+from chaos.simulation.promises.proposed_in_time import ProposedInTime
 from chaos.simulation.promises.records import Promise, Records, Standing, WriteKey
+from chaos.simulation.promises.same_state import SameState
 from chaos.simulation.promises.state_machine_safety import StateMachineSafety
 from chaos.simulation.promises.vote_durability import VoteDurability
 from replicator.engine.events import Event, Frame, Outgoing, Turn
@@ -45,7 +48,7 @@ class Judge:
         self.exactly_once, self.staleness, self.reads, self.convergence = (
             ExactlyOnce(records), HonestStaleness(records), LinearizableReads(records), Convergence(records),
         )  # fmt: skip
-        self.causal = CausalReads(records)
+        self.causal, self.proposed = CausalReads(records), ProposedInTime(records)
         promises: list[Promise] = [
             LeaderCompleteness(records), ElectionSafety(records), VoteDurability(records), LogMatching(records),
             CommitRule(records), StateMachineSafety(records), OneVoterAtATime(records), self.convergence,
@@ -54,7 +57,8 @@ class Judge:
         if of_guard:
             promises += [
                 HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records), DurableDisk(records),
-                LogTime(records), self.staleness, self.reads, self.causal,
+                DurableFirst(records), SameState(records), LogTime(records), self.staleness, self.reads, self.causal,
+                self.proposed,
             ]  # fmt: skip
         self._promises = promises
         self._heard: dict[str, list[Heard]] = {
@@ -67,6 +71,7 @@ class Judge:
         }
         self._started = [promise.started for promise in promises if _overrides(promise, "started")]
         self._decided = [promise.decided for promise in promises if _overrides(promise, "decided")]
+        self._applied = [promise.applied for promise in promises if _overrides(promise, "applied")]
         self._stored = [promise.stored for promise in promises if _overrides(promise, "stored")]
         self._turned = [promise.turned for promise in promises if _overrides(promise, "turned")]
         self._ended: list[Callable[[], None]] = [promise.ended for promise in promises]
@@ -102,9 +107,14 @@ class Judge:
         for hook in self._decided:
             hook(node, turn)
 
+    def applied(self, node: SimNode, turn: Turn) -> None:
+        """What a turn applies has taken effect, perhaps in memory only."""
+        self.records.applied(turn)
+        for hook in self._applied:
+            hook(node, turn)
+
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn decided is on disk."""
-        self.records.applied(turn)
         for hook in self._stored:
             hook(node, turn)
 
@@ -126,7 +136,7 @@ class Judge:
                 for hook in hooks:
                     hook(node, frame, message)
 
-    def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.Outcome) -> None:
+    def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.BatchOutcome) -> None:
         """A caller of `node` was told that its write was applied."""
         self.exactly_once.answered(node, key, outcome)
         self.staleness.acknowledged(outcome.index, node.timeline.now_s)

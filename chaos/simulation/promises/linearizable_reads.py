@@ -12,11 +12,11 @@ from chaos.simulation.promises.violation import broken
 
 
 class Question(NamedTuple):
-    """What a read that begins now is owed. asked_leader: the node that was asked confirms it itself."""
+    """What a read that begins now is owed. leads_in: the term in which the node that was asked leads, None if not."""
 
     owed_index: int
     newest_term: int
-    asked_leader: bool
+    leads_in: int | None
 
 
 class LinearizableReads(Promise):
@@ -30,16 +30,19 @@ class LinearizableReads(Promise):
         """A read is asked of `node` now."""
         assert node.replica is not None
         newest_term = max(self.records.leaders, default=0)
-        return Question(acknowledged_index_max, newest_term, node.replica.graft.is_leader)
+        graft = node.replica.graft
+        return Question(acknowledged_index_max, newest_term, graft.term if graft.is_leader else None)
 
     def ends(self, node: SimNode, question: Question, index: int) -> None:
         """It was answered with `index`."""
         self.answers += 1
         if index < question.owed_index:
             raise broken(node, f"read up to {index}, but {question.owed_index} was acknowledged before it began")
-        if node.replica is None or not question.asked_leader:
+        if node.replica is None or not node.replica.graft.is_leader:
             return
         term = node.replica.graft.term
+        if term != question.leads_in:
+            return  # another leader may have been asked meanwhile
         if term < question.newest_term:
             raise broken(node, f"confirmed a read in term {term}, after term {question.newest_term} had a leader")
         committed = self.records.commit_max_at_election.get(term, 0)

@@ -12,7 +12,7 @@ from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records
 from chaos.simulation.promises.violation import broken
 from replicator.engine.events import Turn
-from replicator.machine.codec import batch_time_ms
+from replicator.machine.codec import entry_time_ms
 from replicator.model.log import Entry
 
 RATE_MIN, RATE_MAX = 0.9, 1.1
@@ -43,14 +43,14 @@ class LogTime(Promise):
         for entry in turn.write.append:
             self._written_at_ms.setdefault((entry.index, entry.term), node.timeline.now_s * 1000)
 
-    def stored(self, node: SimNode, turn: Turn) -> None:
+    def applied(self, node: SimNode, turn: Turn) -> None:
         for entry in turn.write.apply:
             if entry.index > self._judged:
                 self._judged = entry.index
                 self._judge(node, entry)
 
     def _judge(self, node: SimNode, entry: Entry) -> None:
-        log_ms = batch_time_ms(entry.payload)
+        log_ms = entry_time_ms(entry.payload)
         if log_ms is None:
             return
         at_ms = self._written_at_ms[entry.index, entry.term]

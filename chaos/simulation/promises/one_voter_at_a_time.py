@@ -13,7 +13,7 @@ class OneVoterAtATime(Promise):
         super().__init__(records)
         self._seen = 1
 
-    def stored(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # `Records` has looked into it
+    def applied(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # `Records` has looked into it
         memberships = self.records.memberships
         for index in range(self._seen, len(memberships)):
             before, after = memberships[index - 1].voters, memberships[index].voters

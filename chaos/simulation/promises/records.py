@@ -102,6 +102,9 @@ class Promise:
     def decided(self, node: SimNode, turn: Turn) -> None:
         """A turn of `node` wants this made durable; none of it is."""
 
+    def applied(self, node: SimNode, turn: Turn) -> None:
+        """What a turn of `node` applies has taken effect in its store, perhaps in memory only; nobody has been told."""
+
     def stored(self, node: SimNode, turn: Turn) -> None:
         """What a turn of `node` decided is on its disk; nobody has been told."""
 

@@ -1,4 +1,7 @@
-"""No two nodes apply different entries at one index, and no position moves back, restarts included (Raft 5.4.3)."""
+"""No two nodes apply different entries at one index, and no position moves back (Raft 5.4.3).
+
+A restart takes commit and applied index back to what the disk says, the term never.
+"""
 
 from zlib import crc32
 
@@ -20,7 +23,12 @@ class StateMachineSafety(Promise):
     def replaced(self, node: SimNode) -> None:
         self._positions.pop(node.node_id, None)
 
-    def stored(self, node: SimNode, turn: Turn) -> None:
+    def started(self, node: SimNode) -> None:
+        held = node.disk.position
+        term, _, _ = self._positions.get(node.node_id, (0, 0, 0))
+        self._positions[node.node_id] = term, node.disk.state.commit_index, held.applied_index if held else 0
+
+    def applied(self, node: SimNode, turn: Turn) -> None:
         for entry in turn.write.apply:
             mark = entry.term, len(entry.payload), crc32(entry.payload)
             if self._applied.setdefault(entry.index, mark) != mark:

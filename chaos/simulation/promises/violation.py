@@ -3,7 +3,7 @@
 from chaos.simulation.node import SimNode
 
 
-class Violation(Exception):  # named as what it says
+class Violation(AssertionError):  # named as what it says
     """The text says which promise, when and where."""
 
 

@@ -13,43 +13,34 @@ from google.protobuf.message import DecodeError
 from replicator.api.context import Context
 from replicator.api.grpc_status import error_trailers, status_code
 from replicator.api.interceptors.unary import OWN_METHODS
+from replicator.api.interceptors.wrapping import Method, WrappingInterceptor
 from replicator.model.errors import InvalidArgument
 
-_Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Decoder: TypeAlias = Callable[[bytes], Any]
 
 
-class DecodeInterceptor(grpc.aio.ServerInterceptor):
+class DecodeInterceptor(WrappingInterceptor):
     """Inside the others: they pass bytes on, so that trace, errors and limits see a request that does not decode.
 
     Health and reflection, which stand outside the others, answer such a request by the same error.
     """
 
-    def __init__(self) -> None:
-        self._wrapped: dict[str, _Method] = {}
+    def wraps(self, method: str, handler: Any) -> bool:  # noqa: ARG002
+        return handler.request_deserializer is not None
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Called by gRPC for every call, hence the cache."""
-        method = handler_call_details.method
-        if method not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None or handler.request_deserializer is None:
-                return handler
-            self._wrapped[method] = _decoding(method, handler)
-        return self._wrapped[method]
+    def wrap(self, method: str, handler: Any) -> Method:
+        return _decoding(method, handler)
 
 
-def _decoding(method: str, handler: Any) -> _Method:
+def _decoding(method: str, handler: Any) -> Method:
     decode, encode = handler.request_deserializer, handler.response_serializer
     if handler.unary_unary is not None:
         behaviour = _unary(handler.unary_unary, decode, is_own=method.startswith(OWN_METHODS))
         return grpc.unary_unary_rpc_method_handler(behaviour, None, encode)
     if handler.unary_stream is not None:
         return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, decode), None, encode)
+    if handler.stream_stream is not None and method.startswith(OWN_METHODS):
+        return grpc.stream_stream_rpc_method_handler(_exchanging(handler.stream_stream, decode), None, encode)
     if handler.stream_stream is not None:
         return grpc.stream_stream_rpc_method_handler(_conversing(handler.stream_stream, decode), None, encode)
     return handler  # type: ignore[no-any-return]  # nothing that is served takes a stream and gives one answer
@@ -86,6 +77,19 @@ def _conversing(call: Callable[[Any, Any], AsyncIterator[Any]], decode: _Decoder
             yield answer
 
     return conversing
+
+
+def _exchanging(call: Callable[[Any, Any], Awaitable[None]], decode: _Decoder) -> Any:
+    """A method of ours that reads and writes as it likes. What is no message ends the whole stream."""
+
+    async def exchanging(raws: AsyncIterator[bytes], context: Context) -> None:
+        async def requests() -> AsyncIterator[Any]:
+            async for raw in raws:
+                yield await _decoded_or_ended(raw, decode, context)
+
+        await call(requests(), context)
+
+    return exchanging
 
 
 async def _decoded_or_ended(raw: bytes, decode: _Decoder, context: Context) -> Any:

@@ -58,7 +58,7 @@ def write_id(request: kv_pb2.PutRequest | kv_pb2.DeleteRequest | kv_pb2.CompareA
     if not request.HasField("write_id"):
         return None
     given = request.write_id
-    return WriteId(client_id=given.client_id, sequence=given.sequence, oldest_pending=given.oldest_pending)
+    return WriteId(given.client_id, given.sequence, given.oldest_pending, given.issued_ms)
 
 
 def key_value(kv: KeyValue) -> kv_pb2.KeyValue:
@@ -109,6 +109,9 @@ def status_response(status: NodeStatus) -> cluster_pb2.StatusResponse:
         election_timeout_min_ms=status.election_timeout_min_ms,
         election_timeout_max_ms=status.election_timeout_max_ms,
         no_majority=status.no_majority,
+        state_difference=status.state_difference,
+        log_time_ms=status.log_time_ms,
+        snapshot_problem=status.snapshot_problem,
     )
 
 
@@ -143,6 +146,7 @@ def _members(members: Sequence[MemberStatus]) -> list[cluster_pb2.Member]:
             match_index=member.match_index,
             lag_entries=member.lag_entries,
             role=_MEMBER_ROLE[MemberRole(member.role)],
+            linked_at=member.linked_at,
         )
         for member in members
     ]

@@ -2,25 +2,54 @@
 
 # ruff: noqa: N802, ARG002  # names and arguments are those of the generated servicer
 
+from collections.abc import AsyncIterator, Callable
+from typing import Final, TypeAlias
+
 from replicator.api.context import Context
 from replicator.api.interceptors.deadline import call_timeout_s
-from replicator.api.native import convert
+from replicator.api.interceptors.unary import OWN_METHODS, Handler
+from replicator.api.native import columns, convert
+from replicator.api.native.batch_stream import BatchStreams
+from replicator.model.observe import Observer, Signal
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanRange, ScanService
 from replicator.service.status import NodeIdentity
-from replicator.service.validate import check_key, check_request_bytes, check_value
+from replicator.service.validate import check_key, check_request_bytes, check_value, refuse
 from replicator.service.write import WriteService, Written
+from replicator.service.write_batch import check_batch
 from replicator.v1 import kv_pb2, kv_pb2_grpc
+
+READ_BATCH_BYTES_MAX: Final = 1 << 20  # of the values in one answer
+
+Around: TypeAlias = Callable[[str, Handler], Handler]
 
 
 class KVServicer(kv_pb2_grpc.KVServiceServicer):
     """Raises the error family; the errors interceptor turns it into statuses."""
 
-    def __init__(self, write: WriteService, read: ReadService, scan: ScanService, identity: NodeIdentity) -> None:
+    def __init__(
+        self,
+        write: WriteService,
+        read: ReadService,
+        scan: ScanService,
+        identity: NodeIdentity,
+        *,
+        around: Around,
+        observer: Observer,
+    ) -> None:
+        """around: puts the interceptors around the handler of one kind of batch, given a method's name."""
         self._write = write
         self._read = read
         self._scan = scan
         self._identity = identity
+        self._observer = observer
+        handlers = {
+            "write": around(f"{OWN_METHODS}KVService/WriteBatch", self._write_batch),
+            "read": around(f"{OWN_METHODS}KVService/ReadBatch", self._read_batch),
+            "": around(f"{OWN_METHODS}KVService/Batch", _refuse_batch),
+        }
+        first = kv_pb2.BatchResponses(node_id=identity.node_id, region=identity.region)
+        self.streams = BatchStreams(handlers, first)
 
     async def Put(self, request: kv_pb2.PutRequest, context: Context) -> kv_pb2.PutResponse:
         _check_write(request)
@@ -65,6 +94,31 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         options = convert.read_options(request.options, context)
         wanted = ScanRange(request.start, request.end, request.page_size, request.page_token)
         return convert.scan_response(await self._scan.scan(wanted, options, timeout_s=call_timeout_s()))
+
+    async def Exchange(  # type: ignore[override]  # the stubs know generators only
+        self, request: AsyncIterator[kv_pb2.BatchRequests], context: Context
+    ) -> None:
+        await self.streams.serve(request, context)
+
+    async def _write_batch(self, request: kv_pb2.BatchRequest, context: Context) -> kv_pb2.BatchResponse:
+        batch = columns.write_columns(request.write)
+        self._observer.count(Signal.BATCH_OPERATIONS, len(batch.keys), kind="write")
+        check_batch(batch)
+        check_request_bytes(request.ByteSize())
+        written = await self._write.write_batch(batch, timeout_s=call_timeout_s())
+        return kv_pb2.BatchResponse(id=request.id, written=columns.written_result(written))
+
+    async def _read_batch(self, request: kv_pb2.BatchRequest, context: Context) -> kv_pb2.BatchResponse:
+        check_request_bytes(request.ByteSize())
+        options = convert.read_options(request.read.options, context)
+        keys = list(request.read.keys)
+        self._observer.count(Signal.BATCH_OPERATIONS, len(keys), kind="read")
+        found = await self._read.get_batch(keys, options, timeout_s=call_timeout_s(), bytes_max=READ_BATCH_BYTES_MAX)
+        return kv_pb2.BatchResponse(id=request.id, read=columns.read_result(found))
+
+
+async def _refuse_batch(_request: kv_pb2.BatchRequest, _context: Context) -> kv_pb2.BatchResponse:
+    raise refuse("batch", "is neither of writes nor of reads, as far as this node knows; upgrade it")
 
 
 def _check_write(request: kv_pb2.PutRequest | kv_pb2.CompareAndSetRequest) -> None:

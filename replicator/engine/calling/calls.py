@@ -10,7 +10,7 @@ from typing import Final
 
 from replicator.engine.calling.asking import Leading, ask, whom_to_ask
 from replicator.engine.leading.request_kinds import AnswerT, RequestKind, RequestT, Sink
-from replicator.engine.replica import Replica
+from replicator.engine.replica import Turning
 from replicator.model.clock import Clock
 from replicator.model.errors import DeadlineExceeded, NoLeader, NotLeader, ReplicatorError
 
@@ -18,10 +18,10 @@ ANSWER_SHARE: Final = 0.9  # of a caller's time is the leader's; the rest is for
 
 
 class Calls:
-    """Callers' futures and their deadlines. replica: the present one."""
+    """Callers' futures and their deadlines."""
 
-    def __init__(self, *, replica: Callable[[], Replica], wake: Callable[[], None], clock: Clock) -> None:
-        self._replica, self._wake, self._clock = replica, wake, clock
+    def __init__(self, turns: Turning, clock: Clock) -> None:
+        self._turns, self._clock = turns, clock
         self._waiting: dict[asyncio.Future[None], Leading | None] = {}  # for another leader than that one
 
     async def ask(
@@ -46,7 +46,7 @@ class Calls:
 
     def after_turn(self) -> None:
         """A turn may have brought a leader, or a link to it."""
-        leading = whom_to_ask(self._replica()) if self._waiting else None
+        leading = whom_to_ask(self._turns.replica) if self._waiting else None
         for waiter, refused in self._waiting.items():
             if not waiter.done() and leading not in (None, refused):
                 waiter.set_result(None)
@@ -79,8 +79,8 @@ class Calls:
     ) -> AnswerT:
         answer: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
         leaders_s = (deadline_s - self._clock.monotonic_s()) * ANSWER_SHARE
-        asked = ask(self._replica(), leading, kind, kind.within(request, leaders_s), _settles(answer))
-        self._wake()
+        asked = ask(self._turns.replica, leading, kind, kind.within(request, leaders_s), _settles(answer))
+        self._turns.wake()
         try:
             async with asyncio.timeout(max(0.0, deadline_s - self._clock.monotonic_s())):
                 return await answer
@@ -93,10 +93,10 @@ class Calls:
 
     async def _wait_for_leader(self, deadline_s: float, refused: Leading | None) -> Leading:
         """Waits for a leader that can be reached, for one election timeout at most. Raises NoLeader."""
-        wait_s = min(deadline_s - self._clock.monotonic_s(), self._replica().timers.timing.election_timeout_max_s)
+        wait_s = min(deadline_s - self._clock.monotonic_s(), self._turns.replica.timers.timing.election_timeout_max_s)
         try:
             async with asyncio.timeout(max(0.0, wait_s)):
-                while (leading := whom_to_ask(self._replica())) is None or leading == refused:
+                while (leading := whom_to_ask(self._turns.replica)) is None or leading == refused:
                     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                     self._waiting[waiter] = refused
                     try:
@@ -108,7 +108,7 @@ class Calls:
             raise self._no_leader() from None
 
     def _no_leader(self) -> NoLeader:
-        replica = self._replica()
+        replica = self._turns.replica
         links, others = len(replica.linked), len(replica.group.others)
         problem = replica.majority.problem()
         if problem:
@@ -127,7 +127,7 @@ class Calls:
 
     def _why(self) -> str:
         """In brackets, if it is a majority that is missing."""
-        problem = self._replica().majority.problem()
+        problem = self._turns.replica.majority.problem()
         return f" ({problem})" if problem else ""
 
 

@@ -1,4 +1,4 @@
-"""Callers waiting for the local replica to reach an index. Bounded; answered in index order."""
+"""Callers that wait until this node holds an index, in memory or on disk. Bounded; answered in index order."""
 
 import asyncio
 import heapq
@@ -20,7 +20,7 @@ class AppliedWaits:
         self._tie = itertools.count()
 
     async def wait(self, index: LogIndex, *, timeout_s: float) -> None:
-        """Returns once `index` is applied. Raises ReplicaBehind in time, Overloaded beyond WAITING_MAX waiters."""
+        """Returns once `index` is held. Raises ReplicaBehind in time, Overloaded beyond WAITING_MAX waiters."""
         if index <= self._applied:
             return
         if len(self._heap) >= WAITING_MAX:
@@ -42,7 +42,7 @@ class AppliedWaits:
             ) from None
 
     def applied(self, index: LogIndex) -> None:
-        """The replica has durably applied up to `index`."""
+        """All up to `index` is held."""
         self._applied = index
         while self._heap and self._heap[0][0] <= index:
             future = heapq.heappop(self._heap)[2]

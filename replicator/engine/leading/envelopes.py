@@ -10,7 +10,7 @@ from replicator.model.errors import ReplicatorError, error_from_reason
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2
 
-ASK_AGAIN_S: Final = 0.05  # when a caller may ask again that the leader refused
+ASK_AGAIN_S: Final = 0.05  # when a caller may ask again that the leader refused without saying when
 Body = raft_pb2.Forward | raft_pb2.ForwardReply | raft_pb2.ReadIndex | raft_pb2.ReadIndexReply
 
 
@@ -68,13 +68,16 @@ def refuse(reply: raft_pb2.RaftMessage, error: ReplicatorError) -> None:
     else:
         reply.forward_reply.refused = error.reason
         reply.forward_reply.message = plain_text(error.message)
+        if error.retry_after_s is not None:
+            reply.forward_reply.retry_after_ms = max(1, round(error.retry_after_s * 1000))
 
 
 def refusal_in(peer: NodeId, reply: raft_pb2.RaftMessage) -> ReplicatorError:
     """The error that `peer` has answered with."""
     if reply.WhichOneof("body") == "read_index_reply":
-        reason, message = reply.read_index_reply.refused, ""
+        reason, message, retry_after_ms = reply.read_index_reply.refused, "", 0
     else:
-        reason, message = reply.forward_reply.refused, reply.forward_reply.message
+        answer = reply.forward_reply
+        reason, message, retry_after_ms = answer.refused, answer.message, answer.retry_after_ms
     said = message or f"the leader ({peer}) answered {reason}"
-    return error_from_reason(reason, said, retry_after_s=ASK_AGAIN_S)
+    return error_from_reason(reason, said, retry_after_s=retry_after_ms / 1000 or ASK_AGAIN_S)

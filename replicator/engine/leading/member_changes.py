@@ -12,12 +12,9 @@ from typing import Final
 from replicator.config.timing import RaftTiming
 from replicator.core.member_rules import changed, pinned
 from replicator.core.quorum import is_majority
+from replicator.engine.core import ReplicaCore
 from replicator.engine.leading.transfer import TransferRequest, Transfers
-from replicator.engine.raft.group import Group
-from replicator.engine.raft.pump import Pump
-from replicator.engine.raft.timers import Timers, timing_to_wire
-from replicator.engine.stock.graft import Graft
-from replicator.engine.stock.journal import TurnJournal
+from replicator.engine.raft.timers import timing_to_wire
 from replicator.machine.group_entries import encode_membership, encode_timing
 from replicator.model.errors import ChangeInProgress, InvalidArgument, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
@@ -38,25 +35,13 @@ class _Request:
 
 
 class MemberChanges:
-    """Leader side. `group` is what is applied; `applied_index` how far that is."""
+    """Leader side. `group` is what is applied."""
 
-    def __init__(
-        self,
-        node_id: NodeId,
-        timers: Timers,
-        *,
-        new_secret: Callable[[], bytes],
-        group: Group,
-        graft: Graft,
-        journal: TurnJournal,
-        pump: Pump,
-        transfers: Transfers,
-        applied_index: Callable[[], LogIndex],
-    ) -> None:
-        self._node_id, self._group, self._graft, self._journal = node_id, group, graft, journal
-        self._pump, self._transfers, self._applied_index = pump, transfers, applied_index
-        self._timers, self._new_secret = timers, new_secret
-        self._directories: dict[str, bytes] = {node_id: group.directory_id}
+    def __init__(self, core: ReplicaCore, transfers: Transfers) -> None:
+        self._node_id, self._new_secret = core.settings.node_id, core.settings.new_secret
+        self._group, self._graft, self._journal = core.group, core.graft, core.journal
+        self._pump, self._timers, self._transfers = core.pump, core.timers, transfers
+        self._directories: dict[str, bytes] = {self._node_id: core.group.directory_id}
         self._pending_index = LogIndex(0)  # the newest entry that may change the group and may not be applied
         self._request: _Request | None = None
 
@@ -112,7 +97,7 @@ class MemberChanges:
 
     def _may_propose(self) -> bool:
         """All that was inherited, and the change before, is applied."""
-        if not self._graft.is_leader or self._applied_index() < self._pending_index:
+        if not self._graft.is_leader or self._journal.applied_index < self._pending_index:
             return False
         return self._pump.knows_commit_index()
 

@@ -4,14 +4,8 @@ from functools import partial
 from typing import Final
 
 from replicator.core.leader_preference import LeaderPreference
+from replicator.engine.core import ReplicaCore
 from replicator.engine.leading.transfer import TransferRequest, Transfers
-from replicator.engine.raft.group import Group
-from replicator.engine.raft.pump import Pump
-from replicator.engine.raft.timers import Timers
-from replicator.engine.settings import EngineSettings
-from replicator.engine.stock.graft import Graft
-from replicator.engine.stock.journal import TurnJournal
-from replicator.model.clock import Clock
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import EntryCount, NodeId
 
@@ -21,23 +15,11 @@ PATIENCE_TIMEOUTS: Final = 10.0  # greatest election timeouts for which a voter 
 class Preference:
     """Does nothing where no region is preferred."""
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        timers: Timers,
-        *,
-        group: Group,
-        graft: Graft,
-        journal: TurnJournal,
-        pump: Pump,
-        transfers: Transfers,
-        clock: Clock,
-    ) -> None:
-        self._group, self._graft, self._journal, self._pump = group, graft, journal, pump
-        self._transfers, self._clock = transfers, clock
-        self._is_wanted = bool(settings.leader_preference)
-        self._timers = timers
-        self._decider = LeaderPreference(settings.node_id, rank=group.preference_rank)
+    def __init__(self, core: ReplicaCore, transfers: Transfers) -> None:
+        self._group, self._graft, self._journal, self._pump = core.group, core.graft, core.journal, core.pump
+        self._timers, self._clock, self._transfers = core.timers, core.clock, transfers
+        self._is_wanted = bool(core.settings.leader_preference)
+        self._decider = LeaderPreference(core.settings.node_id, rank=core.group.preference_rank)
 
     def step(self) -> None:
         """Called in each turn, before transfers take their step. A leader's heartbeats make turns often enough."""

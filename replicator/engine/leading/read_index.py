@@ -8,9 +8,7 @@ and the round is any append, so a busy leader confirms reads at no cost of its o
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from replicator.engine.raft.group import Group
-from replicator.engine.raft.pump import Pump
-from replicator.engine.stock.graft import Graft
+from replicator.engine.core import ReplicaCore
 from replicator.model.errors import NotLeader, Overloaded, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 
@@ -28,8 +26,8 @@ class _Round(NamedTuple):
 class ReadIndexes:
     """Leader side. Followers ask it by message."""
 
-    def __init__(self, *, group: Group, graft: Graft, pump: Pump) -> None:
-        self._group, self._graft, self._pump = group, graft, pump
+    def __init__(self, core: ReplicaCore) -> None:
+        self._group, self._graft, self._pump = core.group, core.graft, core.pump
         self._arrived: list[ReadSink] = []
         self._rounds: list[_Round] = []
         self._waiting = 0

@@ -4,7 +4,8 @@ Its fields in raft.proto get bounds in `message_bounds.py`, and callers a method
 """
 
 from dataclasses import replace
-from typing import Final
+from math import inf
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -19,24 +20,37 @@ from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.members import MemberChange, Membership
 from replicator.v1 import raft_pb2, store_pb2
 
-# A write: a serialized store_pb2.Command ---------------------------------------------------------------------------
+# A write -----------------------------------------------------------------------------------------------------------
 
 
-def _encode_command(command: bytes) -> raft_pb2.RaftMessage:
-    refuse_oversized(command)
-    return raft_pb2.RaftMessage(forward=raft_pb2.Forward(command=command))
+class WriteRequest(NamedTuple):
+    """command: a serialized store_pb2.CommandBatch. timeout_s: after which it is not proposed any more."""
+
+    command: bytes
+    timeout_s: float = inf
 
 
-def _serve_command(side: LeaderSide, command: bytes, sink: Sink[store_pb2.Outcome]) -> Proposal:
-    return side.proposals.offer(command, sink)
+def _encode_command(request: WriteRequest) -> raft_pb2.RaftMessage:
+    refuse_oversized(request.command)
+    timeout_ms = max(1, _milliseconds(request.timeout_s)) if request.timeout_s < inf else 0
+    return raft_pb2.RaftMessage(forward=raft_pb2.Forward(command=request.command, timeout_ms=timeout_ms))
 
 
-def _encode_outcome(reply: raft_pb2.RaftMessage, outcome: store_pb2.Outcome) -> None:
+def _decode_command(question: raft_pb2.RaftMessage) -> WriteRequest:
+    asked = question.forward
+    return WriteRequest(asked.command, asked.timeout_ms / 1000 if asked.timeout_ms else inf)
+
+
+def _serve_command(side: LeaderSide, request: WriteRequest, sink: Sink[store_pb2.BatchOutcome]) -> Proposal:
+    return side.proposals.offer(request.command, sink, request.timeout_s)
+
+
+def _encode_outcome(reply: raft_pb2.RaftMessage, outcome: store_pb2.BatchOutcome) -> None:
     reply.forward_reply.outcome = outcome.SerializeToString()
 
 
-def _decode_outcome(reply: raft_pb2.RaftMessage) -> store_pb2.Outcome:
-    outcome = store_pb2.Outcome()
+def _decode_outcome(reply: raft_pb2.RaftMessage) -> store_pb2.BatchOutcome:
+    outcome = store_pb2.BatchOutcome()
     try:
         outcome.ParseFromString(reply.forward_reply.outcome)
     except DecodeError as error:
@@ -44,11 +58,11 @@ def _decode_outcome(reply: raft_pb2.RaftMessage) -> store_pb2.Outcome:
     return outcome
 
 
-WRITE: Final = RequestKind[bytes, store_pb2.Outcome](
+WRITE: Final = RequestKind[WriteRequest, store_pb2.BatchOutcome](
     name="command",
     answer="outcome",
     encode=_encode_command,
-    decode=lambda question: question.forward.command,
+    decode=_decode_command,
     serve=_serve_command,
     encode_answer=_encode_outcome,
     decode_answer=_decode_outcome,
@@ -60,6 +74,7 @@ WRITE: Final = RequestKind[bytes, store_pb2.Outcome](
         retry_after_s=0.05,
     ),
     untaken="the deadline passed before the write was proposed; nothing happened",
+    within=lambda request, timeout_s: WriteRequest(request.command, min(request.timeout_s, timeout_s)),
     is_write=True,
 )
 
@@ -129,7 +144,7 @@ def _encode_transfer(request: TransferRequest) -> raft_pb2.RaftMessage:
     transfer = raft_pb2.LeadershipTransfer(
         node_id=request.node_id or "",
         region=request.region or "",
-        timeout_ms=min(max(0, round(request.timeout_s * 1000)), TRANSFER_MS_MAX),
+        timeout_ms=_milliseconds(request.timeout_s),
     )
     return raft_pb2.RaftMessage(forward=raft_pb2.Forward(transfer=transfer))
 
@@ -172,6 +187,11 @@ TRANSFER: Final = RequestKind[TransferRequest, NodeId](
     within=lambda request, timeout_s: replace(request, timeout_s=timeout_s),
     met=_met_by,
 )
+
+
+def _milliseconds(timeout_s: float) -> int:
+    return min(max(0, round(timeout_s * 1000)), TRANSFER_MS_MAX)
+
 
 ROWS: Final[tuple[AnyKind, ...]] = (WRITE, READ_INDEX, MEMBER_CHANGE, TRANSFER)
 BY_NAME: Final = {row.name: row for row in ROWS}

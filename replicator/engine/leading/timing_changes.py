@@ -8,12 +8,9 @@ from typing import Final
 from replicator.config.timing import RaftTiming
 from replicator.core.auto_timing import AutoTimer, TimingMs, round_trip_to_cover_s
 from replicator.core.struggle import Struggle
-from replicator.engine.raft.group import Group
+from replicator.engine.core import ReplicaCore
 from replicator.engine.raft.progress import Progress
-from replicator.engine.raft.pump import Pump
-from replicator.engine.raft.timers import Timers, in_ms, timing_of_ms
-from replicator.engine.settings import EngineSettings
-from replicator.engine.stock.graft import Graft
+from replicator.engine.raft.timers import in_ms, timing_of_ms
 from replicator.model.ids import Term
 
 DECIDE_EVERY_S: Final = 0.5
@@ -25,8 +22,9 @@ UNHEARD_S_MAX: Final = 10.0  # who has not answered for so long is not there
 class TimingChanges:
     """What the leader should propose, from the round trips of its appends. Silent elsewhere, and with fixed timers."""
 
-    def __init__(self, settings: EngineSettings, timers: Timers, *, group: Group, graft: Graft, pump: Pump) -> None:
-        self._settings, self._timers, self._group, self._graft, self._pump = settings, timers, group, graft, pump
+    def __init__(self, core: ReplicaCore) -> None:
+        self._settings, self._timers = core.settings, core.timers
+        self._group, self._graft, self._pump = core.group, core.graft, core.pump
         self._timer, self._struggle = AutoTimer(), Struggle()
         self._watching: Term | None = None
         self._decide_s = float("-inf")

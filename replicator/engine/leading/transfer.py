@@ -11,14 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from replicator.engine.core import ReplicaCore
 from replicator.engine.leading.proposals import Proposals
-from replicator.engine.raft.group import Group
-from replicator.engine.raft.pump import Pump
-from replicator.engine.raft.timers import Timers
-from replicator.engine.settings import EngineSettings
-from replicator.engine.stock.graft import Graft
-from replicator.engine.stock.journal import TurnJournal
-from replicator.model.clock import Clock
 from replicator.model.errors import InvalidArgument, NotLeader, ReplicatorError, Unavailable
 from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.members import MemberRole
@@ -63,21 +57,10 @@ class _Transfer:
 class Transfers:
     """Leader side, at most one at a time."""
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        timers: Timers,
-        *,
-        group: Group,
-        graft: Graft,
-        journal: TurnJournal,
-        pump: Pump,
-        proposals: Proposals,
-        clock: Clock,
-    ) -> None:
-        self._settings, self._timers, self._group = settings, timers, group
-        self._graft, self._journal, self._pump = graft, journal, pump
-        self._proposals, self._clock = proposals, clock
+    def __init__(self, core: ReplicaCore, proposals: Proposals) -> None:
+        self._settings, self._timers, self._group = core.settings, core.timers, core.group
+        self._graft, self._journal, self._pump = core.graft, core.journal, core.pump
+        self._proposals, self._clock = proposals, core.clock
         self._transfer: _Transfer | None = None
 
     def begin(self, request: TransferRequest, sink: TransferSink) -> None:

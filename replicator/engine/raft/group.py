@@ -121,6 +121,7 @@ class Group:
         self._coming = membership  # the newest that is about to be applied, or is
         self.others = tuple(member.node_id for member in membership.members if member.node_id != self._node_id)
         self.other_voters = membership.voters - {self._node_id}
+        self.other_replicas = frozenset(self.others) - self.other_voters
         self.is_founded = bool(membership.founder and membership.secret)
         self.is_settled = (
             all(  # nothing is left for a leader to note or to promote; asked in each of its turns

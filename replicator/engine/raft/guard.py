@@ -8,16 +8,13 @@ Must not know: sockets, disks, asyncio. Every handler is synchronous and runs in
 from typing import Any
 
 from replicator.core.freshness import Freshness
-from replicator.engine.raft.group import Group
+from replicator.engine.core import ReplicaCore
 from replicator.engine.raft.message_bounds import LostData, Malformed
-from replicator.engine.raft.messages import Send, checked_entries, stale_term
+from replicator.engine.raft.messages import checked_entries, stale_term
 from replicator.engine.raft.pre_vote import PreVotes
-from replicator.engine.raft.pump import Pump
-from replicator.engine.stock.graft import Graft
-from replicator.engine.stock.journal import TurnJournal
-from replicator.model.clock import Clock
+from replicator.engine.raft.state_check import StateCheck
 from replicator.model.errors import HistoryReplaced
-from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.ids import GROUP_LABEL, LogIndex, NodeId, Term
 from replicator.model.log import Entry
 from replicator.model.observe import Observer, Signal
 from replicator.v1 import raft_pb2
@@ -28,20 +25,17 @@ class Guard:
 
     def __init__(
         self,
+        core: ReplicaCore,
         *,
-        group: Group,
-        graft: Graft,
-        journal: TurnJournal,
-        pump: Pump,
         pre_votes: PreVotes,
         freshness: Freshness,
-        clock: Clock,
+        state_check: StateCheck,
         observer: Observer,
-        send: Send,
     ) -> None:
-        self._group, self._graft, self._journal = group, graft, journal
-        self._pump, self._pre_votes, self._freshness = pump, pre_votes, freshness
-        self._clock, self._observer, self._send = clock, observer, send
+        self._group, self._graft, self._journal = core.group, core.graft, core.journal
+        self._pump, self._pre_votes, self._freshness = core.pump, pre_votes, freshness
+        self._state_check = state_check
+        self._clock, self._observer, self._send = core.clock, observer, core.links.send
         self._answering: tuple[int, LogIndex] | None = None  # sequence of the append in hand, highest index compared
         self._voters_heard: tuple[Term, set[NodeId]] = (Term(0), set())
 
@@ -88,13 +82,14 @@ class Guard:
         rewind = reply.rewind and reply.answers > progress.floor
         progress.answered(reply.answers, self._clock.monotonic_s(), arrived=reply.success)
         progress.peer_clock_ms = reply.clock_ms
+        self._state_check.heard(peer, reply)
         sent_up_to = self._graft.next_index(peer)
         self._graft.receive(peer, _next_node_idx(LogIndex(reply.next_index), success=reply.success))
         if rewind and reply.last_index < self._graft.match_index(peer):
             self._refuse_lost_data(peer, LogIndex(reply.last_index))
         match = self._graft.match_index(peer)
         if rewind:  # one correction; rejections of what was sent before it are void
-            self._observer.count(Signal.APPENDS_REJECTED)
+            self._observer.count(Signal.APPENDS_REJECTED, group=GROUP_LABEL)
             progress.void_in_flight()
             progress.needs_snapshot = max(reply.next_index, match + 1) <= self._journal.first_index
             floor = max(match, self._journal.first_index) + 1  # never below what is acknowledged
@@ -207,6 +202,7 @@ class Guard:
             clock_ms=int(self._clock.monotonic_s() * 1000),
             last_index=self._journal.last_index,
         )
+        self._state_check.report(reply)
         return raft_pb2.RaftMessage(append_reply=reply)
 
     def _conflict_hint(self, following: LogIndex) -> LogIndex:

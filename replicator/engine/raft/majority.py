@@ -57,7 +57,7 @@ class Majority:
             self._missing_since_s = now_s
         if not self._is_told and now_s - self._missing_since_s > PATIENCE_ELECTIONS * election_timeout_s:
             self._is_told = True
-            _LOG.error("no majority: %s", self.problem())
+            _LOG.error("no majority: %s; if they have new addresses see docs/operating.md, move a node", self.problem())
 
     def problem(self) -> str:
         """Who is missing, since when, and what to do; empty if a majority is connected, or a leader is heard."""

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from replicator.machine.digest import ROLLING_HASH_BYTES
 from replicator.machine.group_entries import is_sound, is_sound_member
-from replicator.model.ids import is_valid_name
+from replicator.model.ids import GROUP_ID, is_valid_name
 from replicator.model.limits import CALL_TIMEOUT_S_MAX, INDEX_MAX, REQUEST_BYTES_MAX, TERM_MAX
 from replicator.storage.snapshots.files import DIGEST_BYTES
 from replicator.v1 import raft_pb2
@@ -35,6 +35,7 @@ GREATEST: Final = {
     "last_term": TERM_MAX,
     "index_term": TERM_MAX,
     "index": INDEX_MAX,
+    "applied_index": INDEX_MAX,
     "prev_index": INDEX_MAX,
     "next_index": INDEX_MAX,
     "last_index": INDEX_MAX,
@@ -49,6 +50,7 @@ GREATEST: Final = {
     "quorum_age_ms": CLOCK_MS_MAX,
     "size_bytes": SNAPSHOT_BYTES_MAX,
     "timeout_ms": TRANSFER_MS_MAX,
+    "retry_after_ms": TRANSFER_MS_MAX,
 }
 """The greatest value of each number, by the name of its field in raft.proto; one name means one thing there."""
 
@@ -63,6 +65,8 @@ class LostData(Exception):
 
 def check_bounds(message: raft_pb2.RaftMessage) -> None:
     """Raises Malformed, naming the field."""
+    if message.group != GROUP_ID:
+        raise Malformed(f"message of group {message.group}, this node belongs to group {GROUP_ID}")
     kind = message.WhichOneof("body")
     if kind is None:
         raise Malformed("empty message")
@@ -95,11 +99,16 @@ def _check_append(append: raft_pb2.AppendEntries) -> None:
 
 
 def _check_reply(reply: raft_pb2.AppendReply) -> None:
-    """Nobody has compared more than it holds."""
+    """Nobody has compared, or applied, more than it holds."""
     if reply.success == reply.rewind or not 1 <= reply.next_index <= reply.last_index + 1:
         raise Malformed(
             f"AppendReply with success={reply.success} rewind={reply.rewind} next_index={reply.next_index} "
             f"last_index={reply.last_index}"
+        )
+    if len(reply.rolling_hash) not in (0, ROLLING_HASH_BYTES) or reply.applied_index > reply.last_index:
+        raise Malformed(
+            f"AppendReply with applied_index={reply.applied_index} last_index={reply.last_index} and a hash of "
+            f"{len(reply.rolling_hash)} bytes"
         )
 
 

@@ -19,15 +19,24 @@ from replicator.engine.raft.message_bounds import (
 )
 from replicator.machine.codec import GROUP_CHANGE, NO_OP, REGULAR
 from replicator.machine.group_entries import is_sound, is_sound_member, member_of, membership_of, stored_member
-from replicator.model.ids import LogIndex, NodeId, Term, is_valid_name
+from replicator.model.ids import GROUP_ID, LogIndex, NodeId, Term, is_valid_name
 from replicator.model.log import Entry, SnapshotManifest
 from replicator.model.members import MemberChange, Membership, RemoveMember, SetMember
 from replicator.v1 import raft_pb2, store_pb2
+
+_GROUP_SUFFIX: Final = raft_pb2.RaftMessage(group=GROUP_ID).SerializeToString()
+_APPEND_TAG: Final = bytes((raft_pb2.RaftMessage.APPEND_ENTRIES_FIELD_NUMBER << 3 | 2,))
 
 Send = Callable[[NodeId, raft_pb2.RaftMessage], None]
 
 SNAPSHOT_ID: Final = re.compile(r"\d{1,20}-[0-9a-f]{16}")  # becomes a file name, so nothing else will do
 PAYLOAD_KINDS: Final = frozenset({REGULAR, NO_OP, GROUP_CHANGE})
+
+
+def encode(message: raft_pb2.RaftMessage) -> bytes:
+    """The frame of a message, which is said in this node's group."""
+    message.group = GROUP_ID
+    return message.SerializeToString()
 
 
 def decode(frame: bytes) -> raft_pb2.RaftMessage:
@@ -61,21 +70,33 @@ def checked_entries(append: raft_pb2.AppendEntries) -> list[Entry]:
     return entries
 
 
-def append_entries(
-    *, term: Term, sequence: int, prev: Entry, commit_index: LogIndex, entries: Sequence[Entry]
-) -> raft_pb2.AppendEntries:
-    """One append; freshness fields are the pump's."""
+def serialized_entries(entries: Sequence[Entry]) -> bytes:
+    """The entries of an append, for any number of followers: a serialized message whose other fields are not set."""
     return raft_pb2.AppendEntries(
-        term=term,
-        sequence=sequence,
-        prev_index=prev.index,
-        prev_term=prev.term,
-        commit_index=commit_index,
         entries=[
             raft_pb2.LogEntry(index=entry.index, term=entry.term, payload=entry.payload)  # one copy, then the wire's
             for entry in entries
         ],
-    )
+    ).SerializeToString()
+
+
+def append_frame(own: raft_pb2.AppendEntries, entries: bytes) -> bytes:
+    """The frame that `encode` makes of a message with this append.
+
+    own: all that is the receiver's own, without entries. Two serialized messages in a row are one message with the
+    fields of both, so entries are serialized once for all followers.
+    """
+    head = own.SerializeToString()
+    return b"".join((_APPEND_TAG, _varint(len(head) + len(entries)), head, entries, _GROUP_SUFFIX))
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)
 
 
 def pre_vote(term: Term, last: Entry, membership_index: LogIndex) -> raft_pb2.RaftMessage:

@@ -7,12 +7,8 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.engine.raft.group import Group
-from replicator.engine.raft.messages import Send, pre_vote, pre_vote_reply
-from replicator.engine.raft.timers import Timers
-from replicator.engine.stock.graft import Graft
-from replicator.engine.stock.journal import TurnJournal
-from replicator.model.clock import Clock
+from replicator.engine.core import ReplicaCore
+from replicator.engine.raft.messages import pre_vote, pre_vote_reply
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.limits import TERM_MAX
 from replicator.v1 import raft_pb2
@@ -34,21 +30,10 @@ class PreVotes:
     the term that it will campaign for. The one exception is a transfer, which the leader itself asked for.
     """
 
-    def __init__(
-        self,
-        node_id: NodeId,
-        timers: Timers,
-        *,
-        group: Group,
-        graft: Graft,
-        journal: TurnJournal,
-        clock: Clock,
-        dice: random.Random,
-        send: Send,
-    ) -> None:
-        self._node_id, self._timers, self._graft, self._journal = node_id, timers, graft, journal
-        self._group = group
-        self._clock, self._dice, self._send = clock, dice, send
+    def __init__(self, core: ReplicaCore, dice: random.Random) -> None:
+        self._node_id, self._timers, self._group = core.settings.node_id, core.timers, core.group
+        self._graft, self._journal = core.graft, core.journal
+        self._clock, self._dice, self._send = core.clock, dice, core.links.send
         self._ballot: _Ballot | None = None
         self._heard_leader_s = NEVER_S
 

@@ -6,20 +6,25 @@ the guard decides what an answer means.
 """
 
 from collections.abc import Collection
+from typing import Final
 
 from replicator.core.flow_window import FlowLimits, FlowWindow
 from replicator.core.quorum import others_for_majority
 from replicator.engine.raft.group import Group
-from replicator.engine.raft.messages import Send, append_entries
+from replicator.engine.raft.links import Links
+from replicator.engine.raft.messages import append_frame, serialized_entries
 from replicator.engine.raft.progress import Progress
 from replicator.engine.raft.timers import Timers
 from replicator.engine.settings import EngineSettings
 from replicator.engine.stock.graft import Graft
 from replicator.engine.stock.journal import TurnJournal
 from replicator.model.clock import Clock
-from replicator.model.ids import LogIndex, NodeId
+from replicator.model.ids import EntryCount, LogIndex, NodeId
 from replicator.model.log import Entry
+from replicator.model.status import PeerProgress
 from replicator.v1 import raft_pb2
+
+COMMIT_NOTICE_S: Final = 0.005  # a new commit index waits this long for entries that can carry it
 
 
 class Pump:
@@ -34,14 +39,15 @@ class Pump:
         graft: Graft,
         journal: TurnJournal,
         clock: Clock,
-        send: Send,
+        links: Links,
     ) -> None:
         self._settings, self._timers, self._group = settings, timers, group
-        self._graft, self._journal, self._clock, self._send = graft, journal, clock, send
+        self._graft, self._journal, self._clock, self._links = graft, journal, clock, links
         self.progress = {peer: self.new_progress() for peer in group.others}
         self.linked: set[NodeId] = set()
         self._leads_since_s = self._flushed_s = float("-inf")
         self._owed: set[NodeId] = set()
+        self._serialized: dict[tuple[LogIndex, LogIndex], bytes] = {}  # entries from, to: of this flush
 
     def new_progress(self) -> Progress:
         """Of a peer that nothing is known of."""
@@ -54,6 +60,11 @@ class Pump:
         """All followers get an append, once, when the turn knows everything that it carries."""
         self._owed.update(self.progress)
         self._graft.heartbeat_due_s = self._clock.monotonic_s() + self._timers.timing.heartbeat_s
+
+    def want_soon(self) -> None:
+        """All followers learn of the new commit index: with the next entries, or after COMMIT_NOTICE_S."""
+        notice_s = min(COMMIT_NOTICE_S, self._timers.timing.heartbeat_s)
+        self._graft.heartbeat_due_s = min(self._graft.heartbeat_due_s, self._clock.monotonic_s() + notice_s)
 
     def want_one(self, peer: NodeId) -> None:
         """Only `peer` gets an append at the end of this turn."""
@@ -96,9 +107,20 @@ class Pump:
             return
         owed, self._owed = self._owed, set()
         if self._graft.is_leader:
+            early, self._serialized = self._may_speak_early(), {}
             for peer in self.progress:
                 if peer in owed and peer in self.linked:
-                    self._replicate(peer)
+                    self._replicate(peer, early=early)
+            self._serialized = {}
+
+    def _may_speak_early(self) -> bool:
+        """May appends leave before this turn is durable (Ongaro 2014, 10.2.1)?
+
+        They may name entries that this node holds only in memory: it does not count itself for those. But the term in
+        which they speak must be on disk, with the vote that this node gave itself, and what they call committed too.
+        """
+        journal = self._journal
+        return journal.durable_hard_state.term == self._graft.term and self._graft.commit_index <= journal.durable_index
 
     def heartbeat_of_durable_state(self, commit_index: LogIndex, first_index: LogIndex) -> None:
         """Heartbeats while a commit is still under way: they claim only what was durable before it.
@@ -111,8 +133,22 @@ class Pump:
         for peer in self.progress:
             match = self._graft.match_index(peer)
             if peer in self.linked and match >= first_index:
-                append = self._append(peer, self._journal.entry(match), [], LogIndex(min(match, commit_index)))
-                self._send(peer, raft_pb2.RaftMessage(append_entries=append))
+                commit_index_known = LogIndex(min(match, commit_index))
+                append = self._append(peer, self._journal.entry(match), 0, commit_index_known)
+                self._links.send_frame(peer, append_frame(append, b""), early=True)
+
+    def can_commit(self) -> bool:
+        """Does a majority, this node's own disk included, hold more of this term than is known to be committed?
+
+        Then the next tick commits it, and no answer will come that could cause one.
+        """
+        if not self._graft.is_leader:
+            return False
+        matches = sorted((self._graft.match_index(peer) for peer in self._group.other_voters), reverse=True)
+        needed, index = others_for_majority(len(matches) + 1), self._journal.durable_index
+        if needed:
+            index = min(index, matches[needed - 1])
+        return index > self._graft.commit_index and self._journal.entry(index).term == self._graft.term
 
     def knows_commit_index(self) -> bool:
         """Until an entry of its own term is committed, a leader does not know how far its predecessors came."""
@@ -148,6 +184,13 @@ class Pump:
         since_s = self._flushed_s - self._timers.timing.election_timeout_max_s
         return frozenset(self.linked) if self._leads_since_s >= since_s else self._answering_since(since_s)
 
+    def peer_progress(self, peer: NodeId, *, connected: bool) -> PeerProgress:
+        """For the status: how far a member is, as the leader knows it."""
+        if not self._graft.is_leader or peer not in self.progress:
+            return PeerProgress(peer, connected, None, None)
+        match = self._graft.match_index(peer)
+        return PeerProgress(peer, connected, match, EntryCount(self._journal.last_index - match))
+
     def lacking(self) -> frozenset[NodeId]:
         """Linked peers whose next entry the log no longer holds."""
         return frozenset(
@@ -159,7 +202,7 @@ class Pump:
             peer for peer, progress in self.progress.items() if peer in self.linked and progress.acked_sent_s >= since_s
         )
 
-    def _replicate(self, peer: NodeId) -> None:
+    def _replicate(self, peer: NodeId, *, early: bool) -> None:
         progress, last, sent = self.progress[peer], self._journal.last_index, False
         following = self._graft.next_index(peer)
         if following <= self._journal.first_index:  # compacted away since
@@ -168,32 +211,40 @@ class Pump:
             self._graft.set_next_index(peer, following)
         while following <= last and progress.has_room() and not progress.needs_snapshot:
             entries = self._journal.batch(following, progress.flow.batch_bytes)
-            self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), entries)
+            self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), entries, early=early)
             following, sent = LogIndex(entries[-1].index + 1), True
         if following > last:
             progress.nothing_to_send()
         if sent:
             self._graft.set_next_index(peer, following)
         else:
-            self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), [])
+            self._send_fresh(peer, self._journal.entry(LogIndex(following - 1)), [], early=early)
 
-    def _send_fresh(self, peer: NodeId, prev: Entry, entries: list[Entry]) -> None:
+    def _send_fresh(self, peer: NodeId, prev: Entry, entries: list[Entry], *, early: bool) -> None:
         """An append with our commit index, and how fresh a follower is that has applied it."""
-        append = self._append(peer, prev, entries, self._graft.commit_index)
+        payload_bytes = sum(len(entry.payload) for entry in entries)
+        append = self._append(peer, prev, payload_bytes, self._graft.commit_index)
         peer_clock_ms, contact_s = self.progress[peer].peer_clock_ms, self.quorum_contact_s()
         if peer_clock_ms is not None and contact_s is not None:
             append.echo_clock_ms = peer_clock_ms
             append.quorum_age_ms = int(max(0.0, self._clock.monotonic_s() - contact_s) * 1000) + 1
-        self._send(peer, raft_pb2.RaftMessage(append_entries=append))
+        self._links.send_frame(peer, append_frame(append, self._bytes_of(entries)), early=early)
 
-    def _append(
-        self, peer: NodeId, prev: Entry, entries: list[Entry], commit_index: LogIndex
-    ) -> raft_pb2.AppendEntries:
-        payload_bytes = sum(len(entry.payload) for entry in entries)
-        return append_entries(
+    def _bytes_of(self, entries: list[Entry]) -> bytes:
+        """Serialized once a flush for all followers that get the same: most of the time all do."""
+        if not entries:
+            return b""
+        span = entries[0].index, entries[-1].index
+        if span not in self._serialized:
+            self._serialized[span] = serialized_entries(entries)
+        return self._serialized[span]
+
+    def _append(self, peer: NodeId, prev: Entry, payload_bytes: int, commit_index: LogIndex) -> raft_pb2.AppendEntries:
+        """All that is this follower's own in an append. payload_bytes: of the entries that it carries."""
+        return raft_pb2.AppendEntries(
             term=self._graft.term,
             sequence=self.progress[peer].next_sequence(payload_bytes, self._clock.monotonic_s()),
-            prev=prev,
+            prev_index=prev.index,
+            prev_term=prev.term,
             commit_index=commit_index,
-            entries=entries,
         )

@@ -13,13 +13,11 @@ Driver's contract: once `has_any`, call `step` every `period_s` until there is n
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from replicator.engine.raft.group import Group
+from replicator.engine.core import ReplicaCore
 from replicator.engine.raft.message_bounds import Malformed
 from replicator.engine.raft.messages import (
-    Send,
     offered_manifest,
     snapshot_not_taken,
     snapshot_offer,
@@ -28,12 +26,7 @@ from replicator.engine.raft.messages import (
     snapshot_wanted,
     stale_term,
 )
-from replicator.engine.raft.pump import Pump
-from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshots.sources import PATIENCE_PERIODS, Situation, SnapshotSources
-from replicator.engine.stock.graft import Graft
-from replicator.engine.stock.journal import TurnJournal
-from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import SnapshotManifest
 from replicator.v1 import raft_pb2
@@ -54,23 +47,12 @@ class _Order:
 class SnapshotDuties:
     """One replica's part in it. `offered`: the newest offer that is worth taking, until it is taken from here."""
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        *,
-        group: Group,
-        graft: Graft,
-        journal: TurnJournal,
-        pump: Pump,
-        clock: Clock,
-        send: Send,
-        applied_index: Callable[[], LogIndex],
-        refusing: Callable[[], bool],
-    ) -> None:
-        self._node_id, self._cluster_id = settings.node_id, settings.cluster_id
-        self.period_s = settings.snapshot_period_s
-        self._group, self._graft, self._journal, self._pump = group, graft, journal, pump
-        self._clock, self._send, self._applied_index, self._refusing = clock, send, applied_index, refusing
+    def __init__(self, core: ReplicaCore) -> None:
+        self._node_id, self._cluster_id = core.settings.node_id, core.settings.cluster_id
+        self.period_s = core.settings.snapshot_period_s
+        self._group, self._graft, self._journal, self._pump = core.group, core.graft, core.journal, core.pump
+        self._clock, self._send = core.clock, core.links.send
+        self.refusing = False  # draining: this node serves no other any more
         self._sources = (Term(0), SnapshotSources(self._node_id, self.period_s))
         self._own: frozenset[NodeId] = frozenset()  # whom the leader serves itself
         self._orders: dict[NodeId, _Order] = {}  # by receiver
@@ -93,7 +75,7 @@ class SnapshotDuties:
         """
         if self._graft.is_leader:
             self._order()
-        needed = [index for index in self._index_min_by_receiver().values() if index <= self._applied_index()]
+        needed = [index for index in self._index_min_by_receiver().values() if index <= self._journal.applied_index]
         must_make = not making and any(held is None or held.index < index for index in needed)
         self._speak(held, making=making or must_make)
         return must_make
@@ -123,7 +105,7 @@ class SnapshotDuties:
         """From the leader, or from whom it has asked. Raises Malformed."""
         if offer.term < self._graft.term:
             self._send(peer, stale_term(self._graft.term))
-        elif offer.index > self._applied_index() and not self._graft.is_leader:
+        elif offer.index > self._journal.applied_index and not self._graft.is_leader:
             self.offered = peer, offered_manifest(offer, self._cluster_id)
 
     def wanted(self, peer: NodeId, wanted: raft_pb2.SnapshotWanted) -> None:
@@ -136,7 +118,7 @@ class SnapshotDuties:
         if wanted.term > self._graft.term or peer != self._graft.leader:
             return  # that term is not known here so far; the order is repeated
         receiver = NodeId(wanted.receiver)
-        if self._refusing():
+        if self.refusing:
             self._refuse(peer, receiver, "this node is shutting down")
         elif self._group.membership.get(receiver) is not None:  # else the news of it are on their way
             until_s = self._clock.monotonic_s() + PATIENCE_PERIODS * self.period_s

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-from replicator.engine.replica import Replica
+from replicator.engine.replica import Turning
+from replicator.engine.snapshots.storing import SnapshotStoring
+from replicator.model.conditions import Problem
 from replicator.model.errors import StorageFailed
 from replicator.model.ids import NodeId
 from replicator.model.log import HardState, SnapshotManifest
@@ -33,6 +35,10 @@ class SnapshotStore(Protocol):
 
     async def prepare(self, file: Path, manifest: SnapshotManifest, hard_state: HardState) -> Path:
         """Verifies a fetched file and makes it ready to be installed. Raises SnapshotRefused."""
+        ...
+
+    def missing_room(self, manifest: SnapshotManifest) -> Problem | None:
+        """What the node lacks for fetching and installing it; None if nothing. Raises OSError."""
         ...
 
     def incoming_file(self, snapshot_id: str) -> Path: ...
@@ -62,17 +68,17 @@ Install = Callable[[Path, SnapshotManifest], Awaitable[bool]]
 
 
 class Snapshots:
-    """Runs at most one making and one taking at a time. `replica` is asked anew each time: it may be reborn."""
+    """Runs at most one making and one taking at a time. The replica is asked for anew each time: it may be reborn."""
 
     def __init__(
         self,
         store: SnapshotStore,
+        turns: Turning,
         *,
-        replica: Callable[[], Replica],
-        wake: Callable[[], None],
         install: Install,
+        storing: SnapshotStoring,
     ) -> None:
-        self._store, self._replica, self._wake, self._install = store, replica, wake, install
+        self._store, self._turns, self._install, self._storing = store, turns, install, storing
         self._fetcher: SnapshotFetcher | None = None
         self._held: SnapshotManifest | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -89,13 +95,14 @@ class Snapshots:
         """Looks at what the turn has left to do."""
         if self._stopped:
             return
-        duties = self._replica().snapshots
+        self._storing.reached(self._turns.replica.applied_index)
+        duties = self._turns.replica.snapshots
         if self._serving is None and not self._installing and duties.has_any():
             self._serving = asyncio.create_task(self._serve(), name="snapshot-serve")
             self._serving.add_done_callback(self._served)
         if duties.offered is not None:
             (peer, manifest), duties.offered = duties.offered, None
-            if self._taking is None and self._fetcher is not None:
+            if self._taking is None and self._fetcher is not None and self._storing.may_try():
                 self._taking = asyncio.create_task(self._take(self._fetcher, peer, manifest), name="snapshot-take")
                 self._taking.add_done_callback(self._taken)
 
@@ -115,7 +122,7 @@ class Snapshots:
         """One period after the other, until this node has not been needed for a while."""
         idle_s = 0.0
         while idle_s < KEEP_S:
-            duties = self._replica().snapshots
+            duties = self._turns.replica.snapshots
             if duties.has_any():
                 idle_s = 0.0
                 self._step()
@@ -128,33 +135,40 @@ class Snapshots:
     def _step(self) -> None:
         if self._held is not None and self._store.file(self._held.snapshot_id) is None:
             self._held = None  # another process removed it
-        if self._replica().snapshots.step(self._held, making=self._making is not None):
+        if self._turns.replica.snapshots.step(self._held, making=self._making is not None):
             self._making = asyncio.create_task(self._make(), name="snapshot-make")
             self._making.add_done_callback(self._made)
-        self._wake()
+        self._turns.wake()
 
     async def _make(self) -> None:
         try:
             manifest = await self._store.make()
         except _TRY_AGAIN as error:
             _LOG.warning("a snapshot could not be made: %s", error)
-            self._replica().snapshots.could_not_make(str(error))
+            self._turns.replica.snapshots.could_not_make(str(error))
         else:
             _LOG.info("snapshot made id=%s bytes=%d", manifest.snapshot_id, manifest.size_bytes)
             self._held = manifest
             self._store.keep_only(manifest.snapshot_id)
-            self._replica().snapshots.made(manifest)
-        self._wake()
+            self._turns.replica.snapshots.made(manifest)
+        self._turns.wake()
 
     # Taking --------------------------------------------------------------------------------------------------------
 
     async def _take(self, fetcher: SnapshotFetcher, peer: NodeId, manifest: SnapshotManifest) -> None:
         try:
+            missing = self._store.missing_room(manifest)
+            if missing is not None:
+                self._storing.no_room(missing, manifest.index)
+                return
             prepared = await self._fetch(fetcher, peer, manifest)
+            self._storing.stored()
             if await self._install_alone(prepared, manifest):
                 _LOG.info("snapshot installed id=%s from=%s", manifest.snapshot_id, peer)
         except _TRY_AGAIN as error:
             _LOG.warning("snapshot %s from %s was not installed: %s", manifest.snapshot_id, peer, error)
+            if _is_of_the_disk(error):
+                self._storing.failed(str(error), manifest.index)
         else:
             self._store.forget_incoming()
 
@@ -165,7 +179,7 @@ class Snapshots:
             await fetcher.fetch_snapshot(
                 peer, manifest.snapshot_id, target=file, size_bytes=manifest.size_bytes, timeout_s=FETCH_TIMEOUT_S
             )
-            return await self._store.prepare(file, manifest, self._replica().journal.durable_hard_state)
+            return await self._store.prepare(file, manifest, self._turns.replica.journal.durable_hard_state)
         except SnapshotUnavailable as error:
             if error.reason not in _OWN_FAULT:
                 self._complain_of(peer)
@@ -176,8 +190,8 @@ class Snapshots:
             raise
 
     def _complain_of(self, source: NodeId) -> None:
-        self._replica().snapshots.could_not_take(source)
-        self._wake()
+        self._turns.replica.snapshots.could_not_take(source)
+        self._turns.wake()
 
     async def _install_alone(self, prepared: Path, manifest: SnapshotManifest) -> bool:
         """No snapshot may be made of data that are being replaced."""
@@ -198,12 +212,19 @@ class Snapshots:
     def _made(self, task: "asyncio.Task[None]") -> None:
         self._making = None
         if _tell_of_bug(task):  # this node's own data may be damaged: another one may serve
-            self._replica().snapshots.could_not_make("it met an error; see its log")
-            self._wake()
+            self._turns.replica.snapshots.could_not_make("it met an error; see its log")
+            self._turns.wake()
 
     def _taken(self, task: "asyncio.Task[None]") -> None:
         self._taking = None
         _tell_of_bug(task)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """SnapshotFailed: the process that prepares it met an error of the system, such as a failed sync."""
+    if isinstance(error, SnapshotUnavailable):
+        return error.reason is FetchFailure.DISK
+    return isinstance(error, DiskFull | SnapshotFailed | OSError)
 
 
 async def _ended(*tasks: "asyncio.Task[None] | None") -> None:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from replicator.engine.settings import EngineSettings
+from replicator.model.conditions import Problem
 from replicator.model.ids import ClusterId
 from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage.failures import SnapshotFailed
@@ -15,6 +16,7 @@ from replicator.storage.snapshots.requests import (
     remove_snapshots,
     snapshot_file,
 )
+from replicator.storage.snapshots.room import missing_room
 from replicator.storage.storage import Storage
 
 
@@ -44,6 +46,11 @@ class SnapshotFiles:
             prepared_dir=self._prepared,
         )
         return self._prepared
+
+    def missing_room(self, manifest: SnapshotManifest) -> Problem | None:
+        """What the node lacks for fetching and installing it; None if nothing."""
+        file = self.incoming_file(manifest.snapshot_id)
+        return missing_room(file, manifest.size_bytes, size_max_bytes=self._storage.size_max_bytes)
 
     def incoming_file(self, snapshot_id: str) -> Path:
         """Where a fetched snapshot goes; a part that is there already is resumed. Parts of others are removed."""

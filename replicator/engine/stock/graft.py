@@ -7,6 +7,8 @@ Why each name is touched, pysyncobj 0.3.17:
 - `__connectedToAnyone` is asked once an election deadline has passed: the seam for pre-vote.
 - `__sendAppendEntries` counts as sent what was never acknowledged, sends without bound, and cuts large entries by the
   wrong length: replaced by the pump.
+- `__getEntries` with a count is how it looks at one entry to commit it, and at those to apply: what is not on this
+  node's disk is not shown there. Stock counts a leader as holding what it has only in memory.
 - `_checkCommandsToApply` takes one pickled command an entry and forwards pickles: replaced by proposals.
 - `__doApplyCommand` unpickles and calls methods: replaced by handing the entry over.
 - `__parseChangeClusterRequest` unpickles entries: replaced by "not a membership change".
@@ -20,7 +22,7 @@ import importlib.metadata
 import importlib.util
 import random
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from importlib.abc import InspectLoader
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
@@ -34,6 +36,7 @@ from replicator.engine.settings import EngineSettings, stock_conf, timer_options
 from replicator.engine.stock.journal import TurnJournal
 from replicator.model.clock import Clock
 from replicator.model.ids import LogIndex, NodeId, Term
+from replicator.model.log import Entry
 
 ENGINE_VERSION: Final = "0.3.17"
 ROLES: Final = ("follower", "candidate", "leader")  # position = value of pysyncobj's _RAFT_STATE
@@ -47,14 +50,14 @@ class EngineHooks(Protocol):
         ...
 
     def replicate(self) -> None:
-        """Followers must get an append before this turn ends."""
+        """A heartbeat is due, or followers must hear of a new commit index."""
         ...
 
     def admit_proposals(self) -> None:
         """New entries may be appended now."""
         ...
 
-    def committed(self, payload: bytes) -> None:
+    def entry_committed(self, payload: bytes) -> None:
         """The next entry in order is committed."""
         ...
 
@@ -137,7 +140,7 @@ def _private_copy(clock: Clock, dice: random.Random, journal: TurnJournal) -> Mo
     return module  # type: ignore[no-any-return]
 
 
-def _engine_class(module: Any, hooks: EngineHooks) -> Any:
+def _engine_class(module: Any, hooks: EngineHooks, journal: TurnJournal) -> Any:
     class GuardedSyncObj(module.SyncObj):  # type: ignore[misc]  # pysyncobj has no types
         def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802
             return hooks.may_campaign()
@@ -145,8 +148,17 @@ def _engine_class(module: Any, hooks: EngineHooks) -> Any:
         def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802
             hooks.replicate()
 
+        def _SyncObj__getEntries(  # noqa: N802
+            self, first: int | None, count: int | None = None, bytes_max: int | None = None
+        ) -> Sequence[Entry]:
+            if first is not None and count is not None:
+                count = min(count, journal.durable_index + 1 - first)
+                if count <= 0:
+                    return ()
+            return super()._SyncObj__getEntries(first, count, bytes_max)  # type: ignore[no-any-return]
+
         def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: N802
-            hooks.committed(command)
+            hooks.entry_committed(command)
 
         def _SyncObj__parseChangeClusterRequest(self, _command: bytes) -> None:  # noqa: N802
             return None
@@ -174,7 +186,7 @@ class Graft:
         self._transport = _HookTransport(hooks)
         self._clock, self._journal = clock, journal
         self._is_leader_lost = False
-        self._engine: Any = _engine_class(_private_copy(clock, dice, journal), hooks)(
+        self._engine: Any = _engine_class(_private_copy(clock, dice, journal), hooks, journal)(
             Peer(settings.node_id), [], stock_conf(settings), transport=self._transport
         )
         # Fault 10: SyncObj replays from entry 1; the store already holds everything up to its applied index.

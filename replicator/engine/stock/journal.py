@@ -17,6 +17,7 @@ from replicator.storage.failures import InvariantViolated
 from replicator.v1 import store_pb2
 
 CACHE_BYTES_MAX: Final = 32 << 20
+NOTHING_APPLIED: Final = LogIndex(0)
 LOAD_COUNT_MAX: Final = 4096  # entries read, or sent, at a time
 
 
@@ -47,6 +48,14 @@ class LogReader(Protocol):
         """Bytes that the durable log takes."""
         ...
 
+    def stored_index(self) -> LogIndex:
+        """Of the state on disk: a restart begins there, so the log must go back to it."""
+        ...
+
+    def digest_at(self, index: LogIndex) -> bytes | None:
+        """Rolling hash after `index`; None if it is not applied here, or compacted away."""
+        ...
+
     def membership(self) -> Membership | None:
         """What was applied last; None if the group has never changed it."""
         ...
@@ -63,11 +72,12 @@ class LogReader(Protocol):
 class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
     """Implements pysyncobj's Journal. Positions in its calls are relative to the first entry held, as it expects."""
 
-    def __init__(self, log: LogReader) -> None:
+    def __init__(self, log: LogReader, applied_index: LogIndex = NOTHING_APPLIED) -> None:
         self._log = log
+        self.applied_index = applied_index  # set by the replica, once what a turn applies is
         bounds = log.load_log()
         self._first, self._last = LogIndex(max(1, bounds.first_index)), bounds.last_index
-        self._durable_last = self._last
+        self._taken_last = self._durable_last = self._last
         self._hard_state = self._durable_hard_state = log.hard_state()
         self._tail_first = LogIndex(max(self._first, self._last - LOAD_COUNT_MAX + 1))
         self._tail = self._load(self._tail_first, CACHE_BYTES_MAX) if self._last >= self._first else []
@@ -92,6 +102,11 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
         return self._last
 
     @property
+    def durable_index(self) -> LogIndex:
+        """Entries up to this one are on this node's disk, as they are here."""
+        return self._durable_last
+
+    @property
     def durable_hard_state(self) -> HardState:
         """As of the last turn that was taken and committed."""
         return self._durable_hard_state
@@ -100,6 +115,10 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
     def hard_state(self) -> HardState:
         """As of now, durable or not."""
         return self._hard_state
+
+    def stored_index(self) -> LogIndex:
+        """What is applied up to here survives without the log."""
+        return self._log.stored_index()
 
     def durable_bytes(self) -> int:
         """What the log takes on disk."""
@@ -127,16 +146,15 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
 
         The caller commits it before anything that depends on it leaves the node, then calls `committed`.
         """
-        append = (
-            tuple(self._tail[self._durable_last + 1 - self._tail_first :]) if self._durable_last < self._last else ()
-        )
+        append = tuple(self._tail[self._taken_last + 1 - self._tail_first :]) if self._taken_last < self._last else ()
         truncate_from, self._truncate_from = self._truncate_from, None
-        self._durable_last = self._last
+        self._taken_last = self._last
         changed = self._hard_state != self._durable_hard_state
         return truncate_from, append, self._hard_state if changed else None
 
     def committed(self, hard_state: HardState | None, compact_to: LogIndex | None = None) -> None:
         """The last take is on disk; old entries may leave memory, and compacted ones the log."""
+        self._durable_last = self._taken_last
         if hard_state is not None:
             self._durable_hard_state = hard_state
         if compact_to is not None:
@@ -204,8 +222,9 @@ class TurnJournal(Journal):  # type: ignore[misc]  # pysyncobj has no types
             del self._tail[index - self._tail_first :]
             self._tail_bytes -= sum(len(entry.payload) for entry in dropped)
         self._last = LogIndex(index - 1)
-        if index <= self._durable_last:
-            self._durable_last = self._last
+        self._durable_last = min(self._durable_last, self._last)
+        if index <= self._taken_last:
+            self._taken_last = self._last
             self._truncate_from = index if self._truncate_from is None else min(index, self._truncate_from)
 
     @overload

@@ -106,6 +106,17 @@ class DirectoryLock:
         return len(self._fds) == 1  # else the file LOCK is what is locked
 
 
+def holder_of(path: Path) -> str | None:
+    """The process that runs on the directory, as text; None if there is none, or no directory. Writes nothing."""
+    if not path.is_dir():
+        return None
+    try:
+        DirectoryLock.share(path).release()
+    except DirectoryInUse as error:
+        return error.holder
+    return None
+
+
 def _note_pid(fd: int) -> None:
     try:
         os.pwrite(fd, f"{os.getpid():<{_PID_CHARS}d}".encode(), 0)

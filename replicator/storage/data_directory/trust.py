@@ -55,7 +55,12 @@ def open_file(directory_fd: int, path: Path) -> int:
 
     Raises DataDirectoryError if it is no regular file, has another name too, or others may write to it; OSError.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return open_existing(directory_fd, path, os.O_RDWR | os.O_CREAT)
+
+
+def open_existing(directory_fd: int, path: Path, flags: int) -> int:
+    """As `open_file`, in the way that `flags` say. Raises FileNotFoundError if it is not there."""
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(path.name, flags, 0o600, dir_fd=directory_fd)
     except OSError as error:

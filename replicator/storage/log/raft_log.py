@@ -1,23 +1,39 @@
-"""The Raft log and hard state within one transaction. Every entry carries a checksum over its place and its bytes."""
+"""The Raft log and hard state, in preallocated files: one write that syncs makes a turn durable, whole.
 
+Written by one thread at a time, read by any. Old segments are deleted whole; each begins with all that is known before
+it (hard state, first and last index), so none of the older ones is needed.
+"""
+
+import os
+import shutil
+import threading
 from dataclasses import dataclass
-from struct import Struct
-from struct import error as struct_error
+from pathlib import Path
 from typing import Final
-from zlib import crc32
 
-from replicator.model.errors import CorruptData
-from replicator.model.ids import LogIndex, NodeId, Term
-from replicator.model.log import Entry, HardState
-from replicator.storage.layout import Databases, Transaction, pack_number, unpack_number
+from replicator.model.errors import CorruptData, StorageFailed
+from replicator.model.ids import LogIndex, Term
+from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.storage.data_directory import locking as directory
+from replicator.storage.data_directory import trust
+from replicator.storage.log.contents import Contents, Place
+from replicator.storage.log.scanning import Scan, remove_parts, segment_files
+from replicator.storage.log.segment import SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, STEP_BYTES, Segment
+from replicator.storage.log.turn_format import (
+    INITIAL_HARD_STATE,
+    LOG_ID_BYTES,
+    MARK_BYTES,
+    SEGMENT_HEAD_BYTES,
+    TURN_HEAD_BYTES,
+    Kind,
+    SegmentHead,
+    entry_of,
+    pack_records,
+    pack_turn,
+    record_checksum,
+)
 
-_ENTRY: Final = Struct(">QI")  # term, checksum
-_PLACE: Final = Struct(">QQ")  # index, term: part of the checksum, so that a misplaced entry is found too
-_HARD_STATE: Final = Struct(">QQ?I")  # term, commit index, whether a vote follows, checksum of all but itself
-_HARD_STATE_FIELDS: Final = Struct(">QQ?")
-_HARD_STATE_KEY: Final = b"state"
-
-INITIAL_HARD_STATE: Final = HardState(Term(0), None, LogIndex(0))
+LOG_DIR: Final = "log"  # under the data directory; in it a folder for each log, named by its id: one is in use
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,69 +45,114 @@ class LogBounds:
     last_term: Term
 
 
+def new_log_id() -> bytes:
+    """LOG_ID_BYTES that no other log has."""
+    return os.urandom(LOG_ID_BYTES)
+
+
+def log_folder(data_dir: Path, log_id: bytes) -> Path:
+    return data_dir / LOG_DIR / log_id.hex()
+
+
 class RaftLog:
-    """The log as one transaction sees it."""
+    """One log, open. `write` from one thread at a time.
 
-    __slots__ = ("_databases", "_txn")
+    damage: what was found wrong as the log was opened to be read only; what comes before that is held.
+    """
 
-    def __init__(self, txn: Transaction, databases: Databases) -> None:
-        self._txn = txn
-        self._databases = databases
+    def __init__(self, folder: Path, scan: Scan, segments: list[Segment]) -> None:
+        self._folder, self._contents, self._segments = folder, scan.contents, segments
+        self._turn_number, self._link = scan.turn_number, scan.link
+        self._guard = threading.Lock()  # of contents and segments, against readers; never held during a write
+        self.damage: str | None = None
+
+    @classmethod
+    def create(cls, data_dir: Path, log_id: bytes, state: HardState, head: Entry | None = None) -> "RaftLog":
+        """A new one, durable, that begins with `head`. It is in use once the data file names its id.
+
+        Raises DiskFull, StorageFailed, OSError.
+        """
+        folder = log_folder(data_dir, log_id)
+        if not folder.parent.is_dir():
+            directory.make_directory(folder.parent)
+        directory.make_directory(folder)
+        remove_parts(folder)
+        first = LogIndex(1) if head is None else head.index
+        contents = Contents(INITIAL_HARD_STATE, first, LogIndex(first - 1))
+        log = cls(folder, Scan(contents), [])
+        try:
+            log._add_segment(log_id, 0)
+            log.write(TurnWrite(append=() if head is None else (head,), hard_state=state))
+        except BaseException:
+            log.close()
+            raise
+        return log
+
+    @classmethod
+    def open(cls, data_dir: Path, log_id: bytes, *, writable: bool = True) -> "RaftLog":
+        """Reads all of it. Raises CorruptData if it is damaged, DataDirectoryError if it may not be used, OSError.
+
+        writable: else nothing is changed, and a damaged one is opened too, up to its damage.
+        """
+        folder = log_folder(data_dir, log_id)
+        segments: list[Segment] = []
+        try:
+            scan, damage = _load(folder, log_id, segments, writable=writable)
+            log = cls(folder, scan, segments)
+            if writable:
+                if damage is not None:
+                    raise damage
+                remove_parts(folder)
+                segments[-1].blank(scan.torn_end)
+        except BaseException:
+            _close_all(segments)
+            raise
+        log.damage = None if damage is None else str(damage)
+        return log
+
+    # Reads, from any thread ----------------------------------------------------------------------------------------
+
+    def hard_state(self) -> HardState:
+        """As of the last turn."""
+        return self._contents.hard_state
 
     def bounds(self) -> LogBounds:
-        """Raises CorruptData if the last entry is damaged."""
-        with self._txn.cursor(db=self._databases.log) as cursor:
-            if not cursor.first():
+        with self._guard:
+            held = self._contents
+            if held.is_empty:
                 return LogBounds(LogIndex(0), LogIndex(0), Term(0))
-            first_index = LogIndex(unpack_number(cursor.key()))
-            cursor.last()
-            last = _decode_entry(LogIndex(unpack_number(cursor.key())), cursor.value())
-            return LogBounds(first_index, last.index, last.term)
+            return LogBounds(held.first_index, held.last_index, held.places[-1].term)
+
+    def first_index(self) -> LogIndex:
+        """That the log has, or will have, if it is empty."""
+        return self._contents.first_index
 
     def last_index(self) -> LogIndex:
-        """0 if the log is empty. Reads no payload."""
-        with self._txn.cursor(db=self._databases.log) as cursor:
-            return LogIndex(unpack_number(cursor.key())) if cursor.last() else LogIndex(0)
+        """0 if the log is empty."""
+        return self.bounds().last_index
 
-    def append(self, entries: tuple[Entry, ...]) -> None:
-        """Adds entries after the last one; their order and place are the caller's promise, checked by lmdb."""
-        for entry in entries:
-            added = self._txn.put(pack_number(entry.index), _encode_entry(entry), append=True, db=self._databases.log)
-            assert added, f"entry {entry.index} is not after the last one"
+    def size_bytes(self) -> int:
+        """Of the entries that are held."""
+        return self._contents.size_bytes
 
-    def truncate_from(self, index: LogIndex) -> int:
-        """Deletes the entries at and after `index`; how many there were."""
-        deleted = 0
-        with self._txn.cursor(db=self._databases.log) as cursor:
-            found = cursor.set_range(pack_number(index))
-            while found:
-                found = cursor.delete() and bool(cursor.key())
-                deleted += 1
-        return deleted
+    def term_at(self, index: LogIndex) -> Term | None:
+        """None if the entry is not held. Reads no file."""
+        with self._guard:
+            place = self._contents.place_of(index)
+        return None if place is None else place.term
 
-    def compact_to(self, index: LogIndex, *, count_max: int) -> LogIndex:
-        """Deletes entries before `index`, oldest first, at most count_max, and the digests that go with them.
+    def holds(self, entry: Entry) -> bool:
+        """Exactly this one. Reads no file."""
+        with self._guard:
+            place = self._contents.place_of(entry.index)
+        checksum = record_checksum(Kind.ENTRY, entry.index, entry.term, entry.payload)
+        return place is not None and (place.term, place.checksum) == (entry.term, checksum)
 
-        The first index that is held then. `index` must be held.
-        """
-        first_index = self.bounds().first_index
-        first_kept = min(index, LogIndex(first_index + count_max))
-        for database in (self._databases.log, self._databases.digests):
-            with self._txn.cursor(db=database) as cursor:
-                found = cursor.first()
-                while found and unpack_number(cursor.key()) < first_kept:
-                    found = cursor.delete() and bool(cursor.key())
-        return LogIndex(first_kept)
-
-    def keep_only(self, index: LogIndex) -> None:
-        """Deletes all but the entry at `index`, which must be held, and all digests but its own."""
-        head = self._txn.get(pack_number(index), db=self._databases.log)
-        digest = self._txn.get(pack_number(index), db=self._databases.digests)
-        assert head is not None, f"no entry at {index}"
-        assert digest is not None, f"no digest at {index}"
-        for database, kept in ((self._databases.log, head), (self._databases.digests, digest)):
-            self._txn.drop(database, delete=False)
-            self._txn.put(pack_number(index), kept, db=database)
+    def entry_at(self, index: LogIndex) -> Entry | None:
+        """None if it is not held. Raises CorruptData if it is damaged."""
+        with self._guard:
+            place = self._contents.place_of(index)
+            return None if place is None else self._read(index, place)
 
     def read(self, first: LogIndex, *, count_max: int, bytes_max: int) -> list[Entry]:
         """Entries from `first` on: at most count_max, ending with the one that reaches bytes_max of payload.
@@ -101,63 +162,126 @@ class RaftLog:
         assert count_max >= 1
         entries: list[Entry] = []
         payload_bytes = 0
-        with self._txn.cursor(db=self._databases.log) as cursor:
-            found = cursor.set_range(pack_number(first))
-            while found and len(entries) < count_max and (not entries or payload_bytes < bytes_max):
-                index = LogIndex(unpack_number(cursor.key()))
-                if index != first + len(entries):
-                    if not entries and not cursor.prev():
-                        return []
-                    raise CorruptData(f"log: entry {first + len(entries)} is missing before {index}")
-                entries.append(_decode_entry(index, cursor.value()))
-                payload_bytes += len(entries[-1].payload)
-                found = cursor.next()
+        while len(entries) < count_max and (not entries or payload_bytes < bytes_max):
+            entry = self.entry_at(LogIndex(first + len(entries)))
+            if entry is None:
+                break
+            entries.append(entry)
+            payload_bytes += len(entry.payload)
         return entries
 
-    def entry_at(self, index: LogIndex) -> Entry | None:
-        """None if it is not held. Raises CorruptData if it is damaged."""
-        data = self._txn.get(pack_number(index), db=self._databases.log)
-        return None if data is None else _decode_entry(index, data)
+    def _read(self, index: LogIndex, place: Place) -> Entry:
+        if not self._segments:
+            raise StorageFailed(f"{self._folder}: is closed")
+        segment = self._segments[place.segment - self._segments[0].number]
+        return entry_of(segment.read(place.at, place.size_bytes), index, place.term, place.checksum)
 
-    def hard_state(self) -> HardState:
-        """That of a new node if none was ever saved. Raises CorruptData if it is damaged."""
-        data = self._txn.get(_HARD_STATE_KEY, db=self._databases.hard_state)
-        return INITIAL_HARD_STATE if data is None else _decode_hard_state(data)
+    # Writes --------------------------------------------------------------------------------------------------------
 
-    def save_hard_state(self, state: HardState) -> None:
-        self._txn.put(_HARD_STATE_KEY, _encode_hard_state(state), db=self._databases.hard_state)
+    def write(self, write: TurnWrite, compact_to: LogIndex | None = None) -> None:
+        """Makes truncation, entries, hard state and compaction of one turn durable, all or nothing.
+
+        They must make sense: checks.py. Raises DiskFull: nothing was changed; StorageFailed: never write again.
+        """
+        if not self._segments:
+            raise StorageFailed(f"{self._folder}: is closed")
+        records, heads, places = pack_records(write, compact_to)
+        size_bytes = TURN_HEAD_BYTES + len(records)
+        segment = self._segments[-1]
+        if not segment.has_room(size_bytes):
+            segment = self._add_segment(segment.head.log_id, size_bytes)
+        turn, link = pack_turn(segment.head.mark, self._turn_number + 1, self._link, records, heads)
+        begin = segment.end + TURN_HEAD_BYTES
+        segment.append(turn)
+        with self._guard:
+            self._turn_number, self._link = self._turn_number + 1, link
+            held = self._contents
+            if write.truncate_from is not None:
+                held.truncate_from(write.truncate_from)
+            for entry, (at, checksum) in zip(write.append, places, strict=True):
+                held.append(Place(segment.number, begin + at, len(entry.payload), entry.term, checksum))
+            if write.hard_state is not None:
+                held.hard_state = write.hard_state
+            if compact_to is not None:
+                held.first_index = max(held.first_index, compact_to)
+                held.forget_compacted()
+        if compact_to is not None:
+            self._drop_segments()
+
+    def _add_segment(self, log_id: bytes, size_min_bytes: int) -> Segment:
+        """Raises DiskFull: nothing was changed."""
+        held, last = self._contents, self._segments[-1] if self._segments else None
+        head = SegmentHead(
+            log_id, 1 if last is None else last.number + 1, os.urandom(MARK_BYTES), self._turn_number, self._link,
+            held.hard_state, held.first_index, held.last_index,
+        )  # fmt: skip
+        needed = -(-(SEGMENT_HEAD_BYTES + size_min_bytes) // STEP_BYTES) * STEP_BYTES
+        wanted = SEGMENT_BYTES_MIN if last is None else min(2 * last.size_bytes, SEGMENT_BYTES_MAX)
+        segment = Segment.create(self._folder, head, max(wanted, needed), size_min_bytes=needed)
+        with self._guard:
+            self._segments.append(segment)
+        return segment
+
+    def _drop_segments(self) -> None:
+        """Deletes those before the first entry that is held, oldest first, so that none is missing between others."""
+        while True:
+            with self._guard:
+                held = self._contents
+                first_needed = self._segments[-1].number if held.is_empty else held.places[0].segment
+                if self._segments[0].number >= first_needed:
+                    return
+                dropped = self._segments.pop(0)
+                dropped.close()
+            try:
+                dropped.path.unlink()
+                directory.sync_directory(self._folder)
+            except OSError as error:
+                raise StorageFailed(f"deleting {dropped.path}: {error}") from error
+
+    def close(self, *, sealed: bool = False) -> None:
+        """Lets go of the files. Closing twice is fine. sealed: with one more turn: so all others are surely whole."""
+        with self._guard:
+            segments, self._segments = self._segments, []
+        try:
+            if sealed and segments and segments[-1].has_room(TURN_HEAD_BYTES):
+                segments[-1].append(pack_turn(segments[-1].head.mark, self._turn_number + 1, self._link, b"", b"")[0])
+        finally:
+            _close_all(segments)
 
 
-def _encode_entry(entry: Entry) -> bytes:
-    return _ENTRY.pack(entry.term, _entry_checksum(entry)) + entry.payload
+def remove_other_logs(data_dir: Path, log_id: bytes) -> None:
+    """Logs that are not in use: what a crash left of a change from one to another."""
+    folder = data_dir / LOG_DIR
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name != log_id.hex():
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _entry_checksum(entry: Entry) -> int:
-    return crc32(entry.payload, crc32(_PLACE.pack(entry.index, entry.term)))
-
-
-def _decode_entry(index: LogIndex, data: bytes) -> Entry:
-    if len(data) < _ENTRY.size:
-        raise CorruptData(f"log: entry {index} has {len(data)} bytes, fewer than its header")
-    term, checksum = _ENTRY.unpack_from(data)
-    entry = Entry(payload=data[_ENTRY.size :], index=index, term=Term(term))
-    if _entry_checksum(entry) != checksum:
-        raise CorruptData(f"log: entry {index} does not match its checksum")
-    return entry
-
-
-def _encode_hard_state(state: HardState) -> bytes:
-    vote = b"" if state.voted_for is None else state.voted_for.encode()
-    fields = (state.term, state.commit_index, state.voted_for is not None)
-    return _HARD_STATE.pack(*fields, crc32(vote, crc32(_HARD_STATE_FIELDS.pack(*fields)))) + vote
-
-
-def _decode_hard_state(data: bytes) -> HardState:
+def _load(folder: Path, log_id: bytes, segments: list[Segment], *, writable: bool) -> tuple[Scan, CorruptData | None]:
+    """Adds to `segments` as they are read, up to the first damage, which is returned too."""
+    scan = Scan(Contents())
+    for path in (folder.parent, folder):
+        trust.check_if_there(path)
     try:
-        term, commit_index, has_vote, checksum = _HARD_STATE.unpack_from(data)
-    except struct_error as error:
-        raise CorruptData(f"hard state: {len(data)} bytes, fewer than its header") from error
-    vote = data[_HARD_STATE.size :]
-    if crc32(vote, crc32(_HARD_STATE_FIELDS.pack(term, commit_index, has_vote))) != checksum:
-        raise CorruptData("hard state: does not match its checksum")
-    return HardState(Term(term), NodeId(vote.decode()) if has_vote else None, LogIndex(commit_index))
+        paths = segment_files(folder)
+        folder_fd = trust.open_directory(folder)
+        try:
+            for path in paths:
+                segment, data = Segment.open(folder_fd, path, writable=writable)
+                if segment.head.log_id != log_id:
+                    segment.close()
+                    raise CorruptData(f"{path}: belongs to the log {segment.head.log_id.hex()}")
+                scan = scan if segments else Scan.begin(segment.head)
+                segments.append(segment)
+                segment.end = scan.take_segment(path, segment.head, data, is_last=path is paths[-1])
+        finally:
+            os.close(folder_fd)
+        scan.check_complete()
+    except CorruptData as damage:
+        return scan, damage
+    return scan, None
+
+
+def _close_all(segments: list[Segment]) -> None:
+    for segment in segments:
+        segment.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lmdb
 
-from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed
+from replicator.model.errors import DataDirectoryError, StorageFailed
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
 from replicator.model.values import KeyValue
 from replicator.storage.data_directory.locking import DirectoryLock
@@ -19,7 +19,15 @@ from replicator.storage.env import DATA_FILE, MAP_STEP_BYTES_MAX
 from replicator.storage.layout import DATABASE_COUNT, SUPERSEDED_KEY, Databases, Header, Transaction
 from replicator.storage.log.raft_log import RaftLog
 from replicator.storage.log.soundness import page_problems, problem_of_range
-from replicator.storage.opening import check_engine, check_format, damaged, noted, refuse_truncated, superseded
+from replicator.storage.opening import (
+    check_engine,
+    check_format,
+    damaged,
+    log_id_of,
+    noted,
+    refuse_truncated,
+    superseded,
+)
 from replicator.storage.state import reads
 
 
@@ -27,8 +35,8 @@ from replicator.storage.state import reads
 class OfflineFacts:
     """Whose data they are and how far they go. notes: one line each: what is wrong.
 
-    term: of the node; None if damaged. last_index, last_term: of the log's last entry; the term is None if that is
-    damaged. What lies beyond the applied index is in no pair.
+    term: of the node. last_index, last_term: of the log's last entry. Of a damaged log: the last entry before the
+    damage, and no terms. What lies beyond the applied index is in no pair.
     """
 
     cluster_id: ClusterId
@@ -45,27 +53,21 @@ class OfflineFacts:
 class OfflineStore:
     """One read transaction on the directory. To be had from `opened_offline`."""
 
-    def __init__(self, path: Path, txn: Transaction, databases: Databases) -> None:
-        self._path, self._txn, self._databases = path, txn, databases
+    def __init__(self, path: Path, txn: Transaction, databases: Databases, log: RaftLog) -> None:
+        self._path, self._txn, self._databases, self._log = path, txn, databases, log
 
     @property
-    def view(self) -> tuple[Transaction, Databases]:
+    def view(self) -> tuple[Transaction, Databases, RaftLog]:
         """For what else of this room reads it."""
-        return self._txn, self._databases
+        return self._txn, self._databases, self._log
 
     def facts(self) -> OfflineFacts:
         """Raises CorruptData."""
-        header, log = Header.load(self._txn, self._databases), RaftLog(self._txn, self._databases)
-        term, last_term, notes = None, None, []
+        header, log, notes = Header.load(self._txn, self._databases), self._log, []
         why = self._txn.get(SUPERSEDED_KEY, db=self._databases.meta)
         if why is not None:
             notes.append(superseded(self._path, why.decode("utf-8", "replace")))
-        try:
-            term = log.hard_state().term
-            last_term = log.bounds().last_term
-            problem = problem_of_range(log)
-        except CorruptData as damage:
-            problem = str(damage)
+        problem = log.damage or problem_of_range(log)
         if problem is not None:
             notes.append(f"{self._path}: {problem}")
         return OfflineFacts(
@@ -75,8 +77,8 @@ class OfflineStore:
             revision=header.revision,
             live_keys=header.live_keys,
             last_index=log.last_index(),
-            last_term=last_term,
-            term=term,
+            last_term=None if log.damage else log.bounds().last_term,
+            term=None if log.damage else log.hard_state().term,
             notes=tuple(notes),
         )
 
@@ -106,7 +108,12 @@ def opened_offline(path: Path, *, verified: bool = False) -> Iterator[OfflineSto
             raise DataDirectoryError(damaged(path, problems))
         with _opened(path) as env, env.begin() as txn:
             check_format(path, env, txn)
-            yield OfflineStore(path, txn, Databases.open(env, txn, create=False))
+            databases = Databases.open(env, txn, create=False)
+            log = RaftLog.open(path, log_id_of(txn, databases), writable=False)
+            try:
+                yield OfflineStore(path, txn, databases, log)
+            finally:
+                log.close()
     except (lmdb.Error, StorageFailed) as error:
         raise DataDirectoryError(damaged(path, str(error))) from error
     finally:

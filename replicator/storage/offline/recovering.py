@@ -15,29 +15,35 @@ from typing import Final
 import lmdb
 
 from replicator.machine.apply import apply_entry
-from replicator.machine.codec import decode_batch, is_no_op
+from replicator.machine.codec import decode_entry, is_no_op
 from replicator.machine.group_entries import decode_group_change, encode_membership, membership_of
 from replicator.model.errors import CorruptData, DataDirectoryError, StorageFailed
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Revision, Term
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.model.log import Entry, HardState
 from replicator.model.members import DIRECTORY_ID_BYTES, GROUP_SECRET_BYTES, Member, MemberRole, Membership
+from replicator.storage.env import Environment
 from replicator.storage.failures import DiskFull
 from replicator.storage.layout import (
     DIRECTORY_ID_KEY,
     JOINING_KEY,
+    LOG_ID_KEY,
     MEMBERSHIP_KEY,
     SUPERSEDED_KEY,
     Databases,
     Header,
     Transaction,
 )
-from replicator.storage.log.raft_log import RaftLog
+from replicator.storage.log.raft_log import RaftLog, new_log_id, remove_other_logs
 from replicator.storage.offline.offline_store import opened_offline
-from replicator.storage.opening import Identity, check_identity, damaged, open_environment
-from replicator.storage.state.store import LmdbStore
+from replicator.storage.opening import Identity, check_identity, damaged, log_id_of, open_environment
+from replicator.storage.state.applied_entry import load_applied
+from replicator.storage.state.flush import flush, keep_only_digest_of
+from replicator.storage.state.layers import Layer
+from replicator.storage.state.store import LayeredStore
 from replicator.v1 import store_pb2
 
+_FIRST_INDEX: Final = 1  # every log of a new group begins with an entry of term 0, which nobody was elected for
 _TERM_CONTINUED_MAX: Final = TERM_MAX // 2  # a greater one is no honest work; the new group's terms begin anew then
 
 
@@ -70,9 +76,9 @@ class Recovery:
 def foresee(path: Path, cluster_id: ClusterId, node_id: NodeId) -> Recovery:
     """What `recover` would do. Writes nothing. Raises DataDirectoryError if it would refuse."""
     with opened_offline(path, verified=True) as store:
-        txn, databases = store.view
+        txn, databases, log = store.view
         check_identity(path, txn, databases, cluster_id, node_id)
-        return _examine(path, txn, databases)
+        return _examine(path, txn, databases, log)
 
 
 def recover(
@@ -83,7 +89,9 @@ def recover(
     size_max_bytes: int,
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Recovery:
-    """Does it, in one durable transaction: killed at any point, the directory holds the old state or the new.
+    """Does it: makes a new log, then, in one durable transaction, the state that names it.
+
+    Killed at any point, the directory holds the old log and state or the new.
 
     me: this node's region and addresses. random_bytes: for founder, directory id and secret. May be repeated: each time
     founds another group. Raises DataDirectoryError; then nothing is changed, but that one more run is counted.
@@ -97,14 +105,8 @@ def recover(
     member = replace(me, role=MemberRole.VOTER, directory_id=directory_id)
     group = Membership(LogIndex(0), (member,), directory_id, random_bytes(GROUP_SECRET_BYTES))
 
-    def work(txn: Transaction) -> Recovery:
-        databases = environment.opened().databases
-        recovery = _examine(path, txn, databases)
-        _found(txn, databases, group, recovery)
-        return recovery
-
     try:
-        return environment.write(work)
+        return _recover(environment, group)
     except DiskFull as error:
         raise DataDirectoryError(f"{path}: no room for the recovery ({error}); make room, then repeat it") from error
     except (StorageFailed, lmdb.Error, AssertionError) as error:
@@ -113,38 +115,65 @@ def recover(
         environment.close()
 
 
-def _found(txn: Transaction, databases: Databases, group: Membership, recovery: Recovery) -> None:
-    log, store = RaftLog(txn, databases), LmdbStore(txn, databases)
-    for index in range(recovery.applied_index + 1, recovery.end_index + 1):
+def _recover(environment: Environment, group: Membership) -> Recovery:
+    databases, log_id = environment.opened().databases, new_log_id()
+    with environment.read() as txn:
+        old_id = log_id_of(txn, databases)
+        log = RaftLog.open(environment.path, old_id, writable=False)
+        recovery = _examine(environment.path, txn, databases, log)
+    founding = Entry(encode_membership(group), recovery.founding_index, recovery.term)
+    try:
+        RaftLog.create(environment.path, log_id, HardState(founding.term, None, founding.index), founding).close()
+
+        def found(txn: Transaction) -> None:
+            _found(txn, databases, log, founding)
+            txn.put(LOG_ID_KEY, log_id, db=databases.meta)
+            txn.put(DIRECTORY_ID_KEY, group.founder, db=databases.meta)
+
+        environment.write(found)
+    except DiskFull:
+        remove_other_logs(environment.path, old_id)
+        raise
+    finally:
+        log.close()
+    remove_other_logs(environment.path, log_id)
+    return recovery
+
+
+def _found(txn: Transaction, databases: Databases, log: RaftLog, founding: Entry) -> None:
+    """All of the old log that is of use, and the entry that founds the new group. Founder and log id are noted too."""
+    layer = Layer(Header.load(txn, databases))
+    store = LayeredStore(txn, databases, layer)
+    for index in range(layer.header.applied_index + 1, founding.index):
         entry = log.entry_at(LogIndex(index))
         assert entry is not None, f"entry {index}"
         apply_entry(store, entry)
-    founding = Entry(encode_membership(group), recovery.founding_index, recovery.term)
-    log.truncate_from(founding.index)
-    log.append((founding,))
     apply_entry(store, founding)
-    store.flush()
-    log.keep_only(founding.index)
-    log.save_hard_state(HardState(founding.term, None, founding.index))
-    txn.put(DIRECTORY_ID_KEY, group.founder, db=databases.meta)
+    layer.note(founding)
+    flush(txn, databases, layer)
+    keep_only_digest_of(txn, databases, founding.index)
     for mark in (SUPERSEDED_KEY, JOINING_KEY):
         txn.delete(mark, db=databases.meta)
     txn.drop(databases.incarnations, delete=False)
 
 
-def _examine(path: Path, txn: Transaction, databases: Databases) -> Recovery:
-    header, log = Header.load(txn, databases), RaftLog(txn, databases)
+def _examine(path: Path, txn: Transaction, databases: Databases, log: RaftLog) -> Recovery:
+    header = Header.load(txn, databases)
     last_index = log.last_index()
     if not header.applied_index and not last_index:
         raise DataDirectoryError(f"{path}: holds nothing to recover: this node has never heard of a group")
     commit_index = _known_commit(log, header.applied_index)
-    end_index, term, stopped_by = header.applied_index, _term_of(log, header.applied_index), None
+    end_index, term, stopped_by = header.applied_index, _term_of(txn, databases, header.applied_index), None
+    membership, why = (txn.get(key, db=databases.meta) for key in (MEMBERSHIP_KEY, SUPERSEDED_KEY))
+    members = () if membership is None else _members_of(store_pb2.Membership.FromString(membership))
     while end_index < last_index and stopped_by is None:
         entry, stopped_by = _usable(log, LogIndex(end_index + 1), term, commit_index)
         if entry is not None:
             end_index, term = entry.index, entry.term
-    membership, why = (txn.get(key, db=databases.meta) for key in (MEMBERSHIP_KEY, SUPERSEDED_KEY))
-    members = membership_of(store_pb2.Membership.FromString(membership)).members if membership is not None else ()
+            change = decode_group_change(entry.payload)
+            if change is not None and change.HasField("membership"):
+                members = _members_of(change.membership)
+    stopped_by = stopped_by or log.damage
     return Recovery(
         applied_index=header.applied_index,
         revision=header.revision,
@@ -154,9 +183,13 @@ def _examine(path: Path, txn: Transaction, databases: Databases) -> Recovery:
         last_index=LogIndex(max(last_index, end_index)),
         stopped_by=stopped_by,
         term=Term(term + 1 if term < _TERM_CONTINUED_MAX else 1),
-        members=tuple(member.node_id for member in members),
+        members=members,
         superseded=None if why is None else why.decode("utf-8", "replace"),
     )
+
+
+def _members_of(stored: store_pb2.Membership) -> tuple[NodeId, ...]:
+    return tuple(member.node_id for member in membership_of(stored).members)
 
 
 def _known_commit(log: RaftLog, applied_index: LogIndex) -> LogIndex:
@@ -167,13 +200,13 @@ def _known_commit(log: RaftLog, applied_index: LogIndex) -> LogIndex:
     return max(state.commit_index, applied_index)
 
 
-def _term_of(log: RaftLog, index: LogIndex) -> Term:
-    """Of the entry applied last; 0 if it is not there, damaged, or out of range."""
+def _term_of(txn: Transaction, databases: Databases, index: LogIndex) -> Term:
+    """Of the entry applied last; 0 if there is none, or it is damaged or out of range."""
     try:
-        entry = log.entry_at(index)
+        entry = load_applied(txn, databases, index)
     except CorruptData:
         return Term(0)
-    return entry.term if entry is not None and entry.term <= TERM_MAX else Term(0)
+    return entry.term if entry.term <= TERM_MAX else Term(0)
 
 
 def _usable(
@@ -188,8 +221,9 @@ def _usable(
     except CorruptData as damage:
         return None, str(damage)
     if entry is None:
-        return None, f"entry {index} is missing"
-    if not max(1, term_before) <= entry.term <= TERM_MAX:
+        return None, log.damage or f"entry {index} is missing"
+    term_min = 0 if index == _FIRST_INDEX else max(1, term_before)
+    if not term_min <= entry.term <= TERM_MAX:
         return None, f"entry {index} has term {entry.term}, after term {term_before}"
     if index > commit_index and not _decodes(entry.payload):
         return None, f"entry {index} does not decode"
@@ -197,4 +231,4 @@ def _usable(
 
 
 def _decodes(payload: bytes) -> bool:
-    return is_no_op(payload) or decode_batch(payload) is not None or decode_group_change(payload) is not None
+    return is_no_op(payload) or decode_entry(payload) is not None or decode_group_change(payload) is not None

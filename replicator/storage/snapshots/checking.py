@@ -5,8 +5,7 @@ Blocking; for a process of its own. The file is not trusted: lmdb follows what i
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +16,16 @@ from replicator.model.ids import ClusterId, NodeId
 from replicator.model.log import HardState, SnapshotManifest
 from replicator.storage.data_directory import locking as directory
 from replicator.storage.env import DATA_FILE, used_bytes
-from replicator.storage.failures import SnapshotRefused
+from replicator.storage.failures import SnapshotRefused, is_of_the_disk
 from replicator.storage.layout import (
     FORMAT_VERSION,
+    GROUP_ID,
     NODE_ID_KEY,
     OWN_KEYS,
     Database,
     Databases,
     Transaction,
-    unpack_number,
 )
-from replicator.storage.log.raft_log import RaftLog
 from replicator.storage.log.soundness import page_problems
 from replicator.storage.opening import ENGINE
 from replicator.storage.snapshots.files import (
@@ -40,14 +38,14 @@ from replicator.storage.snapshots.files import (
     remove_parts,
     snapshot_id_of,
 )
+from replicator.storage.state.records import unpack_revision
 
 _SPARE_BYTES: Final = 1 << 20  # for writing the node's own records
-_FLAGS: Final[Mapping[str, frozenset[str]]] = {"by_key": frozenset({"dupsort", "dupfixed"})}  # all others: none
 
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What is asked for. hard_state: the receiver's; its commit index becomes that of the snapshot."""
+    """What is asked for. hard_state: the receiver's."""
 
     file: Path
     manifest: SnapshotManifest
@@ -58,7 +56,7 @@ class Preparation:
 
 
 def prepare(asked: Preparation) -> None:
-    """Leaves the data file in `prepared_dir`. Raises SnapshotRefused, OSError; then leaves none."""
+    """Leaves the data file in `prepared_dir`. Raises SnapshotRefused, OSError, lmdb.Error; then leaves none."""
     directory.make_directory(asked.prepared_dir)
     _clear(asked.prepared_dir)
     try:
@@ -118,9 +116,9 @@ def _check_and_own(asked: Preparation, copy: Path) -> None:
             databases = _open_databases(env, txn)
             _check_content(txn, databases, asked)
             txn.put(NODE_ID_KEY, asked.node_id.encode(), db=databases.meta)
-            own = replace(asked.hard_state, commit_index=asked.manifest.index)
-            RaftLog(txn, databases).save_hard_state(own)
     except (lmdb.Error, CorruptData) as error:
+        if isinstance(error, lmdb.Error) and is_of_the_disk(error):  # of this node: another snapshot would not help
+            raise
         raise SnapshotRefused(f"not a sound data file: {error}") from error
 
 
@@ -133,7 +131,7 @@ def _open_databases(env: lmdb.Environment, txn: Transaction) -> Databases:
     for name in Databases.__slots__:
         flags = getattr(databases, name).flags(txn)
         found = sorted(flag for flag, is_set in flags.items() if is_set)
-        _same(f"flags of database {name}", found, sorted(_FLAGS.get(name, frozenset())))
+        _same(f"flags of database {name}", found, [])
     return databases
 
 
@@ -141,6 +139,7 @@ def _check_content(txn: Transaction, databases: Databases, asked: Preparation) -
     for name, expected in (
         (b"format_version", str(FORMAT_VERSION)),
         (b"engine", ENGINE),
+        (b"group_id", str(GROUP_ID)),
         (b"cluster_id", asked.cluster_id),
     ):
         _same(name.decode(), (txn.get(name, db=databases.meta) or b"").decode("utf-8", "replace"), expected)
@@ -148,7 +147,7 @@ def _check_content(txn: Transaction, databases: Databases, asked: Preparation) -
         _same(f"{own.decode()} of a node", txn.get(own, db=databases.meta), None)
     content, manifest = read_content(txn, databases), asked.manifest
     _same("applied index", content.header.applied_index, manifest.index)
-    _same("term of the applied entry", content.term, manifest.term)
+    _same("term of the applied entry", content.head.term, manifest.term)
     _same("rolling hash", content.header.rolling_hash.hex(), manifest.rolling_hash.hex())
     noted = digest_held(txn, databases, manifest.index) or b""
     _same("rolling hash noted for the index", noted.hex(), manifest.rolling_hash.hex())
@@ -159,14 +158,13 @@ def _check_amounts(txn: Transaction, databases: Databases, content: Content) -> 
     def amount(database: Database) -> int:
         return int(txn.stat(database)["entries"])
 
-    _same("number of log entries", amount(databases.log), 1)
+    _same("number of log entries", amount(databases.applied), 1)
     _same("number of digests", amount(databases.digests), 1)
-    _same("number of hard states", amount(databases.hard_state), 0)
     _same("number of incarnations", amount(databases.incarnations), 0)
     _same("number of sessions", amount(databases.sessions), content.header.session_count)
     _same("number of idle marks", amount(databases.idle), content.header.session_count)
-    with txn.cursor(db=databases.events) as cursor:
-        newest = unpack_number(cursor.key()) if cursor.last() else 0
+    with txn.cursor(db=databases.changes) as cursor:
+        newest = unpack_revision(cursor.key())[0] if cursor.last() else 0
     _same("newest revision", newest, content.header.revision)
 
 

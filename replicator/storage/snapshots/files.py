@@ -1,6 +1,6 @@
 """Where snapshot files are, what they are called, and what is read of one: for the processes that make and check them.
 
-A snapshot file is a data file without node: one log entry and one digest (those of the applied index), no hard state.
+A snapshot file is a data file without node: one digest (that of the applied index), no log but the entry at that index.
 """
 
 import os
@@ -14,12 +14,11 @@ from typing import Any, BinaryIO, Final
 
 import lmdb
 
-from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, NodeId, Term
-from replicator.model.log import HardState, SnapshotManifest
+from replicator.model.log import Entry, HardState, SnapshotManifest
 from replicator.storage.failures import SnapshotRefused
 from replicator.storage.layout import DATABASE_COUNT, Databases, Header, Transaction, pack_number
-from replicator.storage.log.raft_log import RaftLog
+from replicator.storage.state.applied_entry import load_applied
 
 SNAPSHOTS_DIR: Final = "snapshots"  # under the data directory: made here
 INCOMING_DIR: Final = "incoming"  # under the data directory: received, being checked
@@ -32,11 +31,11 @@ _CHUNK_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file says of itself."""
+    """What a file says of itself. head: the entry at the applied index."""
 
     cluster_id: str
     header: Header
-    term: Term
+    head: Entry
 
 
 def snapshot_id_of(index: int, digest: bytes) -> str:
@@ -89,11 +88,9 @@ def opened_file(file: Path, map_bytes: int, *, durable: bool = True) -> Iterator
 def read_content(txn: Transaction, databases: Databases) -> Content:
     """Raises CorruptData if the entry at the applied index is not there or damaged."""
     header = Header.load(txn, databases)
-    entry = RaftLog(txn, databases).entry_at(header.applied_index)
-    if entry is None:
-        raise CorruptData(f"no log entry at the applied index {header.applied_index}")
+    head = load_applied(txn, databases, header.applied_index)
     cluster_id = txn.get(b"cluster_id", db=databases.meta) or b""
-    return Content(cluster_id.decode("utf-8", "replace"), header, entry.term)
+    return Content(cluster_id.decode("utf-8", "replace"), header, head)
 
 
 def digest_held(txn: Transaction, databases: Databases, index: LogIndex) -> bytes | None:

@@ -40,7 +40,7 @@ class _Died(Exception):
 async def make_snapshot(data_dir: Path, target_dir: Path) -> SnapshotManifest:
     """Copies the newest commit of `data_dir`, which a node has open, to `snapshot_file(target_dir, id)`, durably.
 
-    Takes as long as the data are large; cancel it to give up. Needs free space of twice the data for a while, and
+    Takes as long as the data are large; cancel it to give up. Needs as much free space as the data take, and
     meanwhile the node's file reuses no page, so it grows. Not to be run during an install.
     Raises DiskFull, SnapshotFailed (also if nothing is applied yet), CorruptData (the node's own data are damaged).
     """

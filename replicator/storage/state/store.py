@@ -1,196 +1,224 @@
-"""The state machine's store over one LMDB write transaction.
+"""The state machine's store: an open layer that takes changes, over older layers, over one LMDB transaction.
 
-Watermarks and session records live here while the transaction does and are written once, by `flush`. So nothing is
-stored before `flush`, and the object is of no use after its transaction.
+Nothing is written to LMDB here: `flush` does that with whole layers. So a read transaction is enough.
 """
 
+from zlib import crc32
+
+from replicator.machine.store_port import DELETED, KeptResult, Record, Session
 from replicator.model.ids import LogIndex, Revision
+from replicator.model.limits import FORMAT_LIMITS, FormatLimits
 from replicator.storage.layout import (
-    HEADER_KEY,
     MEMBERSHIP_KEY,
     TIMING_KEY,
     Databases,
     Header,
     Transaction,
-    pack_idle_key,
     pack_number,
+)
+from replicator.storage.state.keys import stored_key, superseded_prefix
+from replicator.storage.state.layers import Layer, from_key
+from replicator.storage.state.records import (
+    DELETION,
+    VALUE,
+    first_sequence_of,
+    pack_change_head,
+    pack_checksum,
+    pack_idle_key,
+    pack_record,
+    pack_result,
     pack_result_key,
+    pack_revision,
+    pack_session,
+    unpack_change,
     unpack_idle_key,
-    unpack_number,
+    unpack_record,
+    unpack_result,
+    unpack_session,
 )
 from replicator.v1 import store_pb2
 
-_PRESENT = b"\x00"  # the idle index is a set; lmdb wants some value
+_PRESENT = b""  # what a set holds for a member
+_NO_SESSION: Session | None = None
 
 
-class LmdbStore:
-    """Implements machine.store_port.StorePort."""
+class LayeredStore:
+    """Implements machine.store_port.StorePort. Of use as long as its transaction."""
 
-    __slots__ = (
-        "_applied_index", "_by_key", "_databases", "_live_keys", "_revision", "_rolling_hash", "_session_count",
-        "_sessions", "_time_ms", "_txn",
-    )  # fmt: skip
-
-    def __init__(self, txn: Transaction, databases: Databases) -> None:
-        header = Header.load(txn, databases)
-        self._txn = txn
-        self._databases = databases
-        self._by_key = txn.cursor(db=databases.by_key)
-        self._applied_index = header.applied_index
-        self._revision = header.revision
-        self._live_keys = header.live_keys
-        self._time_ms = header.time_ms
-        self._rolling_hash = header.rolling_hash
+    def __init__(
+        self, txn: Transaction, databases: Databases, open_layer: Layer, older: tuple[Layer, ...] = ()
+    ) -> None:
+        header = open_layer.header
+        self._txn, self._databases = txn, databases
+        self._open = open_layer
+        self._older = older
+        self._key = self._stored = b""  # what `find` was asked for last; a write is of the same key
+        self._client_id, self._session = b"", _NO_SESSION  # whom `session` was asked for last
+        self._stored_record = txn.cursor(db=databases.index).get
         self._session_count = header.session_count
-        # As the database will hold them, with the last use that `idle` holds; None: forgotten.
-        self._sessions: dict[bytes, tuple[store_pb2.SessionRecord, int] | None] = {}
-
-    def flush(self) -> Header:
-        """Writes what is still only here; the header as written. To be called once, before the commit."""
-        for client_id, held in self._sessions.items():
-            if held is not None:
-                self._txn.put(client_id, held[0].SerializeToString(), db=self._databases.sessions)
-        header = Header(
-            applied_index=self._applied_index,
-            revision=self._revision,
-            live_keys=self._live_keys,
-            time_ms=self._time_ms,
-            session_count=self._session_count,
-            rolling_hash=self._rolling_hash,
-        )
-        self._txn.put(HEADER_KEY, header.pack(), db=self._databases.meta)
-        return header
+        self._compacted = header.compacted_revision
+        self.limits: FormatLimits = FORMAT_LIMITS[header.limits]
 
     # The group
 
     def set_membership(self, membership: store_pb2.Membership) -> None:
-        self._txn.put(MEMBERSHIP_KEY, membership.SerializeToString(), db=self._databases.meta)
+        self._open.meta[MEMBERSHIP_KEY] = membership.SerializeToString()
 
     def set_timing(self, timing: store_pb2.Timing) -> None:
-        self._txn.put(TIMING_KEY, timing.SerializeToString(), db=self._databases.meta)
+        self._open.meta[TIMING_KEY] = timing.SerializeToString()
 
-    # Keys and events
+    # Keys and changes
 
-    def latest(self, key: bytes) -> tuple[Revision, store_pb2.StoredEvent] | None:
-        if not self._by_key.set_key(key):
-            return None
-        self._by_key.last_dup()
-        revision = Revision(unpack_number(self._by_key.value()))
-        event = self.event_at(revision)
-        assert event is not None, f"revision {revision} has no event"
-        return revision, event
+    def find(self, key: bytes) -> Record | None:
+        self._key, self._stored = key, stored_key(key)
+        data = self._open.index.get(self._stored) or self._older_record(self._stored)
+        return None if data is None else unpack_record(data)
 
-    def event_at(self, revision: Revision) -> store_pb2.StoredEvent | None:
-        data = self._txn.get(pack_number(revision), db=self._databases.events)
-        return None if data is None else store_pb2.StoredEvent.FromString(data)
+    def _older_record(self, stored: bytes) -> bytes | None:
+        for layer in self._older:
+            data = layer.index.get(stored)
+            if data is not None:
+                return data
+        return self._stored_record(stored)
 
-    def put_event(self, revision: Revision, event: store_pb2.StoredEvent) -> None:
-        number = pack_number(revision)
-        added = self._txn.put(number, event.SerializeToString(), append=True, db=self._databases.events)
-        assert added, f"revision {revision} is not the newest"
-        self._txn.put(event.key, number, db=self._databases.by_key)
+    def value_of(self, key: bytes, record: Record) -> bytes:
+        number = pack_revision(record[0], record[1])
+        for layer in (self._open, *self._older):
+            data = layer.changes.get(number)
+            if data is not None:
+                break
+        else:
+            data = self._txn.get(number, db=self._databases.changes)
+        change = unpack_change(number, data)
+        assert change.key == key, f"revision {record[0]} is of another key"
+        return change.value
+
+    def put_change(self, key: bytes, value: bytes, new: Record, old: Record | None, time_ms: int) -> None:
+        stored = self._stored if key is self._key else stored_key(key)
+        number = pack_revision(new[0], new[1])
+        main = sub = 0
+        if old is not None:
+            main, sub = old[0], old[1]
+            mark = DELETION if old[5] & DELETED else VALUE
+            self._open.superseded.append((superseded_prefix(stored) + pack_revision(main, sub), mark))
+        head = pack_change_head(new[2], new[3], new[4], time_ms, new[5], main, sub, len(key))
+        body = head + key + value
+        self._open.changes[number] = pack_checksum(crc32(body, crc32(number))) + body
+        self._open.index[stored] = pack_record(*new)
+
+    def set_compacted(self, revision: Revision) -> None:
+        self._compacted = revision
+
+    @property
+    def compacted_revision(self) -> Revision:
+        return self._compacted
 
     # Sessions
 
-    def session(self, client_id: bytes) -> store_pb2.SessionRecord | None:
-        if client_id in self._sessions:
-            held = self._sessions[client_id]
-            return None if held is None else held[0]
-        data = self._txn.get(client_id, db=self._databases.sessions)
-        if data is None:
-            return None
-        record = store_pb2.SessionRecord.FromString(data)
-        self._sessions[client_id] = (record, record.last_used_ms)
-        return record
+    def session(self, client_id: bytes) -> Session | None:
+        if client_id == self._client_id:
+            return self._session
+        for layer in (self._open, *self._older):
+            if client_id in layer.sessions:
+                data = layer.sessions[client_id]
+                break
+        else:
+            data = self._txn.get(client_id, db=self._databases.sessions)
+        self._client_id, self._session = client_id, None if data is None else unpack_session(data)
+        return self._session
 
-    def put_session(self, client_id: bytes, record: store_pb2.SessionRecord) -> None:
-        known = self.session(client_id) is not None
-        held = self._sessions.get(client_id)
-        indexed_ms = held[1] if held is not None else None
-        assert known == (indexed_ms is not None)
-        if indexed_ms != record.last_used_ms:
-            if indexed_ms is None:
+    def put_session(self, client_id: bytes, session: Session) -> None:
+        known = self.session(client_id)
+        if known is None or known.last_used_ms != session.last_used_ms:
+            if known is None:
                 self._session_count += 1
             else:
-                self._txn.delete(pack_idle_key(indexed_ms, client_id), db=self._databases.idle)
-            self._txn.put(pack_idle_key(record.last_used_ms, client_id), _PRESENT, db=self._databases.idle)
-        self._sessions[client_id] = (record, record.last_used_ms)
+                self._open.idle.put(pack_idle_key(known.last_used_ms, client_id), None)
+            self._open.idle.put(pack_idle_key(session.last_used_ms, client_id), _PRESENT)
+        self._open.sessions[client_id] = pack_session(session)
+        self._session = session
 
     def delete_session(self, client_id: bytes) -> None:
-        if self.session(client_id) is None:
+        session = self.session(client_id)
+        if session is None:
             return
-        held = self._sessions[client_id]
-        assert held is not None
-        self._txn.delete(pack_idle_key(held[1], client_id), db=self._databases.idle)
-        self._txn.delete(client_id, db=self._databases.sessions)
-        self._delete_results(client_id, None)
-        self._sessions[client_id] = None
+        self._open.idle.put(pack_idle_key(session.last_used_ms, client_id), None)
+        self._open.sessions[client_id] = None
+        for first_sequence, _ in self.results_between(client_id, session.floor, session.next_sequence):
+            self.delete_result(client_id, first_sequence)
         self._session_count -= 1
+        self._session = None
 
     def oldest_sessions(self, limit: int) -> list[tuple[int, bytes]]:
         oldest: list[tuple[int, bytes]] = []
+        layers = tuple(layer.idle for layer in (self._open, *self._older))
         with self._txn.cursor(db=self._databases.idle) as cursor:
-            found = cursor.first()
-            while found and len(oldest) < limit:
-                oldest.append(unpack_idle_key(cursor.key()))
-                found = cursor.next()
+            for key, _ in from_key(layers, cursor, b""):
+                oldest.append(unpack_idle_key(key))
+                if len(oldest) == limit:
+                    break
         return oldest
+
+    def may_be_idle_since(self, time_ms: int) -> bool:
+        if self._session_count and self._open.oldest_ms < time_ms:
+            self._open.oldest_ms = self.oldest_sessions(1)[0][0]
+        return bool(self._session_count) and self._open.oldest_ms < time_ms
 
     def session_count(self) -> int:
         return self._session_count
 
-    def result(self, client_id: bytes, sequence: int) -> store_pb2.StoredResult | None:
-        data = self._txn.get(pack_result_key(client_id, sequence), db=self._databases.results)
-        return None if data is None else store_pb2.StoredResult.FromString(data)
-
-    def put_result(self, client_id: bytes, sequence: int, result: store_pb2.StoredResult) -> None:
-        self._txn.put(pack_result_key(client_id, sequence), result.SerializeToString(), db=self._databases.results)
-
-    def drop_results(self, client_id: bytes, below: int) -> int:
-        return self._delete_results(client_id, below)
-
-    def _delete_results(self, client_id: bytes, below: int | None) -> int:
-        """All results of the client if `below` is None. The end is a prefix test, as sequences fill all 8 bytes."""
-        limit = None if below is None else pack_result_key(client_id, below)
-        deleted = 0
+    def results_between(self, client_id: bytes, low: int, high: int) -> list[tuple[int, KeptResult]]:
+        results: list[tuple[int, KeptResult]] = []
+        end = pack_result_key(client_id, high)
+        layers = tuple(layer.results for layer in (self._open, *self._older))
         with self._txn.cursor(db=self._databases.results) as cursor:
-            found = cursor.set_range(client_id)
-            while found and cursor.key().startswith(client_id) and (limit is None or cursor.key() < limit):
-                cursor.delete()
-                deleted += 1
-                found = bool(cursor.key())
-        return deleted
+            for key, value in from_key(layers, cursor, pack_result_key(client_id, low)):
+                if key >= end:
+                    break
+                results.append((first_sequence_of(key), unpack_result(value)))
+        return results
+
+    def put_result(self, client_id: bytes, first_sequence: int, result: KeptResult) -> None:
+        self._open.results.put(pack_result_key(client_id, first_sequence), pack_result(result))
+
+    def delete_result(self, client_id: bytes, first_sequence: int) -> None:
+        self._open.results.put(pack_result_key(client_id, first_sequence), None)
 
     # Watermarks
 
     @property
     def revision(self) -> Revision:
-        return self._revision
+        return self._open.header.revision
 
     @property
     def live_keys(self) -> int:
-        return self._live_keys
+        return self._open.header.live_keys
 
     @property
     def applied_index(self) -> LogIndex:
-        return self._applied_index
+        return self._open.header.applied_index
 
     @property
     def time_ms(self) -> int:
-        return self._time_ms
+        return self._open.header.time_ms
 
     @property
     def rolling_hash(self) -> bytes:
-        return self._rolling_hash
+        return self._open.header.rolling_hash
 
     def set_position(
         self, *, applied_index: LogIndex, revision: Revision, live_keys: int, time_ms: int, rolling_hash: bytes
     ) -> None:
-        assert applied_index == self._applied_index + 1
-        self._applied_index = applied_index
-        self._revision = revision
-        self._live_keys = live_keys
-        self._time_ms = time_ms
-        self._rolling_hash = rolling_hash
-        added = self._txn.put(pack_number(applied_index), rolling_hash, append=True, db=self._databases.digests)
-        assert added, f"index {applied_index} is not the newest"
+        before = self._open.header
+        assert applied_index == before.applied_index + 1
+        self._open.header = Header(
+            applied_index=applied_index,
+            revision=revision,
+            live_keys=live_keys,
+            time_ms=time_ms,
+            session_count=self._session_count,
+            compacted_revision=self._compacted,
+            limits=before.limits,
+            rolling_hash=rolling_hash,
+        )
+        self._open.digests[pack_number(applied_index)] = rolling_hash

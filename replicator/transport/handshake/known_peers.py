@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from replicator.core.admission import Admission, refusal_of
-from replicator.model.ids import LogIndex, NodeId, is_valid_name
+from replicator.model.ids import LogIndex, NodeId, Region, is_valid_name
 from replicator.model.incarnation import Incarnation
 from replicator.model.members import Membership
 from replicator.transport.handshake.proof import Secrets
@@ -16,7 +16,10 @@ NO_GUIDE: Final = Membership(LogIndex(0), ())
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What a peer said of itself in its Hello. is_proven: it has shown that it holds our group's secret."""
+    """What a peer said of itself in its Hello. is_proven: it has shown that it holds our group's secret.
+
+    codecs: numbers of peer_pb2.Codec that it can decompress, and others that this release does not know.
+    """
 
     peer: NodeId
     directory_id: bytes
@@ -24,6 +27,8 @@ class Introduction:
     founder: bytes
     incarnation: Incarnation
     is_proven: bool
+    region: Region
+    codecs: frozenset[int]
 
     @classmethod
     def of(cls, hello: peer_pb2.Hello, *, is_proven: bool) -> "Introduction":
@@ -33,7 +38,9 @@ class Introduction:
             LogIndex(hello.membership_index),
             hello.founder,
             Incarnation(hello.incarnation, hello.run_id),
-            is_proven,
+            is_proven=is_proven,
+            region=Region(hello.region),
+            codecs=frozenset(hello.codecs),
         )
 
 
@@ -50,7 +57,7 @@ class KnownPeers:
 
     def others(self) -> tuple[PeerAddress, ...]:
         """All nodes to dial: the members, of the newer of both memberships, and the contacts that are none."""
-        own_id, routes = self.settings.node_id, self.settings.routes
+        own_id = self.settings.node_id
         known = max(self.membership, self.guide, key=lambda each: each.index)
         members = tuple(
             PeerAddress(member.node_id, member.region, member.peer_address)
@@ -58,11 +65,19 @@ class KnownPeers:
             if member.node_id != own_id
         )
         contacts = (contact for contact in self.settings.contacts if known.get(contact.node_id) is None)
-        return tuple(replace(peer, address=routes.get(peer.node_id, peer.address)) for peer in (*members, *contacts))
+        return tuple(self._as_set(peer) for peer in (*members, *contacts))
 
     def address_of(self, node_id: NodeId) -> PeerAddress | None:
         """Where it is dialled; None for a node that is not in here, and for the node itself."""
         return next((peer for peer in self.others() if peer.node_id == node_id), None)
+
+    def _as_set(self, peer: PeerAddress) -> PeerAddress:
+        """With what the own file says of its address: a route is the only way, another row a second one."""
+        route = self.settings.routes.get(peer.node_id)
+        if route is not None:
+            return replace(peer, address=route)
+        listed = self.settings.listed.get(peer.node_id, peer.address)
+        return peer if listed == peer.address else replace(peer, second_address=listed)
 
     def is_member(self, node_id: str) -> bool:
         """By the membership."""

@@ -11,6 +11,7 @@ from replicator.model.ids import NodeId
 from replicator.model.incarnation import RUN_ID_BYTES, Incarnation, KnownIncarnation
 from replicator.model.limits import INDEX_MAX
 from replicator.model.members import DIRECTORY_ID_BYTES
+from replicator.transport.compression import taken_codecs
 from replicator.transport.handshake.known_peers import Introduction, KnownPeers
 from replicator.transport.handshake.proof import NONCE_BYTES
 from replicator.transport.ports import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN
@@ -20,6 +21,7 @@ SHOWN_CHARS_MAX: Final = 80
 MESSAGE_CHARS_MAX: Final = 480
 # A node that meets one of these must never act again.
 SUPERSEDING: Final = frozenset({"OLD_INCARNATION", "COPIED_DIRECTORY", "LOST_DATA"})
+_ADDRESS_REMEDY: Final = "correct its peer address, in the file of the node that dialled or in the group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def hello_to(peers: KnownPeers, peer: NodeId, nonce: bytes) -> peer_pb2.Hello:
         incarnation=settings.incarnation.number,
         run_id=settings.incarnation.run_id,
         nonce=nonce,
+        codecs=taken_codecs(settings),
     )
 
 
@@ -119,7 +122,7 @@ def older_run(said: Introduction, known: KnownIncarnation) -> Refused:
         "OLD_INCARNATION",
         f"node {shown(said.peer)} comes with run {said.incarnation} of its data directory, and run {known.incarnation} "
         "was met: an older copy of the directory was put back, or a copy of it has run elsewhere. It has forgotten "
-        "votes and acknowledgements and must not act: see docs/operating.md, a copied data directory",
+        "votes and acknowledgements and must not act: see docs/operating.md, copies of a data directory",
     )
 
 
@@ -139,7 +142,7 @@ def copied_directory(said: Introduction, running: Incarnation) -> Refused:
         "COPIED_DIRECTORY",
         f"node {shown(said.peer)} comes with run {said.incarnation} of its data directory, while run {running} is "
         "connected and answers: this is a copy of that node's directory, and must not act beside it: see "
-        "docs/operating.md, a copied data directory",
+        "docs/operating.md, copies of a data directory",
     )
 
 
@@ -181,7 +184,7 @@ def admission_message(peers: KnownPeers, said: Introduction, refusal: Admission)
             return (
                 f"{who} comes with another data directory than the one that the group knows under this name: it has "
                 "lost its disk, and with it the votes it gave; stop it, move what is in its data directory away, and "
-                "let it join again with `replicator serve --join` (docs/operating.md, a lost disk)"
+                "let it join again with `replicator serve --join` (docs/operating.md, a lost or damaged disk)"
             )
 
 
@@ -224,7 +227,7 @@ def _judge_addressee(peers: KnownPeers, hello: peer_pb2.Hello) -> Refused | None
     return Refused(
         "WRONG_NODE",
         f"node {shown(hello.node_id)} asked for node {shown(hello.peer_id)} and reached "
-        f"{shown(peers.settings.node_id)}: correct the peer address that the group knows of it",
+        f"{shown(peers.settings.node_id)}: {_ADDRESS_REMEDY}",
     )
 
 
@@ -243,7 +246,7 @@ def _judge_acceptor_id(peers: KnownPeers, hello: peer_pb2.Hello, dialled: NodeId
     return Refused(
         "WRONG_NODE",
         f"node {shown(peers.settings.node_id)} dialled {shown(dialled)} and was answered by {shown(hello.node_id)}: "
-        "correct the peer address that the group knows of it",
+        f"{_ADDRESS_REMEDY}",
     )
 
 

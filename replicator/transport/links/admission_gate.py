@@ -1,37 +1,22 @@
 """Bounds and times connections to the peer port before their handshake, for every method."""
 
-import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import grpc
 
+from replicator.core.places import Places
+from replicator.model.patience import Patience
 from replicator.transport.handshake.node_certificates import judge_certificate_of
 from replicator.transport.handshake.verdicts import Refused
 from replicator.transport.links.roster import Roster
-from replicator.transport.streams import LinkLost
+from replicator.transport.streams import AcceptedStream, LinkLost
 from replicator.v1 import peer_pb2
 
 T = TypeVar("T")
 
-UNSHAKEN_STREAMS_MAX: Final = 32  # streams that have not proven who they are, at once
-
-
-@dataclass(eq=False, slots=True)
-class _Unshaken:
-    """One of those. patience: its time for the handshake. is_crowded_out: it has lost its place."""
-
-    origin: str
-    patience: asyncio.Timeout
-    is_crowded_out: bool = False
-
-    def crowd_out(self) -> None:
-        if self.patience.expired():  # it is on its way out already
-            return
-        self.is_crowded_out = True
-        self.patience.reschedule(asyncio.get_running_loop().time())
+# Streams that have not proven who they are: so many that have said nothing, and so many that have said something.
+UNSHAKEN_STREAMS_MAX: Final = 32
 
 
 class AdmissionGate:
@@ -40,21 +25,25 @@ class AdmissionGate:
     def __init__(self, roster: Roster, *, certificates: bool) -> None:
         self._roster = roster
         self._certificates = certificates
-        self._unshaken: list[_Unshaken] = []  # oldest first
+        self._silent: Places[Patience] = Places(UNSHAKEN_STREAMS_MAX)
+        self._greeted: Places[Patience] = Places(UNSHAKEN_STREAMS_MAX)
 
     async def welcome(
-        self, context: "grpc.aio.ServicerContext[bytes, bytes]", shake_hands: Callable[[], Awaitable[T | None]]
+        self,
+        stream: AcceptedStream,
+        context: "grpc.aio.ServicerContext[bytes, bytes]",
+        shake_hands: Callable[[], Awaitable[T | None]],
     ) -> T | None:
         """What `shake_hands` returns, which has a bounded time for it; None if it raises LinkLost, too."""
         hello_s = self._roster.known_peers.settings.timers.hello_s
-        patience = asyncio.timeout(hello_s)
-        stream = _Unshaken(origin(context), patience)
+        patience, where = Patience(hello_s), origin(context)
+        stream.on_heard = lambda: self._heard(where, patience)
         try:
             async with patience:
-                self._admit(stream)
+                _take(self._silent, where, patience)
                 return await shake_hands()
         except TimeoutError:
-            if stream.is_crowded_out:
+            if patience.is_ended:
                 why = f"{UNSHAKEN_STREAMS_MAX} streams have not proven who they are, most of them from here; try again"
                 self._turn_away(context, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
             else:
@@ -63,19 +52,15 @@ class AdmissionGate:
         except LinkLost as error:
             self._turn_away(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         finally:
-            if stream in self._unshaken:
-                self._unshaken.remove(stream)
+            self._silent.leave(patience)
+            self._greeted.leave(patience)
         return None
 
-    def _admit(self, stream: _Unshaken) -> None:
-        """Streams that say nothing cannot keep others out: where most come from, the oldest gives up its place."""
-        if len(self._unshaken) >= UNSHAKEN_STREAMS_MAX:
-            crowds = Counter(each.origin for each in self._unshaken)
-            crowd = max(crowds.values())
-            oldest = next(each for each in self._unshaken if crowds[each.origin] == crowd)
-            self._unshaken.remove(oldest)
-            oldest.crowd_out()
-        self._unshaken.append(stream)
+    def _heard(self, where: str, patience: Patience) -> None:
+        """It has said something: silent streams no longer compete with it."""
+        self._silent.leave(patience)
+        if not patience.is_ended:
+            _take(self._greeted, where, patience)
 
     def judge_certificate(
         self, hello: peer_pb2.Hello, context: "grpc.aio.ServicerContext[bytes, bytes]"
@@ -92,6 +77,12 @@ class AdmissionGate:
     def _turn_away(self, context: "grpc.aio.ServicerContext[bytes, bytes]", code: grpc.StatusCode, why: str) -> None:
         self.say(f"unknown:{origin(context)}", f"turned away a stream from={origin(context)}: {why}")
         end(context, code, why)
+
+
+def _take(places: Places[Patience], where: str, patience: Patience) -> None:
+    loser = places.take(where, patience)
+    if loser is not None:
+        loser.end()
 
 
 def origin(context: "grpc.aio.ServicerContext[bytes, bytes]") -> str:

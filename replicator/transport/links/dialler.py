@@ -1,7 +1,7 @@
 """Keep one link to one peer up: dial, shake hands, carry, wait, dial again.
 
 The greater id of a pair dials whenever there is no link. The lesser one gives it a while, then dials too: the other may
-not know it yet, or not reach it. `Roster` decides which of two streams stays.
+not know it yet, or not reach it. `Roster` decides which of two streams stays, `AddressTurns` which address is dialled.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ import random
 
 import grpc
 
-from replicator.core.backoff import Backoff
 from replicator.transport.handshake.known_peers import Introduction
 from replicator.transport.handshake.node_certificates import PeerCredentials
+from replicator.transport.links.address_turns import AddressTurns
 from replicator.transport.links.introductions import HandshakeRefused, Introductions, Objected
 from replicator.transport.links.link import Link
-from replicator.transport.links.roster import Roster
+from replicator.transport.links.roster import Roster, dial_key
 from replicator.transport.options import open_channel
 from replicator.transport.settings import PeerAddress
 from replicator.transport.streams import METHOD, SERVICE, DialledStream, LinkLost
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Dialler:
-    """One task an address; attempts are serial, so there is never more than one stream of ours to it."""
+    """One task a peer; attempts are serial, so there is never more than one stream of ours to it."""
 
     def __init__(
         self,
@@ -41,8 +41,7 @@ class Dialler:
         self._introductions = introductions
         self._timers = timers
         self._credentials = credentials
-        self._failures = Backoff(dice, min_s=timers.backoff_min_s, max_s=timers.backoff_max_s)
-        self._refusals = Backoff(dice, min_s=timers.backoff_min_s, max_s=timers.refused_backoff_max_s)
+        self._turns = AddressTurns(peer.addresses, dice, timers)
         self._task: asyncio.Task[None] | None = None
         self._due_s = 0.0  # of the loop's clock: no attempt before
         self._wake = asyncio.Event()  # something changed that a wait depends on
@@ -51,13 +50,14 @@ class Dialler:
         self._is_refused = False
         self._ended = False
         current = roster.current(peer.node_id)
-        # A link that was dialled at an earlier address of the peer: it stays until this one is reached.
-        self._outdated = current if current is not None and current.is_dialled else None
+        # A link that was dialled at an earlier address of the peer: it stays until the first one of now is reached.
+        is_elsewhere = current is not None and current.is_dialled and current.address != peer.address
+        self._outdated = current if is_elsewhere else None
 
     @property
-    def address(self) -> str:
-        """HOST:PORT"""
-        return self._peer.address
+    def addresses(self) -> tuple[str, ...]:
+        """HOST:PORT of each."""
+        return self._peer.addresses
 
     def start(self) -> "asyncio.Task[None]":
         """Dials until `end`, or until the roster closes or the task is cancelled."""
@@ -76,14 +76,14 @@ class Dialler:
     def encourage(self) -> None:
         """What the last refusal was about may have changed: tries at once, if there was one."""
         if self._is_refused:
-            self._refusals.reset()
+            self._turns.pardon()
             self._due_s = self._now_s()
             self._wake.set()
 
     def vacant(self) -> None:
         """The peer's link is down, from whichever side it was dialled."""
         if not self._attempting:  # an attempt says itself when the next is due
-            self._due_s = self._now_s() + max(self._failures.next_s(), self._courtesy_s())
+            self._due_s = self._now_s() + max(self._turns.pause_s(), self._courtesy_s())
         self._wake.set()
 
     async def _run(self) -> None:
@@ -107,14 +107,15 @@ class Dialler:
             wait_s = await self._attempt()
         except Exception:
             _LOG.exception("dial failed peer=%s: a bug, dialling goes on", self._peer.node_id)
-            wait_s = self._failures.next_s()
+            wait_s = self._turns.failed(self._now_s())
         finally:
             self._attempting = False
         self._due_s = self._now_s() + wait_s
 
     async def _attempt(self) -> float:
         """One channel from dial to end. Returns the seconds to wait before the next."""
-        channel = open_channel(self._roster.known_peers.settings, self._peer, self._credentials)
+        settings, peer = self._roster.known_peers.settings, self._peer.node_id
+        channel = open_channel(settings, peer, self._turns.address, self._credentials)
         stream = DialledStream(channel.stream_stream(f"/{SERVICE}/{METHOD}")())
         try:
             said = await self._shake_hands(stream)
@@ -123,15 +124,17 @@ class Dialler:
             return await self._carry(said, stream)
         except HandshakeRefused as error:
             self._is_refused = True
+            number = self._turns.number
             if error.is_by_peer:
-                self._roster.refused_by(self._peer.node_id, f"refused by {self._where()}", error.refused)
+                self._roster.refused_by(peer, f"refused by {self._where()}", error.refused, number=number)
             else:
-                self._roster.refused(self._peer.node_id, f"refusing {self._where()}", error.refused)
-            return self._refusals.next_s()
+                self._roster.refused(peer, f"refusing {self._where()}", error.refused, number=number)
+            return self._turns.refused(self._now_s(), stays=self._has_outdated())
         except LinkLost as error:
-            if not self._is_linked() and error.code is not grpc.StatusCode.ALREADY_EXISTS:  # else the peer was quicker
-                self._roster.log_once.say(self._peer.node_id, self._failure_line(str(error)))
-            return self._failures.next_s()
+            was_quicker = self._is_linked() or error.code is grpc.StatusCode.ALREADY_EXISTS  # the peer
+            if not was_quicker:
+                self._roster.log_once.say(dial_key(peer, self._turns.number), self._failure_line(str(error)))
+            return self._turns.failed(self._now_s(), stays=was_quicker or self._has_outdated())
         finally:
             try:
                 await stream.abandon()  # closing the channel alone can leave a call pending for ever
@@ -140,15 +143,17 @@ class Dialler:
 
     async def _carry(self, said: Introduction, stream: DialledStream) -> float:
         self._is_refused = False
-        self._refusals.reset()
+        self._turns.welcomed()
         up_at_s = self._now_s()
-        self._link = self._roster.install(said, stream)
+        self._link = self._roster.install(said, stream, self._turns.address)
         try:
             await self._roster.carry(self._link)
         finally:
             self._link = self._outdated = None
         if self._now_s() - up_at_s >= self._timers.stable_after_s:
-            self._failures.reset()
+            self._turns.held()
+        elif not self._is_linked():  # else a newer stream has taken over
+            return max(self._turns.failed(self._now_s()), self._courtesy_s())
         return self._after_link_s()
 
     async def _shake_hands(self, stream: DialledStream) -> Introduction | None:
@@ -187,6 +192,10 @@ class Dialler:
         link = self._roster.current(self._peer.node_id)
         return link is not None and link is not self._outdated
 
+    def _has_outdated(self) -> bool:
+        """Then only the first address is news: a second link to another one of the peer would be none the better."""
+        return self._outdated is not None and self._roster.current(self._peer.node_id) is self._outdated
+
     def _courtesy_s(self) -> float:
         """How long the peer is given to dial first. One that our membership does not name may not know us either.
 
@@ -197,17 +206,18 @@ class Dialler:
         return self._timers.late_dial_s if knows_us and known_peers.settings.node_id < self._peer.node_id else 0.0
 
     def _after_link_s(self) -> float:
-        return max(self._failures.next_s(), self._courtesy_s())
+        return max(self._turns.pause_s(), self._courtesy_s())
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
 
     def _where(self) -> str:
-        return f"peer={self._peer.node_id} address={self._peer.address}"
+        return f"peer={self._peer.node_id} address={self._turns.address}"
 
     def _failure_line(self, why: str) -> str:
         if why.startswith("UNIMPLEMENTED"):
-            remedy = "no peer port listens there, correct the address that the group knows"
+            whose = "of this node's own file" if self._turns.number else "that the group knows"
+            remedy = f"no peer port listens there, correct the address {whose}"
         elif self._credentials is not None:
             remedy = self._credentials.why_failed(self._peer.node_id, why) or "trying again"
         else:

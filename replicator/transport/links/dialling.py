@@ -38,7 +38,7 @@ class Dialling:
             dialler = self._diallers.get(node_id)
             if dialler is None:
                 self._begin(peer)
-            elif dialler.address != peer.address:
+            elif dialler.addresses != peer.addresses:
                 dialler.end()
                 self._begin(peer)
             else:

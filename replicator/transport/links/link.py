@@ -5,21 +5,22 @@ from dataclasses import dataclass
 
 from replicator.transport.handshake.known_peers import Introduction
 from replicator.transport.handshake.verdicts import Refused
+from replicator.transport.links.frame_codec import FrameCodec, bytes_on_link
 from replicator.transport.links.send_queue import SendQueue
 from replicator.transport.ports import LinkSink
 from replicator.transport.streams import ByteStream, LinkLost, parse
-from replicator.v1 import peer_pb2
 
 
 @dataclass(slots=True)
 class LinkCounters:
-    """Of one peer, over all its links."""
+    """Of one peer, over all its links. Bytes of frames as they travel; bytes_saved: by compressing those sent."""
 
     links: int = 0
     frames_sent: int = 0
     frames_received: int = 0
     frames_dropped: int = 0
     bytes_sent: int = 0
+    bytes_saved: int = 0
     bytes_received: int = 0
 
 
@@ -38,16 +39,27 @@ class Link:
     """
 
     def __init__(
-        self, said: Introduction, stream: ByteStream, sink: LinkSink, counters: LinkCounters, queue_bytes_max: int
+        self,
+        said: Introduction,
+        stream: ByteStream,
+        sink: LinkSink,
+        counters: LinkCounters,
+        *,
+        codec: FrameCodec,
+        queue_bytes_max: int,
+        address: str = "",
     ) -> None:
+        """address: where this node dialled it; empty if the peer did."""
         self.said = said
         self.peer = said.peer
+        self.address = address
         self.epoch = 0  # given by the roster when the link is installed
         self.live = False
         self.queue = SendQueue(queue_bytes_max)
         self._stream = stream
         self._sink = sink
         self._counters = counters
+        self._codec = codec
         self._cut: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -103,21 +115,26 @@ class Link:
             if body == "refusal":
                 is_by_group = self.said.is_proven  # the link itself is proven, by the cluster at least
                 raise LinkRefused(Refused.from_message(parsed.refusal, is_proven=True, is_by_group=is_by_group))
-            if body != "frame":
+            if body not in ("frame", "compressed"):
                 raise LinkLost(f"unexpected {body} on an established link")
             if not self.live:  # superseded or stopping: drop what is still under way
                 continue
             self._counters.frames_received += 1
-            self._counters.bytes_received += len(parsed.frame)
-            await self._sink.frame(self.peer, self.epoch, parsed.frame)
+            self._counters.bytes_received += bytes_on_link(parsed)
+            frame = parsed.frame if body == "frame" else await self._codec.frame(parsed.compressed)
+            if self.live:  # as before: decompressing may have waited
+                await self._sink.frame(self.peer, self.epoch, frame)
         return "the peer ended the stream"
 
     async def _write_all(self) -> None:
         while (payload := await self.queue.first()) is not None:
-            await self._stream.write(peer_pb2.LinkMessage(frame=payload).SerializeToString())
+            message = await self._codec.message(payload)
+            await self._stream.write(message.SerializeToString())
             self.queue.written()
+            bytes_sent = bytes_on_link(message)
             self._counters.frames_sent += 1
-            self._counters.bytes_sent += len(payload)
+            self._counters.bytes_sent += bytes_sent
+            self._counters.bytes_saved += len(payload) - bytes_sent
         await self._stream.end()
 
 

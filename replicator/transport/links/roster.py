@@ -13,6 +13,7 @@ from replicator.model.ids import NodeId
 from replicator.model.incarnation import Incarnation
 from replicator.transport.handshake.known_peers import Introduction, KnownPeers
 from replicator.transport.handshake.verdicts import SUPERSEDING, Refused, admission_message, shown
+from replicator.transport.links.frame_codec import FrameCodec
 from replicator.transport.links.link import Link, LinkCounters, LinkRefused
 from replicator.transport.log_once import LogOnce
 from replicator.transport.ports import LinkSink, LinkStatus
@@ -23,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 UNKNOWN_NODES_MAX: Final = 16  # linked at once because they know a newer membership
 BESIDE_MARGIN_S: Final = 2.0
 BESIDE_PAUSE_S: Final = 3.0  # a node that waits for its place tries again within 2 s
+ADDRESSES_MAX: Final = 2  # of one peer: the group's, and the own file's
 FAREWELL_S: Final = 1.0  # for what is queued to leave when a peer is no longer one
 
 
@@ -77,6 +79,10 @@ class Roster:
     def known_peers(self) -> KnownPeers:
         """Whom the node knows now."""
         return self._known_peers
+
+    def secret_of_group(self) -> bytes:
+        """Of the membership that the node has applied; empty without one."""
+        return self._known_peers.membership.secret
 
     def follow(self, known_peers: KnownPeers) -> None:
         """From now on `known_peers`; takes the links of those down that would be refused by it."""
@@ -136,8 +142,11 @@ class Roster:
         dead_after_s = timers.keepalive_time_s + timers.keepalive_timeout_s + BESIDE_MARGIN_S
         return seat.link.said.incarnation if beside.lasted_s > dead_after_s else None
 
-    def install(self, said: Introduction, stream: ByteStream) -> Link:
-        """Makes a link over `stream` the current one of the peer; an older one goes down first."""
+    def install(self, said: Introduction, stream: ByteStream, address: str = "") -> Link:
+        """Makes a link over `stream` the current one of the peer; an older one goes down first.
+
+        address: where this node dialled it.
+        """
         peer = said.peer
         assert self.objection_to(said, dialled=stream.is_dialled) is None, "asked for beforehand"
         seat = self._seats.setdefault(peer, _Seat())
@@ -145,16 +154,22 @@ class Roster:
             old = seat.link
             self._unseat(old, "superseded by a newer stream")
             old.cut("superseded by a newer stream")
-        link = Link(said, stream, self._sink, seat.counters, self._known_peers.settings.queue_bytes_max)
+        settings = self._known_peers.settings
+        codec = FrameCodec(settings, said, self.secret_of_group)
+        link = Link(
+            said, stream, self._sink, seat.counters,
+            codec=codec, queue_bytes_max=settings.queue_bytes_max, address=address,
+        )  # fmt: skip
         link.epoch = next(self._epochs)
         link.live = True
         seat.link = link
         seat.last_refusal = None
         seat.counters.links += 1
-        self.log_once.forget(peer)
+        for number in range(ADDRESSES_MAX):
+            self.log_once.forget(dial_key(peer, number))
         if link.is_dialled:  # else the peer may still refuse our answer, as it may have done a moment ago
-            self.log_once.forget(_refusal_key(peer))
-        _LOG.info("link up peer=%s epoch=%d", peer, link.epoch)
+            self._forget_refusals(peer)
+        _LOG.info("link up peer=%s epoch=%d%s", peer, link.epoch, self._where_if_elsewhere(link))
         try:
             self._sink.link_up(peer, link.epoch, said.directory_id)
         except BaseException:
@@ -182,7 +197,7 @@ class Roster:
             if refused is not None:
                 self.refused_by(link.peer, f"refused by peer={link.peer}", refused)
             else:
-                self.log_once.forget(_refusal_key(link.peer))
+                self._forget_refusals(link.peer)
 
     def retire(self, link: Link, why: str) -> None:
         """Takes `link` down in the sink's eyes; does nothing if that has happened already."""
@@ -209,19 +224,22 @@ class Roster:
         seat = self._seats.get(peer)
         return None if seat is None else seat.link
 
-    def refused(self, peer: NodeId, where: str, refused: Refused) -> None:
-        """Notes and logs a refusal by either side; the same one only once, on whichever way it comes again."""
+    def refused(self, peer: NodeId, where: str, refused: Refused, *, number: int = 0) -> None:
+        """Notes and logs a refusal by either side; the same one only once, on whichever way it comes again.
+
+        number: of the peer's address, see AddressTurns: what each of them leads to is a matter of its own.
+        """
         matter = f"{refused.reason}: {refused.message}"
         seat = self._seats.get(peer)
-        key = _refusal_key(peer) if seat is not None else f"unknown:{shown(peer)}"
+        key = _refusal_key(peer, number) if seat is not None else f"unknown:{shown(peer)}"
         self.log_once.say(key, f"{where}: {matter}", matter=matter)
         if seat is not None:
             seat.last_refusal = f"{where}: {matter}"
 
-    def refused_by(self, peer: NodeId, where: str, refused: Refused) -> None:
+    def refused_by(self, peer: NodeId, where: str, refused: Refused, *, number: int = 0) -> None:
         """As `refused`, by the other side. A node that joins is refused until its group has been asked: no news."""
         if self._known_peers.membership.members or refused.reason != Admission.NOT_A_MEMBER:
-            self.refused(peer, where, refused)
+            self.refused(peer, where, refused, number=number)
         if self._closed or not refused.is_proven:
             return
         if refused.founder:
@@ -231,7 +249,24 @@ class Roster:
 
     def status(self) -> Mapping[NodeId, LinkStatus]:
         """All known peers, linked or not, and the other nodes that are linked."""
-        return {peer: _status_of(seat) for peer, seat in self._seats.items()}
+        return {peer: _status_of(seat, self._elsewhere(seat.link)) for peer, seat in self._seats.items()}
+
+    def _elsewhere(self, link: Link | None) -> str:
+        """Where the link was dialled, if the first address of its peer is another one now; else empty."""
+        known = self._known_peers.address_of(link.peer) if link is not None else None
+        if link is None or known is None or link.address in ("", known.address):
+            return ""
+        return link.address
+
+    def _where_if_elsewhere(self, link: Link) -> str:
+        elsewhere, known = self._elsewhere(link), self._known_peers.address_of(link.peer)
+        if not elsewhere or known is None:
+            return ""
+        return f" address={elsewhere}, of this node's own file; the group knows address={known.address}"
+
+    def _forget_refusals(self, peer: NodeId) -> None:
+        for number in range(ADDRESSES_MAX):
+            self.log_once.forget(_refusal_key(peer, number))
 
     def _live(self) -> Iterable[Link]:
         return (seat.link for seat in self._seats.values() if seat.link is not None)
@@ -262,11 +297,16 @@ class Roster:
             del self._seats[peer]
 
 
-def _refusal_key(peer: NodeId) -> str:
-    return f"refusal:{peer}"
+def dial_key(peer: NodeId, number: int) -> str:
+    """Under which LogOnce says why an address of the peer is not reached."""
+    return f"dial:{peer}:{number}"
 
 
-def _status_of(seat: _Seat) -> LinkStatus:
+def _refusal_key(peer: NodeId, number: int) -> str:
+    return f"refusal:{peer}:{number}"
+
+
+def _status_of(seat: _Seat, linked_at: str) -> LinkStatus:
     link, counters = seat.link, seat.counters
     return LinkStatus(
         connected=link is not None,
@@ -278,5 +318,7 @@ def _status_of(seat: _Seat) -> LinkStatus:
         frames_received=counters.frames_received,
         frames_dropped=counters.frames_dropped,
         bytes_sent=counters.bytes_sent,
+        bytes_saved=counters.bytes_saved,
         bytes_received=counters.bytes_received,
+        linked_at=linked_at,
     )

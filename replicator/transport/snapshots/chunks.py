@@ -16,6 +16,7 @@ from typing import Final, TypeVar, TypeVarTuple, Unpack
 
 from google.protobuf.message import DecodeError
 
+from replicator.transport.compression import Compressor, Decompressor, NotDecompressed
 from replicator.transport.ports import SNAPSHOT_CHUNK_BYTES, FetchFailure, SnapshotUnavailable
 from replicator.v1 import peer_pb2
 
@@ -58,11 +59,12 @@ class FileThread:
 
 
 class SnapshotReader:
-    """A file as messages that carry a chunk each, from `offset` to its end."""
+    """A file as messages that carry a chunk each, from `offset` to its end. compressor: None to send it as it is."""
 
-    def __init__(self, path: Path, offset: int) -> None:
+    def __init__(self, path: Path, offset: int, compressor: Compressor | None = None) -> None:
         self._path = path
-        self._offset = offset
+        self.offset = offset
+        self._compressor = compressor
         self._fd: int | None = None
 
     def open(self) -> int:
@@ -73,11 +75,14 @@ class SnapshotReader:
     def next(self) -> bytes | None:
         """A serialized LinkMessage; None at the end. Raises OSError."""
         assert self._fd is not None, "open first"
-        data = os.pread(self._fd, SNAPSHOT_CHUNK_BYTES, self._offset)
+        data = os.pread(self._fd, SNAPSHOT_CHUNK_BYTES, self.offset)
         if not data:
             return None
-        chunk = peer_pb2.SnapshotChunk(offset=self._offset, data=data, checksum=zlib.crc32(data))
-        self._offset += len(data)
+        chunk = peer_pb2.SnapshotChunk(offset=self.offset, data=data, checksum=zlib.crc32(data))
+        smaller = None if self._compressor is None else self._compressor.compressed(data)
+        if smaller is not None:
+            chunk.codec, chunk.data, chunk.size_bytes = peer_pb2.CODEC_ZSTD, smaller, len(data)
+        self.offset += len(data)
         return peer_pb2.LinkMessage(chunk=chunk).SerializeToString()
 
     def close(self) -> None:
@@ -90,11 +95,13 @@ class SnapshotReader:
 class SnapshotWriter:
     """Invariant: the file's first `held_bytes` passed their checksums, and held_bytes <= size_bytes.
 
-    Raises SnapshotUnavailable(DISK) for whatever the operating system refuses.
+    Raises SnapshotUnavailable(DISK) for whatever the operating system refuses. decompressor: None to take no compressed
+    chunk.
     """
 
-    def __init__(self, target: Path, size_bytes: int) -> None:
+    def __init__(self, target: Path, size_bytes: int, decompressor: Decompressor | None = None) -> None:
         assert size_bytes >= 0, "a size is not negative"
+        self._decompressor = decompressor
         self._target = target
         self._size_bytes = size_bytes
         self._fd: int | None = None
@@ -118,7 +125,7 @@ class SnapshotWriter:
             chunk = peer_pb2.LinkMessage.FromString(message).chunk
         except DecodeError:
             raise BadChunk(f"malformed chunk of {len(message)} bytes") from None
-        data = chunk.data
+        data = self._data_of(chunk)
         if chunk.offset != self.held_bytes or not data:
             raise BadChunk(f"chunk of {len(data)} bytes at offset {chunk.offset}, the next is {self.held_bytes}")
         if zlib.crc32(data) != chunk.checksum:
@@ -129,6 +136,16 @@ class SnapshotWriter:
                 f"more than the {self._size_bytes} bytes announced; what was fetched is deleted",
             )
         self._write(data)
+
+    def _data_of(self, chunk: peer_pb2.SnapshotChunk) -> bytes:
+        if chunk.codec == peer_pb2.CODEC_UNSPECIFIED:
+            return chunk.data
+        if self._decompressor is None:
+            raise BadChunk(f"a compressed chunk at offset {chunk.offset}, which this node did not offer to take")
+        try:
+            return self._decompressor.decompressed(chunk.codec, chunk.data, chunk.size_bytes, SNAPSHOT_CHUNK_BYTES)
+        except NotDecompressed as error:
+            raise BadChunk(f"invalid compressed chunk at offset {chunk.offset}: {error}") from None
 
     def close(self) -> None:
         """Idempotent."""

@@ -15,15 +15,15 @@ import grpc
 
 from replicator.core.backoff import Backoff
 from replicator.model.ids import NodeId
+from replicator.model.patience import Patience
+from replicator.transport.compression import Decompressor, taken_codecs
 from replicator.transport.handshake.node_certificates import PeerCredentials
 from replicator.transport.handshake.verdicts import printable
 from replicator.transport.links.introductions import HandshakeRefused, Introductions
 from replicator.transport.links.roster import Roster
 from replicator.transport.options import open_channel
 from replicator.transport.ports import FetchFailure, SnapshotUnavailable
-from replicator.transport.settings import PeerAddress
 from replicator.transport.snapshots.chunks import BadChunk, FileThread, SnapshotWriter
-from replicator.transport.snapshots.patience import Patience
 from replicator.transport.streams import FETCH_METHOD, SERVICE, DialledStream, LinkLost
 from replicator.v1 import peer_pb2
 
@@ -116,8 +116,11 @@ class _Fetch:
         self._credentials = credentials
         self._wanted = wanted
         self._patience = patience
-        self._writer = SnapshotWriter(wanted.target, wanted.size_bytes)
+        decompressor = Decompressor() if taken_codecs(roster.known_peers.settings) else None
+        self._writer = SnapshotWriter(wanted.target, wanted.size_bytes, decompressor)
         self._last_failure = "nothing was heard of it"
+        self._failed = 0  # attempts in a row, which tells the address of the next one
+        self._refused_at: set[str] = set()
 
     async def run(self, backoff: Backoff) -> None:
         """Raises SnapshotUnavailable."""
@@ -145,28 +148,42 @@ class _Fetch:
                 return
             if self._writer.held_bytes > held_bytes:
                 backoff.reset()
+                self._refused_at.clear()
+            else:
+                self._failed += 1
             _LOG.info("snapshot=%s from peer=%s broke off at byte %d: %s", self._wanted.snapshot_id,
                       self._peer, self._writer.held_bytes, self._last_failure)  # fmt: skip
             await asyncio.sleep(backoff.next_s())
 
     async def _attempt(self, thread: FileThread) -> None:
         """One stream from the first byte not held. Raises LinkLost, BadChunk, SnapshotUnavailable."""
-        channel = open_channel(self._roster.known_peers.settings, self._address(), self._credentials)
+        addresses = self._addresses()
+        address = addresses[self._failed % len(addresses)]
+        channel = open_channel(self._roster.known_peers.settings, self._peer, address, self._credentials)
         stream = DialledStream(channel.stream_stream(f"/{SERVICE}/{FETCH_METHOD}")())
         try:
             await self._receive(stream, thread)
         except HandshakeRefused as error:
-            raise SnapshotUnavailable(FetchFailure.REFUSED, printable(str(error))) from error
+            raise self._refused(address, addresses, error) from error
         except LinkLost as error:
             reason = FINAL.get(error.code) if error.code is not None else None
             if reason is None:
                 raise
+            if reason is FetchFailure.REFUSED:
+                raise self._refused(address, addresses, error) from error
             raise SnapshotUnavailable(reason, printable(str(error))) from error
         finally:
             try:
                 await stream.abandon()
             finally:
                 await channel.close()
+
+    def _refused(self, address: str, addresses: tuple[str, ...], error: Exception) -> Exception:
+        """Final only once each address has refused: another one may lead to the peer itself."""
+        self._refused_at.add(address)
+        if self._refused_at.issuperset(addresses):
+            return SnapshotUnavailable(FetchFailure.REFUSED, printable(str(error)))
+        return LinkLost(str(error))
 
     async def _receive(self, stream: DialledStream, thread: FileThread) -> None:
         timers = self._roster.known_peers.settings.timers
@@ -186,13 +203,17 @@ class _Fetch:
             why = f"{self._writer.held_bytes} bytes, {self._wanted.size_bytes} were announced"
             raise SnapshotUnavailable(FetchFailure.WRONG_SIZE, why)
 
-    def _address(self) -> PeerAddress:
-        """As the membership says now. Raises SnapshotUnavailable: a membership that comes later may not know it."""
+    def _addresses(self) -> tuple[str, ...]:
+        """As the membership says now, first the one that a link of ours runs over.
+
+        Raises SnapshotUnavailable: a membership that comes later may not know it.
+        """
         address = self._roster.known_peers.address_of(self._peer)
         if address is None:
             why = f"node {self._peer} is not known here by an address: no current membership names it"
             raise SnapshotUnavailable(FetchFailure.GONE, why)
-        return address
+        link = self._roster.current(self._peer)
+        return tuple(sorted(address.addresses, key=lambda each: link is None or each != link.address))
 
     def _request(self) -> bytes:
         request = peer_pb2.FetchSnapshotRequest(snapshot_id=self._wanted.snapshot_id, offset=self._writer.held_bytes)

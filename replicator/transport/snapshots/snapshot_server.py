@@ -12,15 +12,16 @@ from typing import Final, TypeAlias
 
 import grpc
 
-from replicator.model.ids import NodeId
+from replicator.model.patience import Patience
+from replicator.transport.compression import Compressor, is_compressed_to
+from replicator.transport.handshake.known_peers import Introduction
 from replicator.transport.handshake.verdicts import shown
 from replicator.transport.links.admission_gate import AdmissionGate, end, origin
 from replicator.transport.links.introductions import HandshakeRefused, Introductions
+from replicator.transport.links.roster import Roster
 from replicator.transport.ports import SNAPSHOT_STREAMS_MAX, SnapshotSource
-from replicator.transport.settings import TransportSettings
 from replicator.transport.snapshots.chunks import FileThread, SnapshotReader
 from replicator.transport.snapshots.pacer import Pacer
-from replicator.transport.snapshots.patience import Patience
 from replicator.transport.streams import AcceptedStream, LinkLost, parse
 from replicator.v1 import peer_pb2
 
@@ -36,9 +37,10 @@ class SnapshotServer:
     """Invariant: at most SNAPSHOT_STREAMS_MAX streams hold a file open."""
 
     def __init__(
-        self, settings: TransportSettings, gate: AdmissionGate, introductions: Introductions, source: SnapshotSource
+        self, roster: Roster, gate: AdmissionGate, introductions: Introductions, source: SnapshotSource
     ) -> None:
-        self._settings = settings
+        self._settings = settings = roster.known_peers.settings
+        self._secret_of_group = roster.secret_of_group
         self._introductions = introductions
         self._gate = gate
         self._source = source
@@ -55,10 +57,10 @@ class SnapshotServer:
     async def serve(self, context: Context) -> None:
         """One fetch, from its request to its status."""
         stream = AcceptedStream(context)
-        admitted = await self._gate.welcome(context, lambda: self._admit(stream, context))
+        admitted = await self._gate.welcome(stream, context, lambda: self._admit(stream, context))
         if admitted is None:
             return
-        peer, request = admitted
+        said, request = admitted
         path = self._find(request.snapshot_id)
         if self._closed:
             end(context, grpc.StatusCode.UNAVAILABLE, "this node stops")
@@ -68,11 +70,11 @@ class SnapshotServer:
             why = f"{SNAPSHOT_STREAMS_MAX} snapshots are being sent already; try again"
             end(context, grpc.StatusCode.RESOURCE_EXHAUSTED, why)
         else:
-            await self._send_within_bounds(stream, context, path, peer, request)
+            await self._send_within_bounds(stream, context, path, said, request)
 
     async def _admit(
         self, stream: AcceptedStream, context: Context
-    ) -> "tuple[NodeId, peer_pb2.FetchSnapshotRequest] | None":
+    ) -> "tuple[Introduction, peer_pb2.FetchSnapshotRequest] | None":
         """The request of a peer that may ask; None if it was refused. Raises LinkLost."""
         try:
             said = await self._introductions.accept(
@@ -89,7 +91,7 @@ class SnapshotServer:
         request = parse(message)
         if request.WhichOneof("body") != "fetch":
             raise LinkLost(f"unexpected {request.WhichOneof('body')} in place of a request")
-        return said.peer, request.fetch
+        return said, request.fetch
 
     def _find(self, snapshot_id: str) -> Path | None:
         if _ID.fullmatch(snapshot_id) is None:
@@ -101,17 +103,19 @@ class SnapshotServer:
         stream: AcceptedStream,
         context: Context,
         path: Path,
-        peer: NodeId,
+        said: Introduction,
         request: peer_pb2.FetchSnapshotRequest,
     ) -> None:
-        what = f"snapshot={request.snapshot_id} peer={peer}"
+        what = f"snapshot={request.snapshot_id} peer={said.peer}"
+        is_smaller = is_compressed_to(self._settings, said)
+        compressor = Compressor(self._secret_of_group) if is_smaller else None
         silence_s = self._settings.timers.snapshot_silence_s
         patience = Patience(silence_s)
         self._sendings.add(patience)
         try:
             async with patience:
                 sending = _Sending(stream, context, self._pacer, patience)
-                await sending.run(path, request.offset)
+                await sending.run(SnapshotReader(path, request.offset, compressor))
                 _LOG.info("sent %s from=%d", what, request.offset)
         except TimeoutError:
             why = "this node stops" if self._closed else f"no chunk could be sent for {silence_s:g} s"
@@ -142,13 +146,12 @@ class _Sending:
         self._pacer = pacer
         self._patience = patience
 
-    async def run(self, path: Path, offset: int) -> None:
+    async def run(self, reader: SnapshotReader) -> None:
         """Raises OSError, LinkLost."""
-        reader = SnapshotReader(path, offset)
         async with FileThread("snapshot-read", reader.close) as thread:
             size_bytes = await thread.begin(reader.open)
-            if offset > size_bytes:
-                why = f"offset {offset} is beyond the snapshot's {size_bytes} bytes"
+            if reader.offset > size_bytes:
+                why = f"offset {reader.offset} is beyond the snapshot's {size_bytes} bytes"
                 end(self._context, grpc.StatusCode.OUT_OF_RANGE, why)
                 return
             await self._send(reader, thread)

@@ -20,6 +20,7 @@ import grpc.aio
 import replicator
 from chaos.demo.caller import Caller, Traffic
 from chaos.history import History, Kind, Operation, Result
+from replicator.client.group_time import GroupTime
 from replicator.client.wire_errors import error_of
 from replicator.dev import LocalCluster
 from replicator.model.errors import ReplicatorError
@@ -67,12 +68,15 @@ class ProcessLoad:
         self._tasks: list[asyncio.Task[None]] = []
         self._newest: Operation | None = None  # acknowledged or read: what a reader hears of from others
         self._asked = count(1)
+        self._group_time = GroupTime()
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
         for node in self._cluster.nodes:
             await self.door(node)
         nodes = [process.plan for process in self._cluster.nodes.values()]
+        async with replicator.connect([plan.api for plan in nodes]) as client:
+            self._group_time.heard((await client.status()).log_time_ms)
         for number in range(WRITERS):
             home = nodes[number % len(nodes)]
             client = replicator.connect([plan.api for plan in nodes], home.region)
@@ -110,7 +114,8 @@ class ProcessLoad:
         """A new key, at that node, once."""
         name = f"asked-{next(self._asked)}"
         asked = self._begun(Kind.PUT, name, door, f"{name}/key", value=name)
-        write_id = kv_pb2.WriteId(client_id=os.urandom(16), sequence=1, oldest_pending=1)
+        issued_ms = self._group_time.now_ms()
+        write_id = kv_pb2.WriteId(client_id=os.urandom(16), sequence=1, oldest_pending=1, issued_ms=issued_ms)
         request = kv_pb2.PutRequest(key=asked.key.encode(), value=name.encode(), write_id=write_id)
         try:
             answer = await call(door, door.stub.Put(request, timeout=timeout_s), is_write=True)

@@ -26,7 +26,7 @@ from tests.support.agreement.scenarios import Course, Scenario
 from tests.support.agreement.simulated_load import SimulatedLoad, SingleCalls
 from tests.support.agreement.stage import Ended, Reign
 
-WAIT_S = 60.0  # virtual
+WAIT_S = 30.0  # virtual; far more than the silence and some elections
 SILENCE_S = LinkTimers().keepalive_time_s + LinkTimers().keepalive_timeout_s  # then the transport ends a link
 ASLEEP_S = 1e6  # until it is woken
 PAGE_KEYS = 100_000
@@ -57,7 +57,7 @@ class SimulatedStage(World):
         self._judged = judged
         self.course: Course | None = None
         self.history = History()
-        self.load = SimulatedLoad(self._nodes, self._timeline, random.Random(f"{seed}/load"), self.history, timing)
+        self.load = SimulatedLoad(self._nodes, self._timeline, random.Random(f"{seed}/load"), self.history)
         self._script: Callable[[], Coroutine[Any, Any, Course]] | None = None
         self._cut: set[tuple[NodeId, NodeId]] = set()
         self._cut_at_s = 0.0
@@ -104,11 +104,15 @@ class SimulatedStage(World):
         with self._unless_judged():
             super()._recover(election_s)
 
-    # node.Watcher --------------------------------------------------------------------------------------------------
+    # watcher.Watcher -----------------------------------------------------------------------------------------------
 
     def took(self, node: SimNode, events: Sequence[Event]) -> None:
         with self._unless_judged():
             super().took(node, events)
+
+    def applied(self, node: SimNode, turn: Turn) -> None:
+        with self._unless_judged():
+            super().applied(node, turn)
 
     def stored(self, node: SimNode, turn: Turn) -> None:
         with self._unless_judged():

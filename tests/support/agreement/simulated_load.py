@@ -1,8 +1,4 @@
-"""Callers of simulated nodes, and the record of what they saw: the same kinds as in process_load.py.
-
-Nodes repeat calls as engine/calling/calls.py does, which itself needs an event loop: at the next leader if one says
-that it leads no more, and never otherwise.
-"""
+"""Callers of simulated nodes, and the record of what they saw: the same kinds as in process_load.py."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -13,16 +9,11 @@ from typing import Final
 from chaos.history import History, Kind, Operation, Result
 from chaos.simulation.node import CLUSTER, TOKEN_SCOPE, SimNode
 from chaos.simulation.timeline import Timeline
-from replicator.config.timing import RaftTiming
 from replicator.core.causal_token import CausalToken
-from replicator.engine.calling import asking
-from replicator.engine.calling.asking import Asked, Leading, whom_to_ask
-from replicator.engine.leading.request_table import READ_INDEX, WRITE
-from replicator.engine.replica import Replica
-from replicator.model.errors import NoLeader, NotLeader, ReplicatorError
+from replicator.engine.leading.request_table import READ_INDEX, WRITE, WriteRequest
+from replicator.model.errors import ReplicatorError, SessionExpired
 from replicator.model.ids import LogIndex, NodeId
-from replicator.storage.storage import Storage
-from replicator.v1 import kv_pb2, store_pb2
+from replicator.v1 import store_pb2
 from tests.support.agreement import record
 from tests.support.agreement.record import ENDED
 from tests.support.agreement.stage import Answers
@@ -33,51 +24,10 @@ PAUSE_S: Final = 0.02
 WRITE_S: Final = 5.0  # then its outcome is unknown
 ATTEMPT_S: Final = 1.6
 READ_S: Final = 3.0
-LOOK_EVERY_S: Final = 0.01
+PATIENCE_S: Final = 30.0  # of a caller that is asked to wait for whatever comes
 
-Write = store_pb2.Outcome | ReplicatorError
+Write = store_pb2.BatchOutcome | ReplicatorError
 Read = LogIndex | ReplicatorError
-
-
-@dataclass(slots=True)
-class Routing:
-    """One question of one caller at one node, until it has an answer or its process is gone."""
-
-    node: SimNode
-    timeline: Timeline
-    wait_s: float
-    question: Callable[[Replica, Leading], Asked]
-    failed: Callable[[ReplicatorError], None]
-    refused: Leading | None = None
-    until_s: float = 0.0
-    _asked: Leading | None = None
-
-    def begin(self) -> None:
-        """A process that is stopped hears of it when it wakes."""
-        self.until_s = self.timeline.now_s + self.wait_s
-        self.node._later(1e-4, self._attempt)
-
-    def not_leader(self) -> None:
-        """The node that was asked no longer leads."""
-        self.refused = self._asked
-        self.until_s = self.timeline.now_s + self.wait_s
-        self.node._later(1e-4, self._attempt)
-
-    def _attempt(self, replica: Replica, _storage: Storage) -> None:
-        leading = whom_to_ask(replica)
-        if leading is None or leading == self.refused:
-            if self.timeline.now_s >= self.until_s:
-                self.failed(NoLeader("no leader can be reached from this node"))
-            else:
-                self.node._later(LOOK_EVERY_S, self._attempt)
-            return
-        self._asked = leading
-        try:
-            self.question(replica, leading)
-        except ReplicatorError as error:
-            self.failed(error)
-            return
-        self.node.wake()
 
 
 @dataclass(slots=True)
@@ -88,11 +38,12 @@ class SimulatedLoad:
     timeline: Timeline
     dice: random.Random
     history: History
-    timing: RaftTiming
     acknowledged: int = 0
     _newest: Operation | None = None
     _stopping: bool = False
     _busy: int = 0
+    _drawn: dict[bytes, int] = field(default_factory=dict)  # client -> when its id was, by log time
+    _taken: set[bytes] = field(default_factory=set)  # clients that the group knows
     _asked: "count[int]" = field(default_factory=lambda: count(1))
 
     @staticmethod
@@ -108,7 +59,7 @@ class SimulatedLoad:
     def begin(self, names: Sequence[NodeId]) -> None:
         """Writers that use all nodes, and readers that ask one each."""
         for number in range(WRITERS):
-            self._next_write(f"writer-{number}", self.dice.randbytes(16), 1)
+            self._next_write(f"writer-{number}", 1, self.dice.randbytes(16), 1)
         for name in names:
             for linearizable in (True, False):
                 self._next_read(name, linearizable=linearizable)
@@ -120,37 +71,47 @@ class SimulatedLoad:
     # Writes --------------------------------------------------------------------------------------------------------
 
     def put(
-        self, node: SimNode, asked: Operation, client: bytes, sequence: int, ended: Callable[[Operation], None]
+        self,
+        node: SimNode,
+        asked: Operation,
+        client: bytes,
+        sequence: int,
+        ended: Callable[[Operation], None],
+        patience_s: float = WRITE_S,
     ) -> None:
         """One attempt at one node. `ended` hears of it unless the process dies."""
-        put = store_pb2.PutOperation(key=asked.key.encode(), value=(asked.value or "").encode())
-        write_id = kv_pb2.WriteId(client_id=client, sequence=sequence, oldest_pending=sequence)
-        command = store_pb2.Command(write_id=write_id, put=put).SerializeToString()
+        key, value = asked.key.encode(), (asked.value or "").encode()
+        command = store_pb2.CommandBatch(
+            client_id=client, first_sequence=sequence, oldest_pending=sequence, keys=[key], values=[value],
+            issued_ms=self._issued_ms(client, node),
+        ).SerializeToString()  # fmt: skip
 
         def answered(result: Write) -> None:
-            if isinstance(result, NotLeader):
-                routing.not_leader()
-            elif isinstance(result, ReplicatorError):
+            if isinstance(result, ReplicatorError):
                 ended(record.failed(asked, result))
-            elif result.status != store_pb2.Outcome.STATUS_APPLIED:  # an attempt that came after the answer to another
+            elif result.reason:  # an attempt that came after the answer to another
                 ended(replace(asked, error=result.reason))
             else:
                 token = CausalToken(LogIndex(result.index)).encode(TOKEN_SCOPE)
-                ended(replace(asked, result=Result.OK, revision=result.revision, token=token))
+                ended(replace(asked, result=Result.OK, revision=result.revisions[0], token=token))
 
-        routing = Routing(
-            node, self.timeline, self.timing.election_timeout_max_s,
-            question=lambda replica, leading: asking.ask(replica, leading, WRITE, command, answered),
-            failed=answered,
-        )  # fmt: skip
-        routing.begin()
+        node.ask(WRITE, WriteRequest(command), patience_s, answered)
 
-    def _next_write(self, worker: str, client: bytes, sequence: int) -> None:
+    def _issued_ms(self, client: bytes, node: SimNode) -> int:
+        """By log time as the node knows it that the client asks first, and the same ever after."""
+        if client not in self._drawn:
+            if node.replica is None:
+                return 0  # nobody is there to refuse it
+            self._drawn[client] = node.replica.log_time.now_ms()
+        return self._drawn[client]
+
+    def _next_write(self, worker: str, number: int, client: bytes, sequence: int) -> None:
+        """number: of this worker's writes. sequence: of those under this client id."""
         if self._stopping:
             return
         self._busy += 1
-        key = f"shared-{self.dice.randrange(SHARED_KEYS)}" if sequence % 2 == 0 else f"{worker}/{sequence:05d}"
-        asked = self.begun(Kind.PUT, worker, "", key, value=f"{worker}/{sequence}")
+        key = f"shared-{self.dice.randrange(SHARED_KEYS)}" if number % 2 == 0 else f"{worker}/{number:05d}"
+        asked = self.begun(Kind.PUT, worker, "", key, value=f"{worker}/{number}")
         over = False
 
         def finish(operation: Operation) -> None:
@@ -159,7 +120,7 @@ class SimulatedLoad:
                 over = True
                 self._busy -= 1
                 self.done(operation)
-                self.timeline.after(self._pause_s(), lambda: self._next_write(worker, client, sequence + 1))
+                self.timeline.after(self._pause_s(), lambda: self._next_write(worker, number + 1, client, sequence + 1))
 
         def attempt() -> None:
             if over:
@@ -167,47 +128,45 @@ class SimulatedLoad:
             if self.timeline.now_s - asked.start_s > WRITE_S:
                 finish(replace(asked, result=Result.UNKNOWN, error="OUTCOME_UNKNOWN"))
                 return
-            self.put(self.dice.choice(self.nodes), asked, client, sequence, ended)
+            under = client
+            self.put(self.dice.choice(self.nodes), asked, under, sequence, lambda operation: ended(under, operation))
             self.timeline.after(ATTEMPT_S * self.dice.random(), attempt)
 
-        def ended(operation: Operation) -> None:
+        def ended(under: bytes, operation: Operation) -> None:
+            nonlocal client, sequence
             if operation.result is Result.OK:
-                finish(operation)  # else the timer tries again, under the same write id
+                self._taken.add(under)
+                finish(operation)
+            elif operation.error == SessionExpired.reason and under == client and under not in self._taken:
+                # Nobody had written before, so the group's time began at another calendar than that of the node asked.
+                client, sequence = self.dice.randbytes(16), 1
+            # The timer tries again; under the same write id, if the id of the client was not refused.
 
         attempt()
 
     # Reads ---------------------------------------------------------------------------------------------------------
 
-    def get(self, node: SimNode, asked: Operation, ended: Callable[[Operation], None]) -> None:
+    def get(
+        self, node: SimNode, asked: Operation, ended: Callable[[Operation], None], patience_s: float = READ_S
+    ) -> None:
         """One attempt at one node. `ended` hears of it unless the process dies."""
 
-        def wait(index: LogIndex) -> None:
-            def look(replica: Replica, storage: Storage) -> None:
-                if replica.applied_index < index:
-                    node._later(LOOK_EVERY_S, look)
-                    return
-                found, revision, applied_index = storage.get(asked.key.encode())
-                ended(record.read(asked, found, revision, CausalToken(applied_index).encode(TOKEN_SCOPE), node.node_id))
-
-            node._later(1e-4, look)
+        def read() -> None:
+            assert node.storage is not None
+            found, revision, applied_index = node.storage.get(asked.key.encode())
+            ended(record.read(asked, found, revision, CausalToken(applied_index).encode(TOKEN_SCOPE), node.node_id))
 
         def answered(result: Read) -> None:
-            if isinstance(result, NotLeader):
-                routing.not_leader()
-            elif isinstance(result, ReplicatorError):
+            if isinstance(result, ReplicatorError):
                 ended(record.failed(asked, result))
             else:
-                wait(result)
+                node.when_applied(result, patience_s, read)
 
-        routing = Routing(
-            node, self.timeline, self.timing.election_timeout_max_s,
-            question=lambda replica, leading: asking.ask(replica, leading, READ_INDEX, None, answered),
-            failed=answered,
-        )  # fmt: skip
         if asked.linearizable:
-            routing.begin()
+            node.ask(READ_INDEX, None, patience_s, answered)
         else:
-            wait(CausalToken.decode(asked.carried, TOKEN_SCOPE).index if asked.carried else LogIndex(0))
+            index = CausalToken.decode(asked.carried, TOKEN_SCOPE).index if asked.carried else LogIndex(0)
+            node.when_applied(index, patience_s, read)
 
     def question(self, worker: str, node: NodeId, *, linearizable: bool) -> Operation:
         """A read of the key that was last heard of."""
@@ -273,8 +232,8 @@ class SingleCalls:
             self._ended[operation.kind] = operation
 
         write = load.begun(Kind.PUT, name, node.node_id, f"{name}/key", value=name)
-        load.put(node, write, load.dice.randbytes(16), 1, ended)
-        load.get(node, load.question(name, node.node_id, linearizable=True), ended)
+        load.put(node, write, load.dice.randbytes(16), 1, ended, PATIENCE_S)
+        load.get(node, load.question(name, node.node_id, linearizable=True), ended, PATIENCE_S)
 
     async def ends(self) -> Answers:
         self._until(lambda: len(self._ended) == 2, "two answers")

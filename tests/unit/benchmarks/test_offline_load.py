@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from benchmarks.offline_load import PUTS_PER_ENTRY, SIZE_MAX_BYTES, Filling, fill, key_of
+from benchmarks.keys import key_of
+from benchmarks.offline_load import PUTS_PER_ENTRY, SIZE_MAX_BYTES, Filling, fill
 from replicator.dev import plan_cluster
 from replicator.storage import Storage
 

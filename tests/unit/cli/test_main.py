@@ -15,7 +15,21 @@ from replicator.cli.main import LazyGroup, cli, run
 def test_all_commands_of_the_design_are_there() -> None:
     names = cli.list_commands(click.Context(cli))
 
-    assert {"serve", "dev", "demo", "get", "put", "del", "cas", "scan", "status", "member", "leader"} <= set(names)
+    assert {
+        "serve",
+        "dev",
+        "demo",
+        "get",
+        "put",
+        "del",
+        "cas",
+        "scan",
+        "status",
+        "member",
+        "leader",
+        "export",
+        "import",
+    } <= set(names)
 
 
 def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,7 +39,13 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     names = ["serve", "dev", "get", "put", "del", "cas", "scan", "status", "member", "leader", "leader show"]
-    names += ["leader transfer", *(f"member {verb}" for verb in ("list", "add", "remove", "promote", "demote"))]
+    names += [
+        "export",
+        "import",
+        "recover",
+        "leader transfer",
+        *(f"member {verb}" for verb in ("list", "add", "remove", "promote", "demote")),
+    ]
     for name in names:
         assert run([*name.split(), "--help"]) == 0
         assert "Usage: replicator " + name in capsys.readouterr().out
@@ -42,7 +62,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
         (["get", "k", "--timeout", "0"], "replicator: usage: Invalid value for '--timeout': "),
         (
             ["get", "k", "--endpoints", "nowhere"],
-            "replicator: usage: Invalid value for '--endpoints' (env var: 'REPLICATOR_ENDPOINTS'): 'nowhere' is not",
+            "replicator: usage: Invalid value for '--endpoints' (env var: 'REPLICATOR_ENDPOINTS'): 'nowhere' has no",
         ),
         (
             ["get", "k", "--endpoints", ","],

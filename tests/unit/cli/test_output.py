@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.cli.output import bytes_fields, json_text, print_facts, shown
+from replicator.cli.output import Column, bytes_fields, json_text, print_facts, print_table, shown
 
 
 def test_utf_8_is_text_and_anything_else_is_base64() -> None:
@@ -49,3 +49,10 @@ def test_facts_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_facts({"deleted": True, "revision": 4})
 
     assert capsys.readouterr().out == "deleted=true revision=4\n"
+
+
+def test_a_long_word_in_the_column_that_wraps_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """A path that is cut does not lead anywhere."""
+    path = "/" + "/".join(f"folder-{number:03d}" for number in range(40))
+    print_table([Column("node"), Column("notes", wraps=True)], [("eu-1", f"no room under {path}")])
+    assert path in "".join(capsys.readouterr().out.split())

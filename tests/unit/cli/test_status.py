@@ -61,6 +61,13 @@ def test_a_node_that_was_removed_and_one_that_is_full_are_noted() -> None:
     assert notes_of(unaware, [unaware, full]) == "not a member (membership of index 40)", "the others know"
 
 
+def test_a_link_on_another_address_than_the_groups_is_noted() -> None:
+    elsewhere = replace(a_member("us-1", "voter"), peer_address="127.0.0.1:1", linked_at="127.0.0.1:2")
+    node = replace(a_node("eu-1"), members=(a_member("eu-1", "voter"), elsewhere))
+
+    assert notes_of(node, []) == "linked us-1 at 127.0.0.1:2 of its own file, the group knows 127.0.0.1:1"
+
+
 def test_timers_are_one_line_unless_nodes_disagree() -> None:
     lan = a_node("eu-1")
     wan = replace(a_node("us-1"), heartbeat_ms=150, election_timeout_min_ms=1500, election_timeout_max_ms=3000)

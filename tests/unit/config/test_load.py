@@ -165,7 +165,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(path: str, value: ob
         (
             "cluster.members.0.api",
             "nowhere",
-            "cluster.members.0.api: must be " + ADDRESS_FORM + " (got 'nowhere')",
+            "cluster.members.0.api: has no port; it must be " + ADDRESS_FORM + " (got 'nowhere')",
         ),
     ],
 )

@@ -74,11 +74,12 @@ class Load:
 
     async def _write(self, number: int) -> None:
         node = self._net[self._net.names[number % len(self._net.names)]]
+        drawn_ms = node.status().log_time_ms
         for sequence in itertools.count(1):
             if self._stop:
                 return
             outcome = await node.propose(
-                put(b"%d/%d" % (number, sequence), b"v", by(number + 1, sequence)), timeout_s=LONG_S
+                put(b"%d/%d" % (number, sequence), b"v", by(number + 1, sequence, issued_ms=drawn_ms)), timeout_s=LONG_S
             )
             assert not outcome.duplicate
             self.written += 1
@@ -133,9 +134,9 @@ async def test_no_write_and_no_read_fails_while_leadership_moves(patient_three: 
         assert await three[three.names[number % 3]].transfer_leadership(target, timeout_s=LONG_S) == target
     await load.more()
     await load.stop()
-    await until(lambda: len({three.nodes[name].storage.position.rolling_hash for name in three.names}) == 1)
+    await until(lambda: len({three.nodes[name].storage.applied_position.rolling_hash for name in three.names}) == 1)
 
-    assert three.nodes[A].storage.position.live_keys == load.written
+    assert three.nodes[A].storage.applied_position.live_keys == load.written
 
 
 async def test_a_target_that_cannot_take_over_leaves_the_leader_leading(three: EngineNet) -> None:

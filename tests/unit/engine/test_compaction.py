@@ -3,13 +3,16 @@
 import pytest
 
 from replicator.engine.events import Frame
-from replicator.engine.leading.request_table import WRITE
+from replicator.engine.leading.request_table import WRITE, WriteRequest
+from replicator.engine.raft.messages import encode
 from replicator.engine.stock import journal
+from replicator.engine.write_behind import STATE_DELAY_S_MAX
 from replicator.model.errors import OutcomeUnknown, ShuttingDown
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import SnapshotManifest
 from replicator.v1 import raft_pb2
 from tests.support.commands import put
+from tests.support.left_behind import write_without
 from tests.support.replicas import NAMES, HandCluster, HandNode, bodies
 
 A, B, C = NAMES[:3]
@@ -25,9 +28,7 @@ def a_leader_beyond(lagging: NodeId, writes: int = 3 * KEEP) -> tuple[HandCluste
     cluster = HandCluster(3, log_entries_max=KEEP)
     leader = cluster.elect(A)
     cluster.wait(0.1)
-    cluster.cut = frozenset({(A, lagging)})
-    for key in range(writes):
-        cluster.write(b"%d" % key)
+    write_without(cluster, A, lagging, writes)
     return cluster, leader
 
 
@@ -79,7 +80,9 @@ def test_a_heartbeat_during_the_commit_that_compacts_needs_nothing_that_may_be_g
         outcomes = leader.disk.commit(turn.write)  # done on its thread; the loop has not heard of it yet
         beats = leader.replica.heartbeat_while_committing()
         assert bodies(beats, "append_entries", to=B)
-        cluster.wire.extend((A, out) for out in (*turn.frames, *leader.replica.complete(outcomes)))
+        cluster.wire.extend(
+            (A, out) for out in (*turn.early_frames, *leader.replica.applied(outcomes), *leader.replica.committed())
+        )
         cluster.deliver()
         if turn.write.compact_to is not None:
             return
@@ -156,7 +159,7 @@ def test_an_offer_that_no_leader_makes_costs_the_peer_its_link(field: str) -> No
     node.link(B)
     offer = an_offer(500, term=1)
     setattr(offer, field, {"snapshot_id": "../../etc", "index_term": 9}[field])
-    turn = node.open(Frame(B, 1, raft_pb2.RaftMessage(snapshot_offer=offer).SerializeToString()))
+    turn = node.open(Frame(B, 1, encode(raft_pb2.RaftMessage(snapshot_offer=offer))))
 
     assert len(turn.bad_links) == 1
     node.close(turn)
@@ -170,11 +173,12 @@ def test_a_replica_over_a_new_store_keeps_its_links_its_promises_and_its_request
     """Callers that waited are told that the outcome is unknown; answers to them are not taken for answers to others."""
     cluster = HandCluster(3)
     cluster.elect(A)
+    cluster.wait(2 * STATE_DELAY_S_MAX)
     node, answers = cluster[B], list[object]()
-    first = node.replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
-    node.replica.forwards.refusing = True
+    first = node.replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
+    node.replica.drain()
     reborn = node.replica.reborn(node.disk, node.disk.store.applied_index)
-    second = reborn.forwards.ask(A, WRITE, put(b"l"), answers.append)
+    second = reborn.forwards.ask(A, WRITE, WriteRequest(put(b"l")), answers.append)
 
     assert [type(answer) for answer in answers] == [OutcomeUnknown]
     assert second > first
@@ -185,7 +189,7 @@ def test_a_replica_over_a_new_store_keeps_its_links_its_promises_and_its_request
 
 def test_a_draining_node_refuses_forwarded_writes_also_after_it_took_over_a_snapshot() -> None:
     cluster = HandCluster(3)
-    cluster[A].replica.forwards.refusing = True
+    cluster[A].replica.drain()
     cluster[A].replica = cluster[A].replica.reborn(cluster[A].disk, cluster[A].disk.store.applied_index)
     leader = cluster.elect(A)
     frames = leader.hear(B, forward=raft_pb2.Forward(request_id=1, command=put(b"k")))
@@ -197,11 +201,10 @@ def test_the_role_that_ends_with_the_old_store_is_told() -> None:
     """A candidate becomes a follower."""
     cluster = HandCluster(3)
     node = cluster.campaign(A)
-    roles: list[str] = []
-    node.replica.on_role = roles.append
+    node.observer.roles.clear()
     node.replica.reborn(node.disk, node.disk.store.applied_index)
 
-    assert roles == ["follower"]
+    assert node.observer.roles == ["follower"]
 
 
 def test_a_leader_is_never_reborn() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from replicator.machine.outcomes import APPLIED, outcome_at
 from replicator.model.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -18,7 +19,6 @@ from replicator.model.errors import (
     StorageFull,
 )
 from replicator.model.ids import LogIndex, NodeId
-from replicator.v1 import store_pb2
 from tests.support.commands import by, put
 from tests.support.engines import EngineNet
 from tests.support.links import until
@@ -58,7 +58,7 @@ async def test_a_write_is_durable_and_readable_when_its_caller_hears_of_it(alone
     outcome = await alone[A].propose(put(b"k", b"v"), timeout_s=LONG_S)
     found, _, _ = alone.nodes[A].storage.get(b"k")
 
-    assert outcome.status == store_pb2.Outcome.STATUS_APPLIED
+    assert outcome_at(outcome, 0).status == APPLIED
     assert found is not None
     assert found.value == b"v"
     assert alone[A].applied_index == outcome.index
@@ -70,7 +70,7 @@ async def test_writes_of_many_callers_share_commits(alone: EngineNet) -> None:
     before = alone.nodes[A].disk.commits
     outcomes = await asyncio.gather(*(alone[A].propose(put(b"%d" % key), timeout_s=LONG_S) for key in range(200)))
 
-    assert sorted(outcome.revision for outcome in outcomes) == list(range(2, 202))
+    assert sorted(outcome.revisions[0] for outcome in outcomes) == list(range(2, 202))
     assert alone.nodes[A].disk.commits - before < 50
 
 
@@ -141,10 +141,41 @@ async def test_a_full_disk_makes_the_node_read_only_and_room_makes_it_write_agai
     disk.full = False
     outcome = await held  # it was in the turn that could not be committed, and was kept, not lied about
 
-    assert outcome.status == store_pb2.Outcome.STATUS_APPLIED
+    assert outcome_at(outcome, 0).status == APPLIED
     assert alone[A].status().read_only_reason == ""
     assert alone.nodes[A].storage.get(b"refused")[0] is None
     await alone[A].propose(put(b"again"), timeout_s=LONG_S)
+
+
+async def test_what_reads_the_data_file_waits_until_it_holds_all_that_is_applied(alone: EngineNet) -> None:
+    storage = alone.nodes[A].storage
+    for number in range(20):
+        outcome = await alone[A].propose(put(b"%d" % number), timeout_s=LONG_S)
+        await alone[A].wait_stored(timeout_s=LONG_S)
+        assert storage.position.applied_index >= outcome.index
+
+
+async def test_it_is_told_at_once_that_a_full_disk_cannot_hold_it(alone: EngineNet) -> None:
+    await alone[A].propose(put(b"first"), timeout_s=LONG_S)
+    alone.nodes[A].disk.full = True
+    held = asyncio.create_task(alone[A].propose(put(b"held"), timeout_s=LONG_S))
+    await until(lambda: alone[A].status().read_only_reason != "")
+
+    with pytest.raises(ReplicaBehind, match=r"the newest writes are in memory and in the log only.*no room left"):
+        await alone[A].wait_stored(timeout_s=LONG_S)
+    alone.nodes[A].disk.full = False
+    await held
+    await alone[A].wait_stored(timeout_s=LONG_S)
+
+
+async def test_a_node_that_is_stopped_leaves_all_that_it_applied_on_disk(alone: EngineNet) -> None:
+    outcome = await alone[A].propose(put(b"last"), timeout_s=LONG_S)
+    await alone[A].stop()
+
+    storage = alone.nodes[A].storage
+    assert storage.position == storage.applied_position
+    assert storage.position.applied_index == outcome.index
+    assert storage.hard_state().commit_index >= outcome.index
 
 
 async def test_a_node_with_a_full_disk_can_be_stopped(alone: EngineNet) -> None:
@@ -205,18 +236,19 @@ async def test_a_restart_serves_what_was_acknowledged(tmp_path: Path) -> None:
     net = EngineNet(tmp_path, [A])
     await net.start()
     await until(lambda: net.leader() == A)
-    first = await net[A].propose(put(b"k", b"v", by(1, 1)), timeout_s=LONG_S)
+    write = put(b"k", b"v", by(1, 1, issued_ms=net[A].status().log_time_ms))
+    first = await net[A].propose(write, timeout_s=LONG_S)
     await net.stop()
     again = EngineNet(tmp_path, [A])
     await again.start()
     await until(lambda: again.leader() == A)
-    repeated = await again[A].propose(put(b"k", b"v", by(1, 1)), timeout_s=LONG_S)
+    repeated = await again[A].propose(write, timeout_s=LONG_S)
     found, _, _ = again.nodes[A].storage.get(b"k")
     await again.stop()
 
     assert found is not None
     assert found.version == 1
-    assert (repeated.duplicate, repeated.revision) == (True, first.revision)
+    assert (repeated.duplicate, repeated.revisions[0]) == (True, first.revisions[0])
 
 
 # Three nodes ------------------------------------------------------------------------------------------------------
@@ -228,7 +260,7 @@ async def test_any_node_takes_writes_and_confirms_reads(three: EngineNet) -> Non
         point = await three[name].read_index(timeout_s=LONG_S)
         assert point >= outcomes[-1].index
         await three[name].wait_applied(point, timeout_s=LONG_S)
-    assert [outcome.revision for outcome in outcomes] == [1, 2, 3]
+    assert [outcome.revisions[0] for outcome in outcomes] == [1, 2, 3]
     await until(lambda: len({three.nodes[name].storage.position.rolling_hash for name in three.names}) == 1)
 
 
@@ -288,7 +320,7 @@ async def test_a_write_survives_the_leader_that_took_it(three: EngineNet) -> Non
     await until(lambda: three.leader() in rest)
     outcome = await three[rest[1]].propose(put(b"l"), timeout_s=LONG_S)
 
-    assert outcome.revision == 2
+    assert outcome.revisions[0] == 2
     assert three.nodes[rest[1]].storage.get(b"k")[0] is not None
 
 
@@ -306,10 +338,8 @@ async def test_a_link_that_falls_under_a_forwarded_write_leaves_it_unknown(three
 
 async def test_roles_are_told_as_they_change(tmp_path: Path) -> None:
     net = EngineNet(tmp_path, [A])
-    roles: list[str] = []
     await net._start(A)
-    net[A].on_role_change(roles.append)
     await until(lambda: net.leader() == A)
     await net.stop()
 
-    assert roles[-1] == "leader"
+    assert net.nodes[A].observer.roles[-1] == "leader"

@@ -8,7 +8,7 @@ import pytest
 from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import Frame, LinkDown, LinkUp, Outgoing
 from replicator.engine.leading import forwards
-from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE
+from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE, WriteRequest
 from replicator.engine.leading.transfer import TransferRequest
 from replicator.engine.raft.message_bounds import Malformed
 from replicator.machine.group_entries import stored_member
@@ -32,7 +32,7 @@ from tests.support.members import a_member
 from tests.support.replicas import LAN, NAMES, HandCluster, bodies, frame
 
 A, B, C = NAMES[:3]
-Answers = list[store_pb2.Outcome | LogIndex | ReplicatorError]
+Answers = list[store_pb2.BatchOutcome | LogIndex | ReplicatorError]
 
 
 def of(frames: Sequence[Outgoing], sender: NodeId, receiver: NodeId) -> list[Frame]:
@@ -48,12 +48,12 @@ def a_cluster() -> HandCluster:
 
 def test_a_forwarded_write_is_applied_once_and_its_outcome_comes_back() -> None:
     cluster, answers = a_cluster(), Answers()
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
     cluster.take(B)
     cluster.deliver()
 
-    assert isinstance(answers[0], store_pb2.Outcome)
-    assert answers[0].revision == cluster[A].disk.store.revision == 1
+    assert isinstance(answers[0], store_pb2.BatchOutcome)
+    assert answers[0].revisions[0] == cluster[A].disk.store.revision == 1
 
 
 def test_a_forwarded_read_comes_back_with_a_point_of_the_log() -> None:
@@ -68,7 +68,7 @@ def test_a_forwarded_read_comes_back_with_a_point_of_the_log() -> None:
 
 def test_who_does_not_lead_says_so_and_proposes_nothing() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
-    cluster[B].replica.forwards.ask(C, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(C, WRITE, WriteRequest(put(b"k")), writes.append)
     cluster[B].replica.forwards.ask(C, READ_INDEX, None, reads.append)
     cluster.take(B)
     cluster.deliver()
@@ -80,7 +80,7 @@ def test_who_does_not_lead_says_so_and_proposes_nothing() -> None:
 
 def test_a_link_that_falls_leaves_a_write_unknown_and_a_read_free_to_repeat() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), writes.append)
     cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster[B].turn()
     cluster[B].turn(LinkDown(A, cluster[B].replica.link_epoch(A) or 0))
@@ -92,7 +92,7 @@ def test_a_link_that_falls_leaves_a_write_unknown_and_a_read_free_to_repeat() ->
 def test_who_is_mute_and_leads_no_more_is_not_waited_for_until_its_link_falls() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
     cluster.cut = frozenset({(A, B), (A, C)})
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), writes.append)
     cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster.wait(2 * LAN.election_timeout_max_s + LAN.election_timeout_min_s)
 
@@ -105,7 +105,7 @@ def test_who_is_mute_and_leads_no_more_is_not_waited_for_until_its_link_falls() 
 def test_a_node_that_hears_of_nobody_knows_no_leader_and_answers_its_callers() -> None:
     cluster, writes = a_cluster(), Answers()
     cluster.cut = frozenset({(A, B), (C, B), (B, A), (B, C)})
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), writes.append)
     assert whom_to_ask(cluster[B].replica) is not None
     cluster.wait(LAN.election_timeout_max_s + 0.1)
     assert cluster[B].replica.graft.leader == A, "no other leader is known in this term"
@@ -121,7 +121,7 @@ def test_who_is_lost_from_sight_and_heard_again_is_waited_for_from_the_beginning
     cluster, writes = a_cluster(), Answers()
     alone = frozenset({(A, B), (C, B), (B, A), (B, C)})
     cluster.cut = alone
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), writes.append)
     for _ in range(4):
         cluster.cut = alone
         while cluster[B].replica.graft.leader_in_sight is not None:
@@ -195,7 +195,7 @@ def test_a_transfer_whose_answer_is_lost_is_done_if_the_leader_that_is_heard_is_
 
 def test_an_answer_that_takes_its_time_is_waited_for_while_its_leader_is_heard() -> None:
     cluster, writes, replies = a_cluster(), Answers(), list[tuple[NodeId, Outgoing]]()
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), writes.append)
     cluster.hold = frozenset({(A, B)})
     for _ in range(20):
         cluster.wait(LAN.election_timeout_min_s / 2)
@@ -208,7 +208,7 @@ def test_an_answer_that_takes_its_time_is_waited_for_while_its_leader_is_heard()
     assert writes == []
     cluster.hand_over(*replies[0])
 
-    assert isinstance(writes[0], store_pb2.Outcome)
+    assert isinstance(writes[0], store_pb2.BatchOutcome)
 
 
 def test_a_leader_answers_on_the_link_it_was_asked_on_or_not_at_all() -> None:
@@ -229,7 +229,7 @@ def test_a_leader_answers_on_the_link_it_was_asked_on_or_not_at_all() -> None:
 
 def test_an_answer_of_somebody_else_than_was_asked_is_ignored() -> None:
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
     cluster[B].hear(C, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="NOT_LEADER"))
     assert answers == []
     cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="STORAGE_FULL"))
@@ -248,7 +248,7 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
 
 def test_an_answer_nobody_waits_for_any_more_is_ignored() -> None:
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
     cluster[B].replica.forwards.forget(request_id)
     cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="NOT_LEADER"))
 
@@ -258,7 +258,7 @@ def test_an_answer_nobody_waits_for_any_more_is_ignored() -> None:
 def test_a_reason_of_a_newer_release_promises_nothing() -> None:
     """Whether the write happened cannot be known from a word that this release does not know."""
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
     cluster[B].hear(A, forward_reply=raft_pb2.ForwardReply(request_id=request_id, refused="SOMETHING_NEW"))
 
     assert isinstance(answers[0], Internal)
@@ -267,7 +267,7 @@ def test_a_reason_of_a_newer_release_promises_nothing() -> None:
 
 def test_an_answer_that_does_not_decode_ends_the_link_and_leaves_the_outcome_unknown() -> None:
     cluster, answers = a_cluster(), Answers()
-    request_id = cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
+    request_id = cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
     reply = raft_pb2.ForwardReply(request_id=request_id, outcome=b"\xff\xff")
     with pytest.raises(Malformed):
         cluster[B].replica.forwards.reply(A, raft_pb2.RaftMessage(forward_reply=reply))
@@ -281,7 +281,7 @@ def test_an_answer_of_another_kind_ends_the_link_and_tells_the_caller(kind: str)
     forwards_of_b = cluster[B].replica.forwards
     reply = raft_pb2.ForwardReply(leader_id=C)
     if kind == "write":
-        reply.request_id = forwards_of_b.ask(A, WRITE, put(b"k"), answers.append)
+        reply.request_id = forwards_of_b.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
     elif kind == "membership":
         reply.request_id = forwards_of_b.ask(A, MEMBER_CHANGE, RemoveMember(C), answers.append)
     else:
@@ -294,8 +294,8 @@ def test_an_answer_of_another_kind_ends_the_link_and_tells_the_caller(kind: str)
 
 def test_a_draining_leader_refuses_writes_of_others_and_still_confirms_reads() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
-    cluster[A].replica.forwards.refusing = True
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[A].replica.drain()
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), writes.append)
     cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster.take(B)
     cluster.deliver()
@@ -340,14 +340,14 @@ def test_questions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwards, "PENDING_MAX", 3)
     cluster = a_cluster()
     for _ in range(3):
-        cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), lambda _result: None)
+        cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), lambda _result: None)
     with pytest.raises(Overloaded):
         cluster[B].replica.forwards.ask(A, READ_INDEX, None, lambda _result: None)
 
 
 def test_a_node_that_stops_fails_what_it_asked() -> None:
     cluster, writes, reads = a_cluster(), Answers(), Answers()
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), writes.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), writes.append)
     cluster[B].replica.forwards.ask(A, READ_INDEX, None, reads.append)
     cluster[B].replica.forwards.fail_all("this node stops")
 

@@ -136,8 +136,9 @@ def test_a_membership_of_another_group_is_never_applied() -> None:
         commit_index=entry.index,
         entries=[entry],
     )
+    node.hear(C, append_entries=append)  # in the log, and applied by the next turn
     with pytest.raises(OtherGroupsLog):
-        node.hear(C, append_entries=append)
+        node.turn()
     node.restart()
     assert node.disk.store.membership == before
 
@@ -162,12 +163,12 @@ def test_no_write_is_in_the_log_before_the_group_is_founded() -> None:
     """Else its token could not say whose log it is of. It waits in the queue, and nothing is refused."""
     cluster = HandCluster(3, is_founded=False)
     leader = cluster.elect_unheard(A)
-    answers: list[store_pb2.Outcome | ReplicatorError] = []
+    answers: list[store_pb2.BatchOutcome | ReplicatorError] = []
     leader.replica.proposals.offer(put(b"k"), answers.append)
     cluster.deliver()
     cluster.wait(0.2)
 
-    assert [type(answer) for answer in answers] == [store_pb2.Outcome]
+    assert [type(answer) for answer in answers] == [store_pb2.BatchOutcome]
     kinds = [entry.payload[0] for entry in leader.disk.entries]
     assert kinds.index(GROUP_CHANGE) < kinds.index(REGULAR)
     assert membership_at(leader).index < answers[0].index  # type: ignore[union-attr]

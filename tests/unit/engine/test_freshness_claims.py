@@ -39,6 +39,19 @@ def test_once_its_no_op_is_committed_leader_and_followers_know_their_age() -> No
         assert staleness_s < 0.5
 
 
+def test_a_leader_that_was_suspended_does_not_take_its_state_for_fresh() -> None:
+    """Before its first turn after that, too: another leader may have written meanwhile."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.wait(0.3)
+
+    cluster.clock.now_s += 9.0  # as a clock that counts time asleep
+
+    staleness_s = leader.replica.staleness_s()
+    assert staleness_s is not None
+    assert staleness_s >= 9.0
+
+
 def test_a_node_alone_is_as_fresh_as_now() -> None:
     node = HandNode(A, [])
     for _ in range(10):

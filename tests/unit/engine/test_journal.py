@@ -207,7 +207,7 @@ def test_what_never_reached_the_disk_is_truncated_in_memory_only() -> None:
     made.deleteEntriesFrom(2)
     write = take(made, disk)
 
-    assert write.is_empty
+    assert write == TurnWrite()
 
 
 def test_two_truncations_of_one_turn_cut_at_the_lower_place() -> None:

@@ -1,17 +1,27 @@
 """Log time continues from the log, under any leader, and counts what has elapsed since; calendars hardly bend it."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicator.core.log_clock import FIRST_MS_MIN
+from replicator.engine.replica import Replica
 from replicator.machine import sessions
-from replicator.machine.codec import batch_time_ms, decode_batch, encode_batch
+from replicator.machine.codec import decode_entry, encode_entry, entry_time_ms
+from replicator.machine.outcomes import APPLIED, CommandOutcome, outcome_at
 from replicator.model.ids import LogIndex, NodeId, Term
-from replicator.model.limits import LOG_TIME_MS_MAX, SESSION_IDLE_MS_MAX, SESSION_IDLE_MS_MIN
+from replicator.model.limits import (
+    FORMAT_LIMITS,
+    FORMAT_LIMITS_NUMBER,
+    LOG_TIME_MS_MAX,
+    SESSION_IDLE_MS_MAX,
+    SESSION_IDLE_MS_MIN,
+    FormatLimits,
+)
 from replicator.model.log import Entry, HardState
 from replicator.v1 import store_pb2
 from tests.support.commands import by, put
@@ -21,7 +31,6 @@ A, B, C = NAMES[:3]
 NOON_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
-APPLIED = store_pb2.Outcome.STATUS_APPLIED
 ROUNDING_MS = 1.01
 
 
@@ -63,20 +72,27 @@ def written_ms(cluster: HandCluster) -> int:
     """Log time of one more write."""
     leader = cluster.leader()
     index = cluster.write(b"k")
-    time_ms = batch_time_ms(leader.disk.entries[index - 1].payload)
+    time_ms = entry_time_ms(leader.disk.entries[index - 1].payload)
     assert time_ms is not None
     return time_ms
 
 
-def write_of(cluster: HandCluster, number: int, sequence: int = 1) -> store_pb2.Outcome:
+def write_of(cluster: HandCluster, number: int, sequence: int = 1) -> CommandOutcome:
     """One write of a client, by its number, at the leader."""
     answers: list[object] = []
     leader = cluster.leader()
-    leader.replica.proposals.offer(put(b"k", b"v", by(number, sequence)), answers.append)
+    name = by(number, sequence, issued_ms=leader.replica.log_time.now_ms())
+    leader.replica.proposals.offer(put(b"k", b"v", name), answers.append)
     cluster.take(leader.node_id)
     cluster.deliver()
-    assert isinstance(answers[0], store_pb2.Outcome), answers
-    return answers[0]
+    assert isinstance(answers[0], store_pb2.BatchOutcome), answers
+    return outcome_at(answers[0], 0)
+
+
+def limit_sessions(patch: pytest.MonkeyPatch, most: int) -> None:
+    """A group of which the format allows so many clients."""
+    few = replace(FORMAT_LIMITS[FORMAT_LIMITS_NUMBER], sessions_max=most)
+    patch.setitem(cast("dict[int, FormatLimits]", FORMAT_LIMITS), FORMAT_LIMITS_NUMBER, few)
 
 
 def idle(cluster: HandCluster, seconds: float) -> None:
@@ -100,6 +116,16 @@ def test_a_calendar_that_was_never_set_begins_no_group() -> None:
     cluster, _ = with_calendars(n1=-53 * YEAR_MS)
     cluster.elect(A)
     assert written_ms(cluster) == FIRST_MS_MIN
+
+
+def test_every_node_tells_the_time_that_the_leader_would_write_and_writes_nothing_by_it() -> None:
+    cluster, _ = with_calendars(n2=HOUR_MS)
+    cluster.elect(A)
+    written_ms(cluster)
+    cluster.wait(2.0)
+    told = [node.replica.log_time.now_ms() for node in cluster.nodes.values()]
+    assert written_ms(cluster) == pytest.approx(told[0], abs=ROUNDING_MS)
+    assert max(told) - min(told) <= 0.1 * 2_000 + ROUNDING_MS, "a calendar that is wrong bends it by a tenth"
 
 
 @pytest.mark.parametrize("off_ms", [10 * YEAR_MS, -10 * YEAR_MS, HOUR_MS, -HOUR_MS])
@@ -146,17 +172,36 @@ def test_many_entries_in_a_millisecond_lose_no_time() -> None:
     assert 0.9 * elapsed_ms - ROUNDING_MS <= last_ms - first_ms <= elapsed_ms + ROUNDING_MS
 
 
-def test_what_a_truncation_takes_away_is_not_continued() -> None:
-    """A leader writes on unheard by a majority; one node has its entry, and loses it to the next leader."""
+def with_an_entry_to_lose() -> tuple[Replica, int, int]:
+    """A node whose newest entry no majority has, log time before that entry, and the time that it carries."""
     cluster, _ = with_calendars()
     cluster.elect(A)
     settled_ms = written_ms(cluster)
     forged_ms = settled_ms + HOUR_MS
     node, journal = cluster[C].replica, cluster[C].replica.journal
-    journal.add(encode_batch(forged_ms, [put(b"lost")]), journal.last_index + 1, node.graft.term)
+    journal.add(encode_entry(forged_ms, [put(b"lost")]), journal.last_index + 1, node.graft.term)
     node.log_time.look()
+    return node, settled_ms, forged_ms
+
+
+def test_what_a_truncation_takes_away_is_not_continued() -> None:
+    """A leader writes on unheard by a majority; one node has its entry, and loses it to the next leader."""
+    node, settled_ms, forged_ms = with_an_entry_to_lose()
+    journal = node.journal
     assert node.log_time.stamp(Term(9)).time_ms >= forged_ms, "this node would continue from it"
     journal.deleteEntriesFrom(journal.last_index - journal.first_index)
+
+    assert settled_ms <= node.log_time.stamp(Term(9)).time_ms < forged_ms
+
+
+def test_what_is_truncated_and_replaced_and_committed_in_one_turn_is_not_continued() -> None:
+    """A node that stood still hears of all that at once. Found by the simulation, once it ran the turn loop."""
+    node, settled_ms, forged_ms = with_an_entry_to_lose()
+    journal, place = node.journal, node.journal.last_index
+    journal.deleteEntriesFrom(place - journal.first_index)
+    journal.add(encode_entry(settled_ms + 5, [put(b"kept")]), place, node.graft.term + 1)
+    journal.setRaftCommitIndex(place)
+    node.log_time.look()
 
     assert settled_ms <= node.log_time.stamp(Term(9)).time_ms < forged_ms
 
@@ -167,15 +212,15 @@ def test_an_entry_carries_what_the_calendar_of_its_leader_showed() -> None:
     cluster.write(b"k")
     calendars[A].shows_ms = -5
     cluster.write(b"k")
-    batches = [decode_batch(entry.payload) for entry in cluster[B].disk.entries]
+    batches = [decode_entry(entry.payload) for entry in cluster[B].disk.entries]
     walls = [batch.wall_ms for batch in batches if batch is not None]
     assert walls == [calendars[B].wall_ms() + YEAR_MS, 0], "a calendar before 1970 is no time"
 
 
 def test_a_time_that_no_leader_writes_is_passed_over_by_leader_and_store() -> None:
-    forged = Entry(encode_batch((1 << 64) - 1, [put(b"k")]), LogIndex(2), Term(1))
+    forged = Entry(encode_entry((1 << 64) - 1, [put(b"k")]), LogIndex(2), Term(1))
     disk = HandDisk(
-        [Entry(encode_batch(NOON_MS, [put(b"k")]), LogIndex(1), Term(1)), forged],
+        [Entry(encode_entry(NOON_MS, [put(b"k")]), LogIndex(1), Term(1)), forged],
         HardState(Term(1), None, LogIndex(0)),
     )
     node = HandNode(A, [], disk=disk)
@@ -186,7 +231,7 @@ def test_a_time_that_no_leader_writes_is_passed_over_by_leader_and_store() -> No
     node.replica.proposals.offer(put(b"k"), lambda _outcome: None)
     node.turn()
     node.turn()
-    last_ms = batch_time_ms(disk.entries[-1].payload)
+    last_ms = entry_time_ms(disk.entries[-1].payload)
     assert last_ms is not None
     assert NOON_MS <= last_ms <= NOON_MS + 11_000 < LOG_TIME_MS_MAX
     assert disk.store.time_ms in (NOON_MS, last_ms)
@@ -218,7 +263,7 @@ def test_a_store_that_is_years_ahead_forgets_idle_clients_by_elapsed_time() -> N
 def test_a_full_table_of_clients_makes_room_also_in_a_store_that_is_years_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "SESSIONS_MAX", 3)
+    limit_sessions(monkeypatch, 3)
     cluster = ahead_by_years()
     assert [write_of(cluster, number).status for number in (2, 3)] == [APPLIED] * 2
     assert write_of(cluster, 4).reason == "OVERLOADED"
@@ -233,7 +278,7 @@ def test_whatever_calendars_and_leaders_do_a_full_table_makes_room_in_time(seed:
     dice = random.Random(seed)
     errors = (500, HOUR_MS, 10 * YEAR_MS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sessions, "SESSIONS_MAX", 2)
+        limit_sessions(patch, 2)
         cluster, calendars = with_calendars(**{name: dice.randint(-1, 1) * dice.choice(errors) for name in NAMES[:3]})
         cluster.elect(A)
         write_of(cluster, 1)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from replicator.engine.events import Frame, LinkUp
 from replicator.engine.leading.request_table import MEMBER_CHANGE
 from replicator.engine.leading.transfer import TransferRequest
+from replicator.engine.raft.messages import encode
 from replicator.model.errors import ChangeInProgress, NoMajority, NotLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId
 from replicator.model.members import MemberRole, Membership, RemoveMember, SetMember
@@ -311,7 +312,7 @@ def test_nobody_campaigns_while_something_committed_is_not_applied() -> None:
     node = HandNode(A, [B, C])
     node.link(B, C)
     node.disk.state = replace(node.disk.state, commit_index=node.disk.entries[-1].index)
-    node.replica.applied_index = LogIndex(node.replica.graft.commit_index - 1)
+    node.replica.journal.applied_index = LogIndex(node.replica.graft.commit_index - 1)
 
     assert not node.replica.may_campaign()
 
@@ -344,7 +345,7 @@ def test_a_frame_of_one_that_is_no_member_any_more_moves_nothing() -> None:
     assert epoch is not None
     reply = raft_pb2.AppendReply(term=leader.replica.graft.term, answers=1, success=True, next_index=2, last_index=1)
 
-    turn = leader.open(Frame(C, epoch, raft_pb2.RaftMessage(append_reply=reply).SerializeToString()))
+    turn = leader.open(Frame(C, epoch, encode(raft_pb2.RaftMessage(append_reply=reply))))
     leader.close(turn)
 
     assert turn.bad_links == ()

@@ -20,10 +20,10 @@ from replicator.engine.raft.message_bounds import (
     Malformed,
     plain_text,
 )
-from replicator.engine.raft.messages import checked_entries, decode, snapshot_refused
+from replicator.engine.raft.messages import checked_entries, decode, encode, snapshot_refused
 from replicator.engine.settings import EngineSettings
 from replicator.machine.codec import REGULAR_PREFIX
-from replicator.model.ids import NodeId, Term
+from replicator.model.ids import GROUP_ID, NodeId, Term
 from replicator.model.limits import INDEX_MAX, TERM_MAX
 from replicator.transport.ports import FRAME_BYTES_MAX
 from replicator.v1 import raft_pb2, store_pb2
@@ -46,7 +46,7 @@ def an_append(count: int, payload_bytes: int) -> dict[str, Any]:
 
 def taken(message: raft_pb2.RaftMessage) -> raft_pb2.RaftMessage:
     """As it arrives. Raises Malformed."""
-    arrived = decode(message.SerializeToString())
+    arrived = decode(encode(message))
     if arrived.WhichOneof("body") == "append_entries":
         checked_entries(arrived.append_entries)
     return arrived
@@ -63,7 +63,7 @@ def numbers_of(descriptor: Descriptor) -> set[str]:
 
 
 def test_every_number_that_a_message_may_carry_has_a_bound() -> None:
-    assert numbers_of(raft_pb2.RaftMessage.DESCRIPTOR) == set(GREATEST)
+    assert numbers_of(raft_pb2.RaftMessage.DESCRIPTOR) == {"group", *GREATEST}
 
 
 def test_what_this_release_sends_is_within_what_it_takes() -> None:
@@ -142,13 +142,26 @@ def test_what_no_correct_peer_says_is_malformed(fields: dict[str, Any]) -> None:
     ids=lambda fields: next(iter(fields)),
 )
 def test_what_lies_on_a_bound_is_taken(fields: dict[str, Any]) -> None:
-    assert taken(raft_pb2.RaftMessage(**fields)) == raft_pb2.RaftMessage(**fields)
+    assert taken(raft_pb2.RaftMessage(**fields)) == raft_pb2.RaftMessage(group=GROUP_ID, **fields)
+
+
+@pytest.mark.parametrize("group", [0, 2, (1 << 32) - 1])
+def test_a_message_of_another_group_is_malformed(group: int) -> None:
+    with pytest.raises(Malformed, match=f"of group {group}"):
+        decode(raft_pb2.RaftMessage(group=group, vote_reply=raft_pb2.VoteReply(term=1)).SerializeToString())
+
+
+@pytest.mark.parametrize("reported", [{"rolling_hash": b"short"}, {"applied_index": 2, "rolling_hash": bytes(32)}])
+def test_a_report_of_the_state_is_of_an_entry_that_is_held(reported: dict[str, Any]) -> None:
+    reply = raft_pb2.AppendReply(term=1, success=True, next_index=2, last_index=1, **reported)
+    with pytest.raises(Malformed, match="a hash of"):
+        taken(raft_pb2.RaftMessage(append_reply=reply))
 
 
 def test_why_somebody_serves_no_snapshot_is_said_in_one_line() -> None:
     """It is the text of an error, of any length, and may quote a path."""
     why = "No space\n\tleft \x1b[2J" + "x" * 10_000
-    promised = decode(snapshot_refused(Term(1), NodeId("n2"), why).SerializeToString()).snapshot_promised
+    promised = decode(encode(snapshot_refused(Term(1), NodeId("n2"), why))).snapshot_promised
 
     assert promised.refused.startswith("No space left ?[2Jxxx")
     assert len(promised.refused) == TEXT_CHARS_MAX

@@ -4,12 +4,21 @@ from typing import Any
 
 import pytest
 
+from replicator.core.backlog import RETRY_AFTER_S_MAX
 from replicator.engine.events import LinkDown
-from replicator.engine.leading.proposals import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX
-from replicator.engine.leading.request_table import WRITE
+from replicator.engine.leading.proposals import ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, TURN_BYTES_MAX, TURN_COMMANDS_MAX
+from replicator.engine.leading.request_table import WRITE, WriteRequest
 from replicator.engine.raft.message_bounds import COMMAND_BYTES_MAX
-from replicator.machine.codec import decode_batch
-from replicator.model.errors import InvalidArgument, NotLeader, OutcomeUnknown, Overloaded, ShuttingDown, StorageFull
+from replicator.machine.codec import decode_entry
+from replicator.model.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    ShuttingDown,
+    StorageFull,
+)
 from replicator.transport.ports import FRAME_BYTES_MAX
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
@@ -21,8 +30,8 @@ A, B, C = NAMES[:3]
 
 def commands_of(node: HandNode, since: int) -> list[int]:
     """How many commands each entry after `since` carries."""
-    batches = [decode_batch(entry.payload) for entry in node.disk.entries[since:]]
-    return [len(batch.commands) for batch in batches if batch is not None]
+    batches = [decode_entry(entry.payload) for entry in node.disk.entries[since:]]
+    return [len(batch.batches) for batch in batches if batch is not None]
 
 
 def test_all_commands_of_one_turn_share_one_entry() -> None:
@@ -44,6 +53,7 @@ def test_an_entry_is_closed_by_bytes_and_by_count() -> None:
     for key in range(ENTRY_COMMANDS_MAX + 1):
         leader.replica.proposals.offer(put(b"k%d" % key), lambda _result: None)
     leader.turn()
+    leader.turn()
     counts = commands_of(leader, last)
 
     assert counts[:2] == [1, 1]
@@ -55,13 +65,13 @@ def test_an_entry_is_closed_by_bytes_and_by_count() -> None:
 def test_callers_of_one_entry_each_get_their_own_outcome() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
-    answers: dict[int, store_pb2.Outcome] = {}
+    answers: dict[int, store_pb2.BatchOutcome] = {}
     for key in range(5):
         leader.replica.proposals.offer(put(b"%d" % key), lambda result, key=key: answers.update({key: result}))  # type: ignore[misc]
     cluster.take(A)
     cluster.deliver()
 
-    assert [answers[key].revision for key in range(5)] == [1, 2, 3, 4, 5]
+    assert [answers[key].revisions[0] for key in range(5)] == [1, 2, 3, 4, 5]
     assert len({answer.index for answer in answers.values()}) == 1
     assert leader.replica.proposals.depth == 0
 
@@ -95,7 +105,7 @@ def test_no_command_is_taken_that_no_link_could_carry() -> None:
     with pytest.raises(InvalidArgument, match=str(COMMAND_BYTES_MAX)):
         leader.replica.proposals.offer(oversized, lambda _result: None)
     with pytest.raises(InvalidArgument, match=str(COMMAND_BYTES_MAX)):
-        cluster[B].replica.forwards.ask(A, WRITE, oversized, lambda _result: None)
+        cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(oversized), lambda _result: None)
     leader.hear(B, forward=raft_pb2.Forward(request_id=1, command=oversized))
     assert leader.last is not None
     assert [bad.peer for bad in leader.last.bad_links] == [B]
@@ -105,7 +115,7 @@ def test_no_command_is_taken_that_no_link_could_carry() -> None:
 
 
 def test_what_is_uncommitted_is_bounded_and_the_rest_waits_for_answers() -> None:
-    cluster = HandCluster(3, uncommitted_bytes_max=2_000_000)
+    cluster = HandCluster(3, uncommitted_bytes_max=2_000_000, backlog_bytes=8_000_000)
     leader = cluster.elect(A)
     last = leader.replica.journal.last_index
     cluster.cut = frozenset({(A, B), (A, C)})
@@ -219,3 +229,62 @@ def test_limits_of_one_node_hold_for_every_queue() -> None:
     assert 0 < settings.proposals_queued_max <= 1 << 16
     assert 0 < settings.proposals_queued_bytes_max <= 1 << 28
     assert 0 < settings.uncommitted_bytes_max <= 1 << 28
+
+
+def test_a_write_whose_deadline_is_over_is_not_proposed_and_its_caller_is_told() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    last = leader.replica.journal.last_index
+    answers: list[object] = []
+    leader.replica.proposals.offer(put(b"late"), answers.append, timeout_s=0.5)
+    leader.replica.proposals.offer(put(b"in time"), lambda _result: None, timeout_s=5.0)
+    cluster.clock.forward(0.6)
+    leader.replica.proposals.admit()
+
+    assert [type(answer) for answer in answers] == [DeadlineExceeded]
+    assert leader.replica.proposals.depth == 1
+    leader.turn()
+    assert commands_of(leader, last) == [1]
+
+
+def test_who_has_no_time_left_is_refused_at_once() -> None:
+    leader = HandCluster(3).elect(A)
+    with pytest.raises(DeadlineExceeded):
+        leader.replica.proposals.offer(put(b"k"), lambda _result: None, timeout_s=0.0)
+
+
+def test_more_than_can_be_committed_in_time_is_refused_with_a_time_to_come_back() -> None:
+    leader = HandCluster(3, backlog_bytes=100_000).elect(A)
+    for key in range(2):
+        leader.replica.proposals.offer(put(b"%d" % key, b"x" * 60_000), lambda _result: None)
+    with pytest.raises(Overloaded, match="more than can be committed in time") as refused:
+        leader.replica.proposals.offer(put(b"k"), lambda _result: None, timeout_s=5.0)
+
+    assert refused.value.retry_after_s is not None
+    assert 0.0 < refused.value.retry_after_s <= RETRY_AFTER_S_MAX
+
+
+def test_one_turn_appends_so_much_and_leaves_the_rest_to_the_next() -> None:
+    """A commit of tens of megabytes takes longer than the others wait for a heartbeat."""
+    leader = HandCluster(3, backlog_bytes=16 << 20).elect(A)
+    last = leader.replica.journal.last_index
+    for key in range(10):
+        leader.replica.proposals.offer(put(b"%d" % key, b"x" * 1_000_000), lambda _result: None)
+    leader.turn()
+
+    assert sum(len(entry.payload) for entry in leader.disk.entries[last:]) <= TURN_BYTES_MAX + ENTRY_BYTES_MAX
+    leader.turn()
+    leader.turn()
+    assert sum(commands_of(leader, last)) == 10
+
+
+def test_one_turn_answers_so_many_callers_and_leaves_the_rest_to_the_next() -> None:
+    """Thousands of answers in one step of the loop take longer than the others wait for a heartbeat."""
+    leader = HandCluster(3).elect(A)
+    last = leader.replica.journal.last_index
+    for key in range(TURN_COMMANDS_MAX + 1):
+        leader.replica.proposals.offer(put(b"%d" % key), lambda _result: None)
+    leader.turn()
+    assert sum(commands_of(leader, last)) == TURN_COMMANDS_MAX
+    leader.turn()
+    assert sum(commands_of(leader, last)) == TURN_COMMANDS_MAX + 1

@@ -106,7 +106,7 @@ def test_a_peer_that_answers_again_gets_the_rest_without_waiting_for_a_heartbeat
 
 
 def test_an_answer_calls_for_more_to_whom_has_given_it_and_to_nobody_else() -> None:
-    cluster = HandCluster(5, append_bytes_max=1 << 16, in_flight_bytes_max=1 << 16)
+    cluster = HandCluster(5, append_bytes_max=1 << 16, in_flight_bytes_max=1 << 16, backlog_bytes=4 << 20)
     leader = a_leader_with(cluster)
     cluster.hold = frozenset((peer, A) for peer in NAMES[1:5])
     for key in range(40):

@@ -3,14 +3,18 @@
 import pytest
 
 from replicator.engine.events import Frame, LinkDown, LinkUp
-from replicator.engine.leading.request_table import WRITE
+from replicator.engine.leading.request_table import WRITE, WriteRequest
+from replicator.engine.write_behind import STATE_DELAY_S_MAX
 from replicator.model.errors import NotLeader, OutcomeUnknown, StorageFull
 from replicator.model.log import HardState
+from replicator.model.members import MemberRole, SetMember
 from replicator.v1 import raft_pb2, store_pb2
 from tests.support.commands import put
+from tests.support.members import a_member
 from tests.support.replicas import NAMES, HandCluster, HandNode, bodies, frame
 
 A, B, C = NAMES[:3]
+DISK = b"d" * 16
 
 
 def a_candidate(cluster: HandCluster) -> HandNode:
@@ -41,7 +45,7 @@ def test_only_one_turn_is_open_at_a_time() -> None:
         node.open()
     node.close(turn)
     with pytest.raises(AssertionError, match="no turn is open"):
-        node.replica.complete([])
+        node.replica.committed()
 
 
 def test_a_vote_is_in_the_write_of_the_turn_that_sends_it() -> None:
@@ -67,6 +71,82 @@ def test_an_entry_is_in_the_write_of_the_turn_that_acknowledges_it() -> None:
     assert turn.write.append[-1].index == leader.replica.journal.last_index
 
 
+def test_an_append_leaves_before_its_leader_has_the_entry_on_disk_and_is_not_counted_before() -> None:
+    """Both disks work at the same time; alone with the answers of followers, a leader commits nothing."""
+    leader = HandCluster(3).elect(A)
+    leader.replica.proposals.offer(put(b"k"), lambda _result: None)
+    turn = leader.open()
+    index = turn.write.append[-1].index
+    appends = bodies(turn.early_frames, "append_entries")
+
+    assert [m.append_entries.entries[-1].index for m in appends] == [index, index]
+    assert turn.frames == ()
+    assert leader.replica.journal.durable_index == index - 1
+    leader.close(turn)
+    assert leader.replica.journal.durable_index == index
+
+
+def test_a_caller_may_be_answered_before_the_turn_that_applies_its_write_is_durable() -> None:
+    """Its entry is: by an earlier turn, on a majority. Frames that depend on this turn still wait."""
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    answers: list[object] = []
+    leader.replica.proposals.offer(put(b"k"), answers.append)
+    cluster.hold = frozenset({(B, A), (C, A)})
+    cluster.take(A)
+    cluster.deliver()
+    turn = leader.open(*(Frame(sender, out.epoch, out.payload) for sender, out in cluster.late))
+    with pytest.raises(AssertionError, match="first what the turn applies"):
+        leader.replica.committed()
+    outcomes = leader.disk.apply(turn.write.apply)
+    leader.replica.applied(outcomes)
+
+    assert answers == [outcomes[-1][0]]
+    leader.replica.committed()
+    assert leader.replica.journal.durable_hard_state.commit_index < leader.replica.applied_index
+    leader.wait(STATE_DELAY_S_MAX)
+    assert leader.replica.journal.durable_hard_state.commit_index == leader.replica.applied_index
+
+
+def test_what_arrives_with_its_commit_index_is_applied_once_it_is_durable_and_at_once() -> None:
+    cluster = HandCluster(3)
+    leader = cluster.elect(A)
+    cluster.hold = frozenset({(A, C), (C, A)})
+    cluster.write(b"k")
+    index = leader.replica.applied_index
+    cluster.hold = frozenset()
+    node = cluster[C]
+    turn = node.open(*(Frame(A, out.epoch, out.payload) for _, out in cluster.late))
+
+    assert turn.write.append[-1].index == index
+    assert turn.write.hard_state is not None
+    assert turn.write.hard_state.commit_index == index, "a restarted node must know what it knew"
+    assert turn.write.apply == ()
+    node.close(turn)
+    assert node.replica.next_due_s() <= cluster.clock.monotonic_s(), "nobody else wakes it"
+    node.turn()
+    assert node.replica.applied_index == index
+
+
+def test_nothing_is_said_early_in_a_term_that_is_not_durable() -> None:
+    """A node that is elected by its own vote leads in the turn in which it votes."""
+    cluster = HandCluster(1)
+    cluster.join(B, directory_id=DISK)
+    cluster.elect(A)
+    cluster.change(SetMember(a_member(B, MemberRole.OBSERVER, DISK)))
+    cluster.wait(0.2)
+    cluster[A].restart()
+    epoch = 9
+    cluster.take(A, LinkUp(B, epoch, DISK))
+    cluster.clock.forward(10.0)
+    turn = cluster[A].open()
+
+    assert cluster[A].replica.graft.is_leader
+    assert turn.write.hard_state is not None
+    assert bodies(turn.early_frames, "append_entries") == []
+    assert bodies(turn.frames, "append_entries", to=B) != []
+
+
 def test_a_caller_is_answered_only_once_the_write_is_applied_and_durable() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
@@ -80,7 +160,7 @@ def test_a_caller_is_answered_only_once_the_write_is_applied_and_durable() -> No
     assert answers == []
     leader.close(turn)
 
-    assert isinstance(answers[0], store_pb2.Outcome)
+    assert isinstance(answers[0], store_pb2.BatchOutcome)
 
 
 def test_a_restart_continues_where_the_disk_stands() -> None:
@@ -88,6 +168,7 @@ def test_a_restart_continues_where_the_disk_stands() -> None:
     cluster = HandCluster(3)
     leader = cluster.elect(A)
     cluster.write(b"k")
+    cluster.wait(2 * STATE_DELAY_S_MAX)
     before = (leader.replica.graft.term, leader.replica.graft.commit_index, leader.replica.applied_index, leader.log())
     leader.restart()
     turn = leader.open()
@@ -98,6 +179,22 @@ def test_a_restart_continues_where_the_disk_stands() -> None:
     )  # fmt: skip
     assert leader.replica.journal.hard_state.voted_for == A
     leader.close(turn)
+
+
+def test_what_a_killed_node_had_only_applied_in_memory_is_applied_again() -> None:
+    cluster = HandCluster(3)
+    cluster.elect(A)
+    cluster.wait(2 * STATE_DELAY_S_MAX)
+    index = cluster.write(b"k")
+    assert cluster[B].replica.applied_index == index
+    cluster[B].restart()
+    assert cluster[B].replica.applied_index < index
+    for peer in (A, C):
+        cluster.connect(B, peer)
+    cluster.wait(2 * STATE_DELAY_S_MAX)
+
+    assert cluster[B].replica.applied_index == index
+    assert cluster[B].disk.stored.applied_index == index
 
 
 # Links ------------------------------------------------------------------------------------------------------------
@@ -128,7 +225,7 @@ def test_a_newer_link_ends_what_was_asked_on_the_older_one() -> None:
     cluster = HandCluster(3)
     cluster.elect(A)
     answers: list[object] = []
-    cluster[B].replica.forwards.ask(A, WRITE, put(b"k"), answers.append)
+    cluster[B].replica.forwards.ask(A, WRITE, WriteRequest(put(b"k")), answers.append)
     cluster[B].turn(LinkUp(A, 99))
 
     assert [type(answer) for answer in answers] == [OutcomeUnknown]
@@ -156,8 +253,7 @@ def test_leadership_won_and_lost_within_one_turn_leaves_nothing_queued() -> None
     cluster = HandCluster(3)
     node = a_candidate(cluster)
     term = node.replica.graft.term
-    roles: list[str] = []
-    node.replica.on_role = roles.append
+    node.observer.roles.clear()
     turn = node.open(
         heard(node, B, vote_reply=raft_pb2.VoteReply(term=term)),
         heard(node, B, forward=raft_pb2.Forward(request_id=7, command=put(b"k"))),
@@ -166,10 +262,10 @@ def test_leadership_won_and_lost_within_one_turn_leaves_nothing_queued() -> None
     )
     node.close(turn)
 
-    assert roles == ["leader", "follower"]
+    assert node.observer.roles == ["leader", "follower"]
     assert node.replica.proposals.depth == 0
-    assert [m.forward_reply.refused for m in bodies(turn.frames, "forward_reply")] == [NotLeader.reason]
-    assert [m.read_index_reply.refused for m in bodies(turn.frames, "read_index_reply")] == [NotLeader.reason]
+    assert [m.forward_reply.refused for m in bodies(turn.early_frames, "forward_reply")] == [NotLeader.reason]
+    assert [m.read_index_reply.refused for m in bodies(turn.early_frames, "read_index_reply")] == [NotLeader.reason]
 
 
 def test_a_deposed_leader_tells_callers_what_is_known_of_their_writes() -> None:

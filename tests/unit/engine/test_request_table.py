@@ -6,10 +6,10 @@ import pytest
 
 from replicator.engine.leading.envelopes import body_of, is_question, name_of, refusal, refusal_in, reply_to, result_of
 from replicator.engine.leading.request_kinds import AnyKind, RequestKind
-from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, ROWS, TRANSFER, WRITE
+from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, ROWS, TRANSFER, WRITE, WriteRequest
 from replicator.engine.leading.transfer import TransferRequest
 from replicator.engine.raft.message_bounds import COMMAND_BYTES_MAX
-from replicator.engine.raft.messages import decode
+from replicator.engine.raft.messages import decode, encode
 from replicator.model.errors import InvalidArgument, NotLeader, StorageFull
 from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.model.members import RemoveMember
@@ -44,13 +44,13 @@ def travels(kind: RequestKind[RequestT, AnswerT], request: RequestT, answer: Ans
     """Request and answer arrive as they were sent, under one number, and are known for what they are."""
     question = kind.encode(request)
     body_of(question).request_id = 7
-    question = decode(question.SerializeToString())
+    question = decode(encode(question))
     assert is_question(question)
     assert name_of(question) == kind.name
     assert kind.decode(question) == request
     reply = reply_to(question)
     kind.encode_answer(reply, answer)
-    reply = decode(reply.SerializeToString())
+    reply = decode(encode(reply))
     assert body_of(reply).request_id == 7
     assert result_of(reply) == kind.answer
     assert kind.decode_answer(reply) == answer
@@ -58,7 +58,7 @@ def travels(kind: RequestKind[RequestT, AnswerT], request: RequestT, answer: Ans
 
 def test_what_each_kind_asks_and_answers_arrives_as_it_was_sent() -> None:
     membership = founded(voters("n1", "n2")).without_secret()
-    travels(WRITE, put(b"k"), store_pb2.Outcome(revision=4, index=9))
+    travels(WRITE, WriteRequest(put(b"k")), store_pb2.BatchOutcome(revisions=[4], index=9))
     travels(READ_INDEX, None, LogIndex(9))
     travels(MEMBER_CHANGE, RemoveMember(NodeId("n3")), membership)
     travels(TRANSFER, TransferRequest(NodeId("n2"), timeout_s=1.5), NodeId("n2"))
@@ -74,7 +74,7 @@ def test_what_changes_the_store_or_the_group_is_unknown_once_its_answer_is_lost(
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=name_of)
 def test_a_refusal_arrives_as_the_error_that_it_was(question: raft_pb2.RaftMessage) -> None:
-    reply = decode(refusal(question, NotLeader("n1 leads")).SerializeToString())
+    reply = decode(encode(refusal(question, NotLeader("n1 leads"))))
     heard = refusal_in(NodeId("n9"), reply)
 
     assert body_of(reply).request_id == 3
@@ -84,4 +84,4 @@ def test_a_refusal_arrives_as_the_error_that_it_was(question: raft_pb2.RaftMessa
 
 def test_a_command_that_no_link_can_carry_is_refused_before_it_is_sent() -> None:
     with pytest.raises(InvalidArgument, match="split it into smaller writes"):
-        WRITE.encode(bytes(COMMAND_BYTES_MAX + 1))
+        WRITE.encode(WriteRequest(bytes(COMMAND_BYTES_MAX + 1)))

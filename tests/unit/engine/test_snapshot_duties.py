@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import pytest
 
 from replicator.engine.events import Frame, Outgoing
+from replicator.engine.raft.messages import encode
 from replicator.engine.snapshots.sources import PATIENCE_PERIODS
 from replicator.model.ids import LogIndex, NodeId, Region, Term
 from replicator.model.log import SnapshotManifest
 from replicator.v1 import raft_pb2
+from tests.support.left_behind import write_without
 from tests.support.replicas import NAMES, HandCluster, HandNode, bodies
 
 LEADER, OTHER, NEAR, RECEIVER = NAMES[:4]
@@ -27,9 +29,7 @@ def cluster() -> HandCluster:
     """RECEIVER lacks what the leader has compacted; NEAR, in its region, has everything."""
     made = HandCluster(4, regions=REGIONS, log_entries_max=KEEP, snapshot_period_s=PERIOD_S)
     made.elect(LEADER)
-    made.cut = frozenset({(LEADER, RECEIVER)})
-    for key in range(3 * KEEP):
-        made.write(b"%d" % key)
+    write_without(made, LEADER, RECEIVER, 3 * KEEP)
     made.cut = frozenset()
     made.wait(0.3)
     assert made[LEADER].replica.snapshots.lacking() == {RECEIVER}
@@ -130,7 +130,7 @@ def test_a_link_to_the_receiver_may_come_up_after_the_order(cluster: HandCluster
 def test_a_neighbour_that_cannot_is_replaced_in_the_next_period(cluster: HandCluster, trouble: str) -> None:
     near = cluster[NEAR].replica
     if trouble == "drain":
-        near.forwards.refusing = True
+        near.drain()
     step(cluster, LEADER)
     if trouble == "no room":
         assert step(cluster, NEAR)[0]
@@ -245,7 +245,7 @@ def test_an_order_that_no_leader_gives_costs_the_peer_its_link(
     wanted = raft_pb2.SnapshotWanted(term=near.replica.graft.term, receiver=receiver, index_min=index_min)
     epoch = near.replica.link_epoch(LEADER)
     assert epoch is not None
-    turn = near.open(Frame(LEADER, epoch, raft_pb2.RaftMessage(snapshot_wanted=wanted).SerializeToString()))
+    turn = near.open(Frame(LEADER, epoch, encode(raft_pb2.RaftMessage(snapshot_wanted=wanted))))
     near.close(turn)
 
     assert len(turn.bad_links) == 1

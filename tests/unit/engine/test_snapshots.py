@@ -2,122 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from replicator.engine.snapshots import exchange as snapshots
 from replicator.engine.snapshots.duties import _Order
-from replicator.engine.snapshots.exchange import Snapshots
-from replicator.model.errors import CorruptData
-from replicator.model.ids import LogIndex, NodeId, Term
-from replicator.model.log import HardState, SnapshotManifest
-from replicator.storage.failures import SnapshotFailed, SnapshotRefused
-from replicator.transport.ports import FetchFailure, SnapshotUnavailable
+from replicator.model.ids import LogIndex, Term
+from replicator.model.log import SnapshotManifest
+from replicator.transport.ports import FetchFailure
 from tests.support.links import until
-from tests.support.replicas import NAMES, HandCluster, bodies
-
-A, B, C = NAMES[:3]
-KEEP = 20
-
-
-def a_manifest(index: int) -> SnapshotManifest:
-    return SnapshotManifest(f"{index}-{'0' * 16}", "c", LogIndex(index), Term(1), bytes(16), 100, bytes(32))
-
-
-@dataclass
-class Store:
-    """Implements snapshots.SnapshotStore; what it cannot do is in `broken`."""
-
-    index: int = 0
-    made: int = 0
-    kept: list[str | None] = field(default_factory=list)
-    prepared: int = 0
-    forgotten: int = 0
-    broken: set[str] = field(default_factory=set)
-    held: set[str] = field(default_factory=set)
-    may_make: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def make(self) -> SnapshotManifest:
-        self.made += 1
-        await self.may_make.wait()
-        if "make" in self.broken:
-            raise SnapshotFailed("no room")
-        if "data" in self.broken:
-            raise CorruptData("a page is damaged")
-        self.held.add(a_manifest(self.index).snapshot_id)
-        return a_manifest(self.index)
-
-    async def prepare(self, file: Path, manifest: SnapshotManifest, hard_state: HardState) -> Path:
-        self.prepared += 1
-        if "prepare" in self.broken:
-            raise SnapshotRefused("its digest is another one")
-        return Path("prepared")
-
-    def incoming_file(self, snapshot_id: str) -> Path:
-        return Path(snapshot_id)
-
-    def keep_only(self, snapshot_id: str | None) -> None:
-        self.kept.append(snapshot_id)
-        self.held &= {snapshot_id}
-
-    def forget_incoming(self) -> None:
-        self.forgotten += 1
-
-    def file(self, snapshot_id: str) -> Path | None:
-        return Path(snapshot_id) if snapshot_id in self.held else None
-
-
-@dataclass
-class Bench:
-    """The leader of a cluster in which C lacks what is compacted, and its snapshots."""
-
-    cluster: HandCluster
-    store: Store
-    installed: list[SnapshotManifest] = field(default_factory=list)
-    fetched: list[tuple[NodeId, str]] = field(default_factory=list)
-    may_fetch: asyncio.Event = field(default_factory=asyncio.Event)
-    reachable: bool = True
-    why_not: FetchFailure = FetchFailure.GONE
-
-    def of(self, name: NodeId) -> Snapshots:
-        made = Snapshots(
-            self.store, replica=lambda: self.cluster[name].replica, wake=lambda: None, install=self.install
-        )
-        made.connect(self)
-        return made
-
-    async def install(self, _prepared: Path, manifest: SnapshotManifest) -> bool:
-        self.installed.append(manifest)
-        return True
-
-    async def fetch_snapshot(
-        self, peer: NodeId, snapshot_id: str, *, target: Path, size_bytes: int, timeout_s: float
-    ) -> None:
-        self.fetched.append((peer, snapshot_id))
-        await self.may_fetch.wait()
-        if not self.reachable:
-            raise SnapshotUnavailable(self.why_not, "cut off")
-
-    def offers(self) -> int:
-        return len(bodies(self.cluster[A].turn(), "snapshot_offer", to=C))
+from tests.support.replicas import bodies
+from tests.support.snapshot_bench import A, B, Bench, C, a_bench, a_manifest, complaints
 
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    cluster = HandCluster(3, log_entries_max=KEEP, snapshot_period_s=0.01)
-    cluster.elect(A)
-    cluster.cut = frozenset({(A, C)})
-    for key in range(3 * KEEP):
-        cluster.write(b"%d" % key)
-    cluster.cut = frozenset()
-    cluster.wait(0.2)
-    made = Bench(cluster, Store(index=cluster[A].replica.applied_index))
-    made.may_fetch.set()
-    made.store.may_make.set()
-    yield made
-    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("snapshot-")], "stopped is stopped"
+    async with a_bench() as made:
+        yield made
 
 
 async def test_one_snapshot_is_made_for_all_who_lack_and_offered_until_nobody_does(bench: Bench) -> None:
@@ -182,12 +84,6 @@ async def test_a_follower_takes_what_it_is_offered_once(bench: Bench) -> None:
     await follower.stop()
 
     assert (bench.fetched, bench.installed) == ([(A, manifest.snapshot_id)], [manifest])
-
-
-def complaints(bench: Bench) -> list[str]:
-    """What C tells the leader of its sources."""
-    frames = bench.cluster[C].turn()
-    return [message.snapshot_not_taken.source for message in bodies(frames, "snapshot_not_taken", to=A)]
 
 
 @pytest.mark.parametrize("trouble", ["fetch", "prepare"])

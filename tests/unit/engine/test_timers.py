@@ -6,6 +6,7 @@ from replicator.config.timing import RaftTiming
 from replicator.engine.events import Outgoing
 from replicator.engine.leading.timing_changes import PROPOSE_AGAIN_S
 from replicator.engine.raft.timers import timing_of_wire, timing_to_wire
+from replicator.engine.write_behind import STATE_DELAY_S_MAX
 from replicator.model.errors import ConfigError
 from replicator.model.ids import NodeId
 from replicator.v1 import raft_pb2, store_pb2
@@ -81,6 +82,7 @@ def test_a_replica_that_is_born_anew_keeps_the_timers_in_force() -> None:
     """Its engine is new, and would begin with those of the settings."""
     cluster = HandCluster(3)
     cluster.elect(A)
+    cluster.wait(2 * STATE_DELAY_S_MAX)
     node = cluster[B]
     node.replica.timers.set(SLOW)
     node.replica = node.replica.reborn(node.disk, node.disk.store.applied_index)

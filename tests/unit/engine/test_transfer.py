@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.engine.leading.request_table import WRITE
+from replicator.engine.leading.request_table import WRITE, WriteRequest
 from replicator.engine.leading.transfer import TransferRequest
 from replicator.model.errors import InvalidArgument, NotLeader, Unavailable
 from replicator.model.ids import NodeId, Region
@@ -175,7 +175,7 @@ def test_a_target_is_asked_only_once_it_holds_everything_and_every_write_is_answ
     cluster.hold = frozenset()
     for sender, out in cluster.late:
         cluster.hand_over(sender, out)
-    assert isinstance(answers[0], store_pb2.Outcome)
+    assert isinstance(answers[0], store_pb2.BatchOutcome)
     cluster.deliver()
 
     assert leads(cluster) == [C]
@@ -228,12 +228,12 @@ def test_a_deposed_leader_knows_who_will_lead_before_it_hears_so() -> None:
     assert leads(cluster) == []
     assert [leader.replica.transfers.successor] == [C]
     answers: list[object] = []
-    leader.replica.forwards.ask(C, WRITE, put(b"k"), answers.append)
+    leader.replica.forwards.ask(C, WRITE, WriteRequest(put(b"k")), answers.append)
     cluster.take(A)
     cluster.hold = frozenset()
     cluster.deliver()
 
-    assert isinstance(answers[0], store_pb2.Outcome)
+    assert isinstance(answers[0], store_pb2.BatchOutcome)
     assert leader.replica.transfers.successor is None
 
 
@@ -256,7 +256,7 @@ def test_writes_go_on_when_the_target_does_not_campaign() -> None:
     cluster.cut = frozenset({(A, C), (C, A), (C, B)})
     cluster.wait(LAN.election_timeout_max_s)
 
-    assert isinstance(answers[0], store_pb2.Outcome)
+    assert isinstance(answers[0], store_pb2.BatchOutcome)
     assert leads(cluster) == [A]
     assert [type(result) for result in heard] == [Unavailable]
     assert "stays the leader" in str(heard[0])

@@ -11,7 +11,7 @@ from replicator.engine.raft.messages import decode
 from replicator.engine.turns import Turns
 from replicator.model.errors import Superseded
 from replicator.model.ids import NodeId
-from replicator.model.log import TurnWrite
+from replicator.model.log import Entry, TurnWrite
 from replicator.model.observe import SilentObserver
 from replicator.storage.failures import DiskFull
 from replicator.v1 import raft_pb2, store_pb2
@@ -24,15 +24,19 @@ A, B, C = NAMES[:3]
 
 @dataclass
 class Gate:
-    """A disk that commits when told. `full`: commits fail for want of room."""
+    """A disk that commits when told. full: commits fail for want of room. applies: in memory, else with commits."""
 
     node: HandNode
     full: bool = False
+    applies: bool = True
     open: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
     done: int = 0
 
-    async def commit(self, write: TurnWrite) -> list[list[store_pb2.Outcome]]:
+    def apply(self, entries: Sequence[Entry]) -> list[list[store_pb2.BatchOutcome]]:
+        return self.node.disk.apply(entries) if self.applies else []
+
+    async def commit(self, write: TurnWrite) -> list[list[store_pb2.BatchOutcome]]:
         self.asked += 1
         await self.open.wait()
         if self.full:
@@ -40,6 +44,9 @@ class Gate:
         outcomes = self.node.disk.commit(write)
         self.done += 1
         return outcomes
+
+    async def flush(self) -> None:
+        """There is no data file."""
 
     async def mark_superseded(self, why: str) -> Superseded:
         raise AssertionError(why)
@@ -95,7 +102,12 @@ async def driven() -> AsyncIterator[Driven]:
     node = cluster.elect(A)
     gate, wire = Gate(node), Wire()
     turns = Turns(
-        node.replica, gate, clock=node.clock, observer=SilentObserver(), after_turn=lambda _turn, _outcomes: None
+        node.replica,
+        gate,
+        clock=node.clock,
+        observer=SilentObserver(),
+        on_applied=lambda _outcomes: None,
+        after_turn=lambda: None,
     )
     turns.connect(wire)
     for peer in (B, C):
@@ -112,6 +124,13 @@ async def driven() -> AsyncIterator[Driven]:
 
 async def a_forwarded_write_on_its_way_to_disk(driven: Driven) -> None:
     """B has forwarded a write, C holds it too: what hangs is the commit of the turn that applies and answers it."""
+    driven.gate.applies = False
+    await a_forwarded_write_that_a_majority_holds(driven)
+    await until(lambda: driven.gate.asked == 2)
+
+
+async def a_forwarded_write_that_a_majority_holds(driven: Driven) -> None:
+    """No further commit gets through."""
     forward = raft_pb2.Forward(request_id=1, command=put(b"k"))
     driven.gate.open.set()
     driven.turns.post(frame(B, driven.epoch(B), forward=forward))
@@ -120,11 +139,27 @@ async def a_forwarded_write_on_its_way_to_disk(driven: Driven) -> None:
     driven.gate.open.clear()
     out = [Outgoing(C, driven.epoch(C), message.SerializeToString()) for message in appends]
     driven.answer_of(C, [Outgoing(A, epoch, payload) for _, epoch, payload in out])
-    await until(lambda: driven.gate.asked == 2)
 
 
-async def test_nothing_is_sent_while_the_commit_is_under_way(driven: Driven) -> None:
-    """Frames and answers depend on the write; only after it is durable may they leave."""
+async def test_appends_leave_while_the_commit_is_under_way(driven: Driven) -> None:
+    """The disks of leader and followers work at the same time."""
+    driven.turns.post(frame(B, driven.epoch(B), forward=raft_pb2.Forward(request_id=1, command=put(b"k"))))
+    await until(lambda: driven.gate.asked == 1)
+    await until(lambda: any(message.append_entries.entries for to, message in driven.wire.sent if to == C))
+
+    assert driven.gate.done == 0
+
+
+async def test_an_answer_waits_for_no_commit(driven: Driven) -> None:
+    """A majority holds the entry durably, and it is applied in memory."""
+    await a_forwarded_write_that_a_majority_holds(driven)
+
+    await until(lambda: "forward_reply" in driven.wire.kinds(B))
+    assert driven.gate.done == 1
+
+
+async def test_what_is_applied_within_a_commit_is_not_answered_before(driven: Driven) -> None:
+    """Too much is applied in memory already: the rest is applied by the commit."""
     await a_forwarded_write_on_its_way_to_disk(driven)
     assert "forward_reply" not in driven.wire.kinds(B)
 

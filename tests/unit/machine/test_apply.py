@@ -1,21 +1,13 @@
 """What a command does, exactly-once aside."""
 
 from replicator.machine.apply import apply_entry
-from replicator.machine.codec import NO_OP_PAYLOAD, encode_batch
+from replicator.machine.codec import NO_OP_PAYLOAD, encode_entry
+from replicator.machine.outcomes import APPLIED, COMPARE_FAILED, REJECTED, UNCHANGED
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import Entry
-from replicator.v1 import store_pb2
-from tests.support.commands import an_entry, delete, put, swap
+from replicator.model.values import KeyValue
+from tests.support.commands import an_entry, applied, delete, flat, put, swap
 from tests.support.memory_store import MemoryStore
-
-APPLIED = store_pb2.Outcome.STATUS_APPLIED
-UNCHANGED = store_pb2.Outcome.STATUS_UNCHANGED
-COMPARE_FAILED = store_pb2.Outcome.STATUS_COMPARE_FAILED
-REJECTED = store_pb2.Outcome.STATUS_REJECTED
-
-
-def applied(store: MemoryStore, *commands: bytes, time_ms: int = 1) -> list[store_pb2.Outcome]:
-    return apply_entry(store, an_entry(store.applied_index + 1, *commands, time_ms=time_ms))
 
 
 def test_a_put_makes_one_revision_and_counts_versions_from_the_creation() -> None:
@@ -55,9 +47,14 @@ def test_compare_and_set_wins_only_on_the_current_revision() -> None:
     )
 
     assert (created.status, created.revision) == (APPLIED, 1)
-    assert (lost.status, lost.revision, lost.current.value, lost.current.mod_revision) == (COMPARE_FAILED, 1, b"1", 1)
+    assert (
+        lost.status,
+        lost.revision,
+        lost.current and lost.current.value,
+        lost.current and lost.current.mod_revision,
+    ) == (COMPARE_FAILED, 1, b"1", 1)
     assert (won.status, won.revision) == (APPLIED, 2)
-    assert (stale.status, stale.current.value, stale.current.version) == (COMPARE_FAILED, b"3", 2)
+    assert (stale.status, stale.current) == (COMPARE_FAILED, KeyValue(b"", b"3", 1, 2, 2))
 
 
 def test_compare_and_set_sees_a_deleted_key_as_one_that_does_not_exist() -> None:
@@ -65,24 +62,24 @@ def test_compare_and_set_sees_a_deleted_key_as_one_that_does_not_exist() -> None
     outcomes = applied(store, put(b"a"), delete(b"a"), swap(b"a", b"x", 2), swap(b"a", b"y", 0))
 
     assert outcomes[2].status == COMPARE_FAILED
-    assert not outcomes[2].HasField("current")
+    assert outcomes[2].current is None
     assert outcomes[3].status == APPLIED
     assert store.pairs_at(3) == [(b"a", b"y", 3, 3, 1)]
 
 
 def test_a_bad_key_or_value_is_rejected_alone_and_names_its_limit() -> None:
     store = MemoryStore()
-    outcomes = applied(store, put(b""), put(b"k" * 481), put(b"k", b"v" * ((1 << 20) + 1)), delete(b""), put(b"good"))
+    outcomes = applied(store, put(b""), put(b"k" * 4097), put(b"k", b"v" * ((1 << 20) + 1)), delete(b""), put(b"good"))
 
     assert [outcome.status for outcome in outcomes] == [REJECTED] * 4 + [APPLIED]
     assert {outcome.reason for outcome in outcomes[:4]} == {"INVALID_ARGUMENT"}
-    assert "480" in outcomes[1].message
+    assert "4096" in outcomes[1].message
     assert "1048576" in outcomes[2].message
     assert store.revision == 1
 
 
 def test_the_largest_key_and_value_are_accepted() -> None:
-    assert applied(MemoryStore(), put(b"k" * 480, b"v" * (1 << 20)))[0].status == APPLIED
+    assert applied(MemoryStore(), put(b"k" * 4096, b"v" * (1 << 20)))[0].status == APPLIED
 
 
 def test_a_command_without_an_operation_or_that_does_not_decode_is_rejected_alone() -> None:
@@ -105,8 +102,8 @@ def test_a_no_op_moves_index_and_hash_and_nothing_else() -> None:
 def test_an_unreadable_entry_is_one_rejection_and_the_log_goes_on() -> None:
     store = MemoryStore()
     for payload in (b"", b"\x02rest", b"\xffrest", b"\x00\xff\xff\xff"):
-        outcomes = apply_entry(store, Entry(payload, LogIndex(store.applied_index + 1), Term(1)))
-        assert [(outcome.status, outcome.reason) for outcome in outcomes] == [(REJECTED, "INVALID_ARGUMENT")]
+        [outcome] = apply_entry(store, Entry(payload, LogIndex(store.applied_index + 1), Term(1)))
+        assert (flat(outcome).status, outcome.reason) == (REJECTED, "INVALID_ARGUMENT")
     assert (store.applied_index, store.revision) == (4, 0)
 
 
@@ -125,16 +122,16 @@ def test_the_rolling_hash_tells_different_histories_apart() -> None:
         apply_entry(store, Entry(payload, LogIndex(1), Term(term)))
         return store.rolling_hash
 
-    payload = encode_batch(1, [put(b"a")])
+    payload = encode_entry(1, [put(b"a")])
     assert hash_after(payload) == hash_after(payload)
-    assert len({hash_after(payload), hash_after(payload, term=2), hash_after(encode_batch(1, [put(b"b")]))}) == 3
+    assert len({hash_after(payload), hash_after(payload, term=2), hash_after(encode_entry(1, [put(b"b")]))}) == 3
 
 
 def test_the_rolling_hash_covers_outcomes_so_that_a_diverged_state_shows() -> None:
     """Same log, but one store held something else before: the next comparison tells."""
     healthy, diverged = MemoryStore(), MemoryStore()
     entry = an_entry(1, swap(b"a", b"x", 0))
-    diverged.put_event(diverged.revision.__class__(1), store_pb2.StoredEvent(key=b"a", value=b"?", version=1))
+    diverged.put_change(b"a", b"?", (1, 0, 1, 1, 0, 0, 1), None, 1)
     apply_entry(healthy, entry)
     apply_entry(diverged, entry)
 

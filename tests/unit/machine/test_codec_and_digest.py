@@ -2,33 +2,33 @@
 
 import pytest
 
-from replicator.machine.codec import NO_OP_PAYLOAD, decode_batch, decode_command, encode_batch, is_no_op
+from replicator.machine.codec import NO_OP_PAYLOAD, decode_batch, decode_entry, encode_entry, is_no_op
 from replicator.machine.digest import state_hash
 from tests.support.commands import put
 
 
-def test_a_batch_comes_back_as_it_went_in() -> None:
-    payload = encode_batch(123, [b"one", b"", put(b"k")])
-    batch = decode_batch(payload)
+def test_an_entry_comes_back_as_it_went_in() -> None:
+    payload = encode_entry(123, [b"one", b"", put(b"k")])
+    entry = decode_entry(payload)
 
     assert payload[0] == 0
-    assert batch is not None
-    assert (batch.time_ms, list(batch.commands)) == (123, [b"one", b"", put(b"k")])
+    assert entry is not None
+    assert (entry.time_ms, list(entry.batches)) == (123, [b"one", b"", put(b"k")])
     assert not is_no_op(payload)
 
 
 @pytest.mark.parametrize("payload", [b"", NO_OP_PAYLOAD, b"\x02", b"\x00\xff"])
-def test_what_is_not_a_batch_decodes_to_none(payload: bytes) -> None:
-    assert decode_batch(payload) is None
+def test_what_is_no_entry_of_batches_decodes_to_none(payload: bytes) -> None:
+    assert decode_entry(payload) is None
 
 
-def test_a_command_that_does_not_decode_is_none() -> None:
-    assert decode_command(b"\xff") is None
+def test_a_batch_that_does_not_decode_is_none() -> None:
+    assert decode_batch(b"\xff") is None
 
 
-def test_the_payload_of_a_batch_is_fixed_for_this_format() -> None:
+def test_the_payload_of_an_entry_is_fixed_for_this_format() -> None:
     """Nodes of two releases share a log: these bytes may only change together with the format version."""
-    assert encode_batch(5, [b"ab"]).hex() == "00080512026162"
+    assert encode_entry(5, [b"ab"]).hex() == "0008051a026162"
 
 
 def test_the_state_hash_is_fixed_for_this_format_and_sees_every_field() -> None:

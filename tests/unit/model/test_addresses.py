@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.model.addresses import ADDRESS_CHARS_MAX, is_valid_address
+from replicator.model.addresses import ADDRESS_CHARS_MAX, address_flaw, is_valid_address
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_everything_else_is_refused(address: str) -> None:
 
 @given(st.text(max_size=40) | st.from_regex(r"[\[\]a-z0-9.:%_-]{1,20}:[0-9]{1,6}", fullmatch=True))
 def test_whatever_passes_is_printable_ascii_without_spaces(address: str) -> None:
+    assert (address_flaw(address) is None) == is_valid_address(address)
     if is_valid_address(address):
         assert address.isascii()
         assert address.isprintable()

@@ -140,6 +140,13 @@ def test_a_full_disk_is_said_and_takes_nobody_away(health: NodeHealth, replica: 
     assert health.ready() == ProbeAnswer(True, "ready: leader us-1; read-only: disk full")
 
 
+def test_a_node_that_catches_up_says_what_holds_it_up(health: NodeHealth, replica: AReplica) -> None:
+    health.enter(Phase.SERVING)
+    replica.say(read_only_reason="disk full")
+
+    assert health.ready() == ProbeAnswer(False, "catching up: applied 7, leader us-1; read-only: disk full")
+
+
 def test_a_node_that_drains_lives_and_wants_no_traffic(health: NodeHealth, replica: AReplica) -> None:
     replica.is_caught_up = True
     health.enter(Phase.SERVING)

@@ -148,6 +148,10 @@ def test_a_file_that_lists_other_members_than_the_group_has_is_told_of() -> None
     assert told is not None
     assert told.startswith("cluster.members lists ap-1, us-1 beside this node, the group has ap-1 (")
     assert "only counts for a new cluster" in told
+    one = next(member for member in known(ME).members if member.node_id == OLD)
+    told = difference(config, known(ME).with_member(replace(one, peer_address="127.0.0.1:1")))
+    assert told is not None
+    assert f", {OLD} at 127.0.0.1:1, not at {one.peer_address} (membership of index" in told
 
 
 def test_the_group_is_asked_at_its_members_first_and_then_at_those_of_the_file() -> None:

@@ -61,6 +61,7 @@ def test_the_transport_binds_what_listen_says_and_knows_its_directory(tmp_path: 
     assert transport.listen == "127.0.0.1:9101"
     assert transport.directory_id == b"0123456789abcdef"
     assert transport.contacts == ()
+    assert transport.listed == {"us-1": "127.0.0.1:7102", "ap-1": "127.0.0.1:7103"}
     assert transport.queue_bytes_max == 32 << 20
     assert transport.tls is None
     assert transport.incarnation is RUN

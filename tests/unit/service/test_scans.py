@@ -87,8 +87,8 @@ async def test_a_page_token_continues_its_own_range_only() -> None:
     [
         (ScanRange(b"b", b"a"), "end"),
         (ScanRange(b"a", b"a"), "end"),
-        (ScanRange(b"k" * 481, b""), "start"),
-        (ScanRange(b"", b"k" * 481), "end"),
+        (ScanRange(b"k" * 4097, b""), "start"),
+        (ScanRange(b"", b"k" * 4097), "end"),
         (ScanRange(b"", b"", SCAN_PAGE_KEYS_MAX + 1), "page_size"),
     ],
 )

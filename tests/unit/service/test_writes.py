@@ -27,7 +27,7 @@ async def test_a_put_returns_its_revision_and_a_token_of_its_own_index() -> None
 
 async def test_a_write_sent_again_under_its_name_is_applied_once_and_answered_alike() -> None:
     node = a_node()
-    name = WriteId(CLIENT, 1, 1)
+    name = WriteId(CLIENT, 1, 1, 1)
 
     first = await node.writes().put(b"k", b"v", name, timeout_s=1.0)
     again = await node.writes().put(b"k", b"v", name, timeout_s=1.0)
@@ -65,7 +65,7 @@ async def test_deleting_an_absent_key_changes_nothing() -> None:
 async def test_a_refusal_of_the_state_machine_is_raised_as_its_type() -> None:
     """A client that the cluster does not know, yet that has older writes behind it, was forgotten."""
     with pytest.raises(SessionExpired):
-        await a_node().writes().put(b"k", b"v", WriteId(CLIENT, 9, 9), timeout_s=1.0)
+        await a_node().writes().put(b"k", b"v", WriteId(CLIENT, 9, 9, 1), timeout_s=1.0)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,12 @@ async def test_a_refusal_of_the_state_machine_is_raised_as_its_type() -> None:
         (b"", b"", None, "key"),
         (b"k" * (KEY_BYTES_MAX + 1), b"", None, "key"),
         (b"k", b"v" * (VALUE_BYTES_MAX + 1), None, "value"),
-        (b"k", b"", WriteId(b"short", 1, 1), "write_id.client_id"),
-        (b"k", b"", WriteId(CLIENT, 0, 0), "write_id.sequence"),
-        (b"k", b"", WriteId(CLIENT, 1, 0), "write_id.oldest_pending"),
-        (b"k", b"", WriteId(CLIENT, 1, 2), "write_id.oldest_pending"),
-        (b"k", b"", WriteId(CLIENT, SESSION_RESULTS_MAX + 1, 1), "write_id.sequence"),
+        (b"k", b"", WriteId(b"short", 1, 1, 1), "write_id.client_id"),
+        (b"k", b"", WriteId(CLIENT, 0, 0, 1), "write_id.sequence"),
+        (b"k", b"", WriteId(CLIENT, 1, 0, 1), "write_id.oldest_pending"),
+        (b"k", b"", WriteId(CLIENT, 1, 2, 1), "write_id.oldest_pending"),
+        (b"k", b"", WriteId(CLIENT, SESSION_RESULTS_MAX + 1, 1, 1), "write_id.sequence"),
+        (b"k", b"", WriteId(CLIENT, 1, 1, 0), "write_id.issued_ms"),
     ],
 )
 async def test_bad_input_is_refused_by_name_before_anything_is_proposed(

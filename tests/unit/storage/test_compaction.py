@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import lmdb
 import pytest
 
-from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage import InvariantViolated, LogBounds, Storage
-from replicator.storage.state import turn as turn_module
+from replicator.storage.state import flush as flush_module
 from tests.support.commands import a_turn, an_entry, put
 from tests.support.storage_process import opened
 
@@ -64,9 +62,10 @@ def test_a_turn_compacts_after_all_else_that_it_does(storage: Storage) -> None:
 def test_what_is_not_both_applied_and_committed_is_never_compacted(
     storage: Storage, write: TurnWrite, complaint: str
 ) -> None:
-    """The commit index is 3 and 5 are applied: a restart may know fewer entries to be committed than it applied."""
+    """The log says that 3 are committed, and 5 are applied in memory."""
     logged = entries(1, 9)
-    storage.commit(TurnWrite(append=logged, hard_state=HardState(Term(1), None, LogIndex(3)), apply=logged[:5]))
+    storage.commit(TurnWrite(append=logged, hard_state=HardState(Term(1), None, LogIndex(3))))
+    storage.apply(logged[:5])
     with pytest.raises(InvariantViolated, match=complaint):
         storage.commit(write)
     assert read(storage, 1) == list(range(1, 10))
@@ -86,16 +85,36 @@ def test_an_empty_log_cannot_be_compacted(storage: Storage) -> None:
         storage.commit(compact(1))
 
 
-def test_one_turn_deletes_a_bounded_number_of_entries(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_module, "COMPACT_ENTRIES_MAX", 10)
-    storage.commit(a_turn(*entries(1, 40)))
-    firsts = []
-    for _ in range(5):
-        storage.commit(compact(35))
-        firsts.append(storage.load_log().first_index)
+def test_what_a_restart_needs_is_never_compacted(tmp_path: Path) -> None:
+    """The state on disk holds 3 entries; 7 more are applied in memory, and the log is all that has them."""
+    storage = opened(tmp_path)
+    storage.commit(a_turn(*entries(1, 3)))
+    storage.commit(TurnWrite(append=entries(4, 10), hard_state=HardState(Term(1), None, LogIndex(10))))
+    storage.apply(entries(4, 10))
+    storage.commit(compact(9))
+    assert storage.load_log().first_index == storage.stored_index() == 3
+    storage.close(flushed=False)  # killed
 
-    assert firsts == [11, 21, 31, 35, 35]
-    assert [storage.digest_at(LogIndex(index)) is None for index in (34, 35)] == [True, False]
+    again = opened(tmp_path)
+    assert (again.position.applied_index, again.applied_position.applied_index) == (3, 10)
+    again.flush()
+    again.commit(compact(9))
+    assert again.load_log().first_index == 9
+    again.close()
+
+
+def test_digests_of_entries_that_are_gone_go_too_a_bounded_number_at_a_time(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flush_module, "COMPACT_DIGESTS_MAX", 9)
+    storage.commit(a_turn(*entries(1, 40)))
+    storage.commit(compact(35))
+    held = []
+    for index in range(41, 46):
+        storage.commit(a_turn(*entries(index, index), commit_index=index))
+        with storage._environment.read() as txn:
+            held.append(txn.stat(storage._databases.digests)["entries"])
+    assert held == [31, 22, 13, 10, 11]
 
 
 def test_a_compacted_store_opens_again_and_goes_on(tmp_path: Path) -> None:
@@ -114,22 +133,5 @@ def test_a_compacted_store_opens_again_and_goes_on(tmp_path: Path) -> None:
         assert again.position.applied_index == 9
         with pytest.raises(InvariantViolated, match="committed"):
             again.commit(TurnWrite(truncate_from=LogIndex(7)))
-    finally:
-        again.close()
-
-
-def test_a_hole_behind_the_first_entry_is_damage_not_compaction(tmp_path: Path) -> None:
-    storage = opened(tmp_path)
-    storage.commit(a_turn(*entries(1, 9)))
-    storage.commit(compact(3))
-    storage.close()
-    with lmdb.open(str(tmp_path), max_dbs=9) as env, env.begin(write=True) as txn:
-        assert txn.delete((5).to_bytes(8, "big"), db=env.open_db(b"log", txn=txn))
-    again = opened(tmp_path)
-    try:
-        for first in (4, 5):
-            with pytest.raises(CorruptData, match="entry 5 is missing"):
-                read(again, first)
-        assert read(again, 6) == [6, 7, 8, 9]
     finally:
         again.close()

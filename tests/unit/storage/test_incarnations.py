@@ -77,11 +77,11 @@ def test_a_store_that_is_full_to_the_last_page_is_opened_again_and_again(tmp_pat
     storage = opened(tmp_path / "data", size_max_bytes=size_mib << 20)
     for value in (BIG_VALUE, BIG_VALUE[: 1 << 14], BIG_VALUE[: 1 << 10], b"v"):
         fill(storage, value)
-    position = storage.position
+    position = storage.applied_position
     storage.close()
     for number in range(2, 12):
         again = opened(tmp_path / "data", size_max_bytes=size_mib << 20)
-        assert (again.incarnation.number, again.position) == (number, position)
+        assert (again.incarnation.number, again.applied_position) == (number, position)
         assert again.get(b"shared")[0] is not None
         again.close()
     assert (tmp_path / "data" / "data.mdb").stat().st_size <= size_mib << 20

@@ -1,6 +1,6 @@
 """Prepared data take the place of a node's own at once or not at all, under concurrent reads and any failure."""
 
-import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -12,12 +12,12 @@ import pytest
 from replicator.model.errors import StorageFailed
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import HardState, SnapshotManifest, TurnWrite
-from replicator.storage import SnapshotRefused, Storage, StorageWriter, make_snapshot, snapshot_file
+from replicator.storage import DiskFull, SnapshotRefused, Storage, StorageWriter
 from replicator.storage.data_directory import locking as directory
 from replicator.storage.snapshots.files import opened_file
 from tests.support.commands import a_turn, an_entry, put
 from tests.support.storage_process import BIG_VALUE, opened
-from tests.support.stores import a_past, follow, prepare
+from tests.support.stores import a_past, follow, prepared_from
 
 PAST = a_past(40)
 STEPS_MAX = 60
@@ -29,11 +29,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SnapshotMa
     root = tmp_path_factory.mktemp("prepared")
     storage = opened(root / "data")
     follow(storage, PAST)
-    manifest = asyncio.run(make_snapshot(root / "data", root))
-    asyncio.run(prepare(snapshot_file(root, manifest.snapshot_id), manifest, root / "incoming"))
-    state_hash = storage.state_hash()[0]
+    made = prepared_from(storage, root)
     storage.close()
-    return root / "incoming", manifest, state_hash
+    return made
 
 
 def a_copy(prepared: tuple[Path, SnapshotManifest, str], target: Path) -> Path:
@@ -204,25 +202,59 @@ def test_the_map_grows_after_an_install(
     assert storage.state_hash()[1] == storage.position.applied_index
 
 
-def test_data_that_do_not_open_again_end_the_store_for_good(
+def test_an_install_that_fails_half_way_ends_the_store_for_good(
     storage: Storage, prepared: tuple[Path, SnapshotManifest, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Which data the directory holds is unknown; the old ones are read until the store is closed."""
     behind(storage)
+    sync_directory = directory.sync_directory
 
-    def broken(_path: Path) -> None:
-        raise OSError(5, "Input/output error")
+    def broken(path: Path) -> None:
+        if path == storage.path:
+            raise OSError(5, "Input/output error")
+        sync_directory(path)
 
     with monkeypatch.context() as patch:
         patch.setattr(directory, "sync_directory", broken)
         with pytest.raises(StorageFailed, match="Input/output error"):
             storage.install(a_copy(prepared, tmp_path / "incoming"))
-    for use in (storage.state_hash, storage.hard_state, lambda: storage.commit(TurnWrite())):
-        with pytest.raises(StorageFailed):
-            use()
+    with pytest.raises(StorageFailed, match="Input/output error"):
+        storage.commit(TurnWrite())
+    assert storage.get(b"key-00001")[2] == storage.position.applied_index == 5
     storage.close()
     again = opened(tmp_path / "data")
     assert again.position.applied_index == 40
     again.close()
+
+
+def test_a_full_disk_during_an_install_changes_nothing(
+    storage: Storage, prepared: tuple[Path, SnapshotManifest, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind(storage)
+    incoming = a_copy(prepared, tmp_path / "incoming")
+
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "reserve", full)
+        with pytest.raises(DiskFull, match="No space left"):
+            storage.install(incoming)
+    follow(storage, PAST[5:10])
+    assert storage.position.applied_index == 10
+    storage.install(incoming)
+    assert storage.state_hash() == (prepared[2], 40)
+
+
+def test_what_an_install_replaced_is_let_go(
+    storage: Storage, prepared: tuple[Path, SnapshotManifest, str], tmp_path: Path
+) -> None:
+    """No descriptor, and so no disk space, of the old data is left."""
+    behind(storage)
+    storage.install(a_copy(prepared, tmp_path / "incoming"))
+    open_files = [os.path.realpath(fd) for fd in Path("/proc/self/fd").iterdir()]
+    mapped = Path("/proc/self/maps").read_text().splitlines()
+    assert [line for line in open_files + mapped if str(tmp_path) in line and line.endswith("(deleted)")] == []
 
 
 def test_killed_at_any_step_an_install_leaves_the_old_data_or_the_new(

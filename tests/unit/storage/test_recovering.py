@@ -18,13 +18,12 @@ from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.model.members import GROUP_SECRET_BYTES, Member, MemberRole, Membership
 from replicator.storage import Recovery, Storage, foresee, recover
 from replicator.storage.layout import Databases, Header
-from replicator.storage.log.raft_log import RaftLog
 from replicator.storage.snapshots.files import opened_file
 from tests.support.commands import a_turn, an_entry, by, put
 from tests.support.recovering_process import ME, SIZE_MAX_BYTES
 from tests.support.storage_process import opened
 from tests.support.stores import a_past, follow
-from tests.support.tampering import forge_entry, forge_hard_state, tampering
+from tests.support.tampering import forge_entry, forge_hard_state, log_of, tampering
 
 CLUSTER = ClusterId("c")
 OTHERS = tuple(Member(NodeId(name), Region("eu"), "h:1", "h:2", directory_id=name[:1].encode() * 16) for name in "nxy")
@@ -69,6 +68,23 @@ def test_what_the_log_holds_beyond_the_commit_index_counts(tmp_path: Path) -> No
     storage.close()
 
 
+def test_a_node_whose_data_file_holds_nothing_so_far_loses_nothing_of_its_log(tmp_path: Path) -> None:
+    """Killed within a second of its first start, before the state was flushed for the first time."""
+    first, group = Entry(NO_OP_PAYLOAD, LogIndex(1), Term(0)), Entry(encode_membership(OLD), LogIndex(2), Term(1))
+    writes = tuple(an_entry(index, put(b"key-%d" % index), term=1) for index in range(3, 6))
+    storage = opened(tmp_path / "data")
+    storage.commit(TurnWrite(append=(first, group, *writes), hard_state=HardState(Term(1), None, LogIndex(0))))
+    storage.close(flushed=False)
+    recovery = done(tmp_path / "data")
+    assert (recovery.applied_index, recovery.end_index, recovery.stopped_by) == (0, 5, None)
+    assert recovery.members == ("n", "x", "y")
+
+    storage = opened(tmp_path / "data")
+    for index in range(3, 6):
+        assert storage.get(b"key-%d" % index)[0] is not None
+    storage.close()
+
+
 def test_the_new_group_is_this_node_alone_and_nothing_of_the_old_one_can_act(tmp_path: Path) -> None:
     data = a_survivor(tmp_path / "data", an_entry(5, put(b"k"), term=3))
     storage = opened(data, joining=True)
@@ -103,7 +119,7 @@ def test_the_members_of_the_tail_are_those_of_the_old_group_too(tmp_path: Path) 
     """A membership that was on its way takes no part."""
     grown = Membership(LogIndex(0), (*OTHERS, Member(NodeId("z"), Region("eu"), "h:1", "h:2")), OLD.founder, OLD.secret)
     data = a_survivor(tmp_path / "data", Entry(encode_membership(grown), LogIndex(5), Term(3)))
-    done(data)
+    assert done(data).members == ("n", "x", "y", "z"), "also what the data file does not hold, only the log"
     storage = opened(data)
     membership = storage.membership()
     assert membership is not None
@@ -113,9 +129,9 @@ def test_the_members_of_the_tail_are_those_of_the_old_group_too(tmp_path: Path) 
 
 def test_foreseeing_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
     data = a_survivor(tmp_path / "data", an_entry(5, put(b"k"), term=3))
-    before = {file.name: file.read_bytes() for file in data.iterdir()}
+    before = {file: file.read_bytes() for file in data.rglob("*") if file.is_file()}
     foreseen = foresee(data, CLUSTER, NodeId("n"))
-    assert {file.name: file.read_bytes() for file in data.iterdir()} == before
+    assert {file: file.read_bytes() for file in data.rglob("*") if file.is_file()} == before
     assert done(data) == foreseen
 
 
@@ -250,8 +266,7 @@ def test_damage_is_found_wherever_it_is_also_in_what_a_recovery_does_not_read(tm
 
 def state_of(data: Path) -> tuple[object, ...]:
     """What the recovery changes; the directory is not opened for a run, since that would count."""
-    with tampering(data) as (txn, databases):
-        log = RaftLog(txn, databases)
+    with log_of(data) as log, tampering(data) as (txn, databases):
         marks = [txn.get(name, db=databases.meta) for name in (b"superseded", b"joining")]
         return log.bounds(), log.hard_state(), replace(Header.load(txn, databases), rolling_hash=b""), *marks
 

@@ -15,7 +15,7 @@ import pytest
 
 from replicator.model.errors import CorruptData
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Term
-from replicator.model.log import HardState, SnapshotManifest
+from replicator.model.log import HardState, SnapshotManifest, TurnWrite
 from replicator.storage import DiskFull, SnapshotRefused, make_snapshot, prepare_snapshot, snapshot_file
 from replicator.storage.snapshots.checking import Preparation, prepare
 from replicator.storage.snapshots.files import file_digest, snapshot_id_of
@@ -77,8 +77,10 @@ async def test_a_sound_snapshot_becomes_a_data_file_of_this_node(
         file, manifest, cluster_id=CLUSTER, node_id=NODE, hard_state=state, prepared_dir=tmp_path / "incoming"
     )
     assert [entry.name for entry in (tmp_path / "incoming").iterdir()] == ["data.mdb"]
-    storage = opened(tmp_path / "incoming")
+    storage = opened(tmp_path / "data")
     try:
+        storage.commit(TurnWrite(hard_state=HardState(Term(7), NodeId("other"), LogIndex(0))))
+        storage.install(tmp_path / "incoming")
         assert storage.hard_state() == HardState(Term(7), NodeId("other"), manifest.index)
         assert storage.position.rolling_hash == manifest.rolling_hash
         assert storage.term_at(manifest.index) == manifest.term
@@ -133,9 +135,10 @@ def test_a_damaged_file_whose_manifest_agrees_is_refused_or_harmless(
             assert list((tmp_path / "incoming").iterdir()) == []
         else:
             shutil.rmtree(tmp_path / "tried", ignore_errors=True)
-            (tmp_path / "incoming").rename(tmp_path / "tried")
             storage = opened(tmp_path / "tried")
+            storage.commit(TurnWrite(hard_state=RECEIVER_STATE))
             with contextlib.suppress(CorruptData):
+                storage.install(tmp_path / "incoming")
                 storage.state_hash()
             storage.close()
     assert refused > FLIPS // 2
@@ -211,21 +214,24 @@ def add_entry(name: bytes, key: bytes, value: bytes) -> Callable[[Any, Any], Non
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (put_meta(b"format_version", b"3"), "format_version: '3', expected '2'"),
+        (put_meta(b"format_version", b"2"), "format_version: '2', expected '3'"),
         (put_meta(b"engine", b"lmdb-1.0"), "engine: 'lmdb-1.0'"),
+        (put_meta(b"group_id", b"2"), "group_id: '2', expected '1'"),
         (put_meta(b"cluster_id", b"\xff"), "cluster_id: "),
         (put_meta(b"header", b"short"), "header: 5 bytes"),
         (drop(b"meta"), "format_version: ''"),
-        (drop(b"log"), "no log entry at the applied index 40"),
-        (add_entry(b"log", (40).to_bytes(8, "big"), b"x" * 50), "entry 40 does not match its checksum"),
-        (add_entry(b"log", (41).to_bytes(8, "big"), b"x" * 50), "number of log entries: 2, expected 1"),
+        (drop(b"applied"), "no log entry at the applied index 40"),
+        (
+            add_entry(b"applied", (40).to_bytes(8, "big"), b"x" * 50),
+            "the entry at the applied index 40 does not match its checksum",
+        ),
+        (add_entry(b"applied", (41).to_bytes(8, "big"), b"x" * 50), "number of log entries: 2, expected 1"),
         (add_entry(b"digests", (40).to_bytes(8, "big"), b"x" * 16), "rolling hash noted for the index: "),
         (add_entry(b"digests", (39).to_bytes(8, "big"), b"x" * 16), "number of digests: 2, expected 1"),
-        (add_entry(b"hard_state", b"state", b"x"), "number of hard states: 1, expected 0"),
         (drop(b"sessions"), "number of sessions: 0, expected 20"),
         (drop(b"idle"), "number of idle marks: 0, expected 20"),
-        (drop(b"events"), "newest revision: 0, expected "),
-        (add_entry(b"events", b"\xff", b""), "a number of 1 bytes"),
+        (drop(b"changes"), "newest revision: 0, expected "),
+        (add_entry(b"changes", b"\xff", b""), "a revision of 1 bytes"),
         (drop(b"results", whole=True), "names of databases: "),
         (lambda env, txn: env.open_db(b"other", txn=txn), "names of databases: "),
         (lambda _, txn: txn.put(b"\xff plain", b"value"), "names of databases: "),

@@ -13,7 +13,9 @@ from replicator.model.log import Entry, HardState, TurnWrite
 from replicator.storage import InvariantViolated, LogBounds, ScanPage, Storage, StorageWriter, env
 from replicator.storage.state import reads as reads_module
 from tests.support.commands import a_turn, an_entry, delete, put
+from tests.support.log_files import flip, segments
 from tests.support.storage_process import BIG_VALUE, SIZE_MAX_BYTES, next_turn, opened
+from tests.support.tampering import tampering
 
 
 def entries(first: int, last: int, term: int = 1) -> tuple[Entry, ...]:
@@ -33,7 +35,7 @@ def test_entries_are_appended_first_and_applied_in_a_later_turn(storage: Storage
     assert storage.position.applied_index == 0
     [outcomes] = storage.commit(TurnWrite(hard_state=state(1, 1), apply=logged[:1]))
 
-    assert (outcomes[0].revision, storage.position.applied_index) == (1, 1)
+    assert (outcomes[0].revisions[0], storage.position.applied_index) == (1, 1)
     assert storage.load_log() == LogBounds(LogIndex(1), LogIndex(3), Term(1))
     assert storage.hard_state() == state(1, 1)
 
@@ -111,32 +113,38 @@ def damaged(path: Path, database: bytes, key: bytes) -> None:
             txn.put(key, value[:-1] + bytes((value[-1] ^ 1,)), db=db)
 
 
-def test_a_damaged_entry_is_found_by_every_reader_and_never_applied(tmp_path: Path) -> None:
+def test_a_damaged_log_is_refused_as_it_is_opened(tmp_path: Path) -> None:
     storage = opened(tmp_path)
     logged = entries(1, 3)
     storage.commit(TurnWrite(append=logged, hard_state=state(1, 1), apply=logged[:1]))
     storage.close()
-    damaged(tmp_path, b"log", (2).to_bytes(8, "big"))
+    [file] = segments(tmp_path)
+    flip(file, file.read_bytes().index(logged[1].payload))
 
+    with pytest.raises(DataDirectoryError, match=r"damaged or not written by replicator.*does not match its checksum"):
+        opened(tmp_path)
+
+
+def test_an_entry_that_is_damaged_while_the_node_runs_is_found_by_every_reader(tmp_path: Path) -> None:
     storage = opened(tmp_path)
+    logged = entries(1, 3)
+    storage.commit(TurnWrite(append=logged, hard_state=state(1, 1), apply=logged[:1]))
+    [file] = segments(tmp_path)
+    flip(file, file.read_bytes().index(logged[1].payload))
+
     assert storage.term_at(LogIndex(1)) == 1
     with pytest.raises(CorruptData, match="entry 2 does not match its checksum"):
         storage.read_entries(LogIndex(1), count_max=3, bytes_max=1 << 20)
-    with pytest.raises(CorruptData, match="entry 2"):
-        storage.term_at(LogIndex(2))
-    with pytest.raises(CorruptData, match="entry 2"):
-        storage.commit(TurnWrite(apply=logged[1:2]))
-    assert storage.position.applied_index == 1
     storage.close()
 
 
-def test_a_damaged_hard_state_is_never_taken_for_a_new_node(tmp_path: Path) -> None:
+def test_a_log_that_is_gone_is_never_taken_for_that_of_a_new_node(tmp_path: Path) -> None:
     storage = opened(tmp_path)
     storage.commit(TurnWrite(hard_state=state(4, 0, "a")))
     storage.close()
-    damaged(tmp_path, b"hard_state", b"state")
+    segments(tmp_path)[0].unlink()
 
-    with pytest.raises(DataDirectoryError, match="hard state: does not match its checksum"):
+    with pytest.raises(DataDirectoryError, match=r"damaged.*no log is there"):
         opened(tmp_path)
 
 
@@ -258,5 +266,41 @@ def test_a_closed_storage_refuses_politely(tmp_path: Path) -> None:
 async def test_the_writer_commits_off_the_loop(storage: Storage) -> None:
     writer = StorageWriter(storage)
     [outcomes] = await writer.commit(next_turn(storage))
-    assert [outcome.revision for outcome in outcomes] == [1, 2, 3]
+    assert [outcome.revisions[0] for outcome in outcomes] == [1, 2, 3]
     await writer.close()
+
+
+def test_a_damaged_change_is_found_by_every_reader_and_never_served(tmp_path: Path) -> None:
+    storage = opened(tmp_path)
+    storage.commit(a_turn(an_entry(1, put(b"a", b"first"), put(b"a", b"second"), put(b"b", b"sound"))))
+    storage.close()
+    damaged(tmp_path, b"changes", (1).to_bytes(8, "big") + bytes(4))
+    damaged(tmp_path, b"changes", (2).to_bytes(8, "big") + bytes(4))
+    storage = opened(tmp_path)
+
+    sound = storage.get(b"b")[0]
+    assert sound is not None
+    assert sound.value == b"sound"
+    with pytest.raises(CorruptData, match="the change of revision 2 does not match its checksum"):
+        storage.get(b"a")
+    with pytest.raises(CorruptData, match="revision 1 does not match"):
+        storage.scan(b"", b"", at_revision=Revision(1), keys_max=9, bytes_max=99)
+    with pytest.raises(CorruptData, match="revision 2"):
+        storage.state_hash()
+    storage.close()
+
+
+@pytest.mark.parametrize("lost", ["changes", "index"])
+def test_a_change_that_is_missing_or_of_another_key_is_never_served(tmp_path: Path, lost: str) -> None:
+    storage = opened(tmp_path)
+    storage.commit(a_turn(an_entry(1, put(b"a", b"1"), put(b"b", b"2"))))
+    storage.close()
+    with tampering(tmp_path) as (txn, databases):
+        if lost == "changes":
+            txn.delete((1).to_bytes(8, "big") + bytes(4), db=databases.changes)
+        else:
+            txn.put(b"a", txn.get(b"b", db=databases.index) or b"", db=databases.index)
+    storage = opened(tmp_path)
+    with pytest.raises(CorruptData, match="has no change" if lost == "changes" else "is of another key"):
+        storage.get(b"a")
+    storage.close()

@@ -204,7 +204,7 @@ def test_a_directory_that_was_replaced_under_a_running_node_is_not_written_to(da
     before = (data / "data.mdb").read_bytes()
     (tmp_path / "prepared").mkdir()
     with pytest.raises(StorageFailed, match="another directory is there"):
-        storage._environment.install(tmp_path / "prepared" / "data.mdb")
+        storage._environment.install(tmp_path / "prepared")
     assert (data / "data.mdb").read_bytes() == before
     storage.commit(next_turn(storage))
     storage.close()

@@ -1,6 +1,5 @@
 """Log lines: one a record, UTC, readable by people or by machines."""
 
-import io
 import json
 import logging
 import re
@@ -9,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from replicator.telemetry import configure_logging
+from replicator.telemetry import LogQueue, configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +22,26 @@ def _root_logger_restored() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
-def logging_to(form: Literal["text", "json"], level: str = "info") -> io.StringIO:
-    stream = io.StringIO()
-    configure_logging(level, form, node_id="eu-1", region="eu", stream=stream)
-    return stream
+class Written:
+    """What has left for stderr."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.queue: LogQueue | None = None
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def getvalue(self) -> str:
+        assert self.queue is not None
+        assert self.queue.drain(30.0)
+        return self.data.decode()
+
+
+def logging_to(form: Literal["text", "json"], level: str = "info") -> Written:
+    written = Written()
+    written.queue = configure_logging(level, form, node_id="eu-1", region="eu", write=written.write)
+    return written
 
 
 def test_a_text_line_has_time_level_logger_and_message() -> None:

@@ -10,7 +10,7 @@ import pytest
 from replicator.model.observe import Observer, Signal
 from replicator.telemetry import PeerVitals, Telemetry, TelemetrySettings, Vitals
 from replicator.telemetry.instruments import INSTRUMENTS
-from replicator.telemetry.vitals import GAUGES
+from replicator.telemetry.vitals import COUNTERS, GAUGES
 
 
 def settings(**changes: object) -> TelemetrySettings:
@@ -32,7 +32,7 @@ def vitals_of_a_leader() -> Vitals:
         proposals_queued=2,
         staleness_ms=1.5,
         read_only=False,
-        peers=(PeerVitals("us-1", "us", True, 4), PeerVitals("ap-1", "ap", False, None)),
+        peers=(PeerVitals("us-1", "us", True, 4, 100, 900), PeerVitals("ap-1", "ap", False, None, 7, 0)),
         certificate_days_left=(("certificate", 12.5), ("authority", -1.0)),
     )
 
@@ -107,8 +107,18 @@ async def test_before_there_are_vitals_no_gauge_claims_a_value(telemetry: Teleme
     assert not any(name.startswith("replicator_engine_term") for name in samples(telemetry))
 
 
-async def test_every_gauge_is_named_and_described() -> None:
-    for name, description, _ in GAUGES:
+async def test_what_only_grows_is_shown_as_a_counter(telemetry: Telemetry) -> None:
+    telemetry.show_vitals(vitals_of_a_leader)
+
+    shown = samples(telemetry)
+
+    assert shown['replicator_transport_bytes_sent_total{peer="us-1",peer_region="us"}'] == 100
+    assert shown['replicator_transport_bytes_saved_total{peer="us-1",peer_region="us"}'] == 900
+    assert shown['replicator_transport_bytes_sent_total{peer="ap-1",peer_region="ap"}'] == 7
+
+
+async def test_every_gauge_and_counter_is_named_and_described() -> None:
+    for name, description, _ in (*GAUGES, *COUNTERS):
         assert re.fullmatch(r"replicator\.[a-z]+\.[a-z_]+", name)
         assert description
 

@@ -41,3 +41,18 @@ def test_a_route_counts_more_than_what_the_membership_or_a_contact_says() -> Non
 def test_a_node_that_was_removed_still_knows_the_others() -> None:
     known_peers = KnownPeers(peers_of("n1", {}).settings, a_membership({"n2": 2}, index=9))
     assert addresses(known_peers) == {"n2": "127.0.0.1:2"}
+
+
+def test_the_own_file_gives_a_known_peer_a_second_address_unless_there_is_a_route() -> None:
+    """And it never names anybody to dial: who belongs to the group is the group's to say."""
+    listed = {NodeId("n2"): "127.0.0.1:20", NodeId("n3"): "127.0.0.1:3", NodeId("n4"): "127.0.0.1:40"}
+    known_peers = peers_of("n1", {"n2": 2, "n3": 3, "n5": 5}, listed=listed)
+    assert {peer.node_id: peer.addresses for peer in known_peers.others()} == {
+        "n2": ("127.0.0.1:2", "127.0.0.1:20"),
+        "n3": ("127.0.0.1:3",),
+        "n5": ("127.0.0.1:5",),
+    }
+    routed = replace(known_peers.settings, routes={NodeId("n2"): "127.0.0.1:7"})
+    found = KnownPeers(routed, known_peers.membership).address_of(NodeId("n2"))
+    assert found is not None
+    assert found.addresses == ("127.0.0.1:7",)

@@ -45,8 +45,8 @@ def test_two_nodes_of_one_cluster_accept_each_other() -> None:
         ({"node_id": "n9"}, "NOT_A_MEMBER", ["'n9'", "'n1'", "'n2', 'n3'", "cluster.members"]),
         ({"peer_id": "n3"}, "WRONG_NODE", ["'n3'", "'n1'", "peer address"]),
         ({"node_id": "n1"}, "DUPLICATE", ["'n1'", "node.id"]),
-        ({"protocol_version": 9, "protocol_version_min": 3}, "PROTOCOL_VERSION", ["3 to 9", "2 to 2", "upgrade"]),
-        ({"protocol_version": 0, "protocol_version_min": 0}, "PROTOCOL_VERSION", ["0 to 0", "2 to 2", "upgrade"]),
+        ({"protocol_version": 9, "protocol_version_min": 4}, "PROTOCOL_VERSION", ["4 to 9", "3 to 3", "upgrade"]),
+        ({"protocol_version": 0, "protocol_version_min": 0}, "PROTOCOL_VERSION", ["0 to 0", "3 to 3", "upgrade"]),
     ],
 )
 def test_a_refusal_names_both_values_and_the_remedy(changes: dict[str, object], reason: str, named: list[str]) -> None:
@@ -58,7 +58,7 @@ def test_a_refusal_names_both_values_and_the_remedy(changes: dict[str, object], 
 
 
 def test_a_newer_node_that_still_speaks_our_version_is_accepted() -> None:
-    assert judged(N1, a_hello(protocol_version=7, protocol_version_min=2).hello) is None
+    assert judged(N1, a_hello(protocol_version=7, protocol_version_min=3).hello) is None
 
 
 def test_the_dialler_refuses_an_answer_from_another_node() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.model.ids import LogIndex, NodeId
+from replicator.model.ids import LogIndex, NodeId, Region
 from replicator.transport.handshake.known_peers import Introduction, KnownPeers
 from replicator.transport.links.link import Link
 from replicator.transport.links.roster import UNKNOWN_NODES_MAX, Objection, Roster
@@ -33,7 +33,10 @@ class Quiet:
 
 
 def said_by(node: str, index: int = 0, run: int = 1) -> Introduction:
-    return Introduction(NodeId(node), directory_of(node), LogIndex(index), FOUNDER, run_of(node, run), is_proven=True)
+    return Introduction(
+        NodeId(node), directory_of(node), LogIndex(index), FOUNDER, run_of(node, run), is_proven=True,
+        region=Region("eu"), codecs=frozenset(),
+    )  # fmt: skip
 
 
 def arrives(roster: Roster, peer: str, *, dialled: bool) -> Link | None:

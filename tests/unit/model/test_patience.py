@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicator.transport.snapshots.patience import Patience
+from replicator.model.patience import Patience
 
 SOON_S, NEVER_S = 0.02, 60.0
 

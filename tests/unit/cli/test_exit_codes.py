@@ -14,6 +14,7 @@ from replicator.model import errors
         (errors.TokenAhead, 1, 1),
         (errors.Forbidden, 1, 1),
         (errors.WriteIdReused, 1, 1),
+        (errors.Compacted, 1, 1),
         (errors.Unavailable, 3, 3),
         (errors.NoLeader, 3, 3),
         (errors.NotLeader, 3, 3),

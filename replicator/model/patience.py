@@ -1,4 +1,4 @@
-"""How long a transfer may go on: each byte puts the end off, never beyond a deadline; it can be ended from outside."""
+"""How long something may go on: progress puts the end off, never beyond a deadline; it can be ended from outside."""
 
 import asyncio
 import math
