@@ -13,7 +13,9 @@ import pytest
 
 import replicator
 from chaos.wire import Link
+from replicator.client.batch_exchange import Exchange
 from replicator.model.ids import NodeId
+from replicator.v1 import kv_pb2, kv_pb2_grpc
 from tests.support.api_nodes import ApiNode, serving
 from tests.support.memory_cluster import MemoryCluster
 
@@ -199,17 +201,18 @@ async def test_an_answer_that_is_no_message_ends_its_batches_as_unknown_and_not_
 
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Babble(),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
-        async with replicator.connect([f"127.0.0.1:{port}"]) as client:
-            put, got = await asyncio.gather(
-                client.put(b"k", b"v", timeout_s=1.5), client.get(b"k", timeout_s=1.5), return_exceptions=True
-            )
-            assert isinstance(put, replicator.OutcomeUnknown)
-            assert isinstance(got, replicator.Unavailable)
-            assert "no message" in put.message
-            assert "no message" in got.message
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub: Any = kv_pb2_grpc.KVServiceStub(channel)
+            writes, reads = (Exchange(address, stub.Exchange, is_write=is_write) for is_write in (True, False))
+            with pytest.raises(replicator.OutcomeUnknown, match="no message"):  # one attempt: a client would go on
+                await writes.ask(kv_pb2.BatchRequest(write=kv_pb2.WriteBatch()), PATIENCE_S, PATIENCE_S)
+            with pytest.raises(replicator.Unavailable, match="no message"):
+                await reads.ask(kv_pb2.BatchRequest(read=kv_pb2.ReadBatch()), PATIENCE_S, PATIENCE_S)
+            for exchange in (writes, reads):
+                await exchange.close()
     finally:
         await server.stop(0.0)
 
