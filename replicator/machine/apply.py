@@ -2,7 +2,8 @@
 
 from replicator.machine.codec import REGULAR, decode_batch, decode_entry, is_group_change, is_no_op
 from replicator.machine.digest import rolling_hash
-from replicator.machine.evaluate import Frontier, evaluate, shape_problem
+from replicator.machine.evaluate import evaluate, shape_problem
+from replicator.machine.frontier import Frontier
 from replicator.machine.group_entries import decode_group_change
 from replicator.machine.outcomes import refused
 from replicator.machine.sessions import apply_once, forget_idle

@@ -10,7 +10,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from replicator.model.limits import LOG_TIME_MS_MAX
-from replicator.v1 import store_pb2
+from replicator.v1 import kv_pb2, store_pb2
 
 REGULAR: Final = 0x00  # a serialized store_pb2.EntryBatch follows
 NO_OP: Final = 0x01  # nothing follows that matters
@@ -55,6 +55,16 @@ def decode_batch(data: bytes) -> store_pb2.CommandBatch | None:
     except DecodeError:
         return None
     return batch
+
+
+def decode_transaction(data: bytes) -> kv_pb2.Transaction | None:
+    """One transaction of a batch; None if it does not decode."""
+    transaction = kv_pb2.Transaction()
+    try:
+        transaction.ParseFromString(data)
+    except DecodeError:
+        return None
+    return transaction
 
 
 def is_no_op(payload: bytes) -> bool:

@@ -11,6 +11,7 @@ from struct import Struct
 from sys import byteorder
 from typing import Final
 
+from replicator.machine.transaction_fields import result_fields, transaction_fields
 from replicator.model.log import Entry
 from replicator.v1 import store_pb2
 
@@ -23,6 +24,7 @@ _ENTRY: Final = Struct(">QQI")  # index, term, payload bytes
 _OUTCOME: Final = Struct(">QIIIIB")  # index, statuses, revisions, found, rejections, reason bytes
 _FOUND: Final = Struct(">IQQQ?I")  # position, create, mod revision, version, omitted, value bytes
 _REJECTION: Final = Struct(">IB")  # position, reason bytes
+_TRANSACTED: Final = Struct(">I")  # position; the fields of the result follow
 _PAIR: Final = Struct(">HIQQQ")  # key bytes, value bytes, create revision, mod revision, version
 
 # key, value, create revision, mod revision, version
@@ -49,18 +51,24 @@ def _outcome_columns(outcome: store_pb2.BatchOutcome) -> bytes:
     for rejection in outcome.rejections:
         text = rejection.reason.encode()
         parts += (_REJECTION.pack(rejection.position, len(text)), text)
+    for transacted in outcome.transactions:  # none in what was written before there were any
+        parts.append(_TRANSACTED.pack(transacted.position))
+        parts += result_fields(transacted.result)
     return b"".join(parts)
 
 
 def batch_digest(batch: store_pb2.CommandBatch) -> bytes:
-    """What a batch asks for, independent of its client and sequences."""
+    """What a batch asks for, independent of its client and sequences, and of who serialized its transactions."""
     kinds, keys, values, revisions = batch.kinds, batch.keys, batch.values, batch.expected_revisions
     columns = array("Q", (len(kinds), len(keys), len(values), len(revisions)))
     columns.extend(kind & 0xFFFF_FFFF for kind in kinds)  # of a release that this one is not, it may be negative
     columns.extend(map(len, keys))
     columns.extend(map(len, values))
     columns.extend(revisions)
-    return blake2b(b"".join((_big_endian(columns), *keys, *values)), digest_size=BATCH_DIGEST_BYTES).digest()
+    parts = [_big_endian(columns), *keys, *values]
+    for data in batch.transactions:
+        parts += transaction_fields(data)
+    return blake2b(b"".join(parts), digest_size=BATCH_DIGEST_BYTES).digest()
 
 
 def state_hash(pairs: Iterable[Pair]) -> str:

@@ -1,17 +1,21 @@
 """What the commands of one batch do to the store, exactly-once aside.
 
-Every change is a revision of its own, (main, 0): main moves once for a command that changes something. The sub number
-is for commands that will change several keys at once.
+A command that changes something moves the revision by one: its changes have the number (main, sub). Only a transaction
+has more than one change; see transaction.py.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 
+from replicator.machine.codec import decode_transaction
+from replicator.machine.frontier import Frontier
 from replicator.machine.outcomes import APPLIED, COMPARE_FAILED, REJECTED, UNCHANGED
 from replicator.machine.store_port import DELETED, Record, StorePort
+from replicator.machine.transaction import Refusal, carry_out, planned
+from replicator.machine.transaction_rules import flaw_of
 from replicator.model.errors import Compacted, InvalidArgument
-from replicator.model.ids import LogIndex, Revision
+from replicator.model.ids import Revision
 from replicator.model.limits import FormatLimits
 from replicator.v1 import store_pb2
 
@@ -19,16 +23,7 @@ PUT = store_pb2.CommandBatch.KIND_PUT
 DELETE = store_pb2.CommandBatch.KIND_DELETE
 COMPARE_AND_SET = store_pb2.CommandBatch.KIND_COMPARE_AND_SET
 COMPACT = store_pb2.CommandBatch.KIND_COMPACT
-
-
-@dataclass(slots=True)
-class Frontier:
-    """Where the store stands between two commands of one entry. Moves forward only."""
-
-    index: LogIndex
-    time_ms: int
-    revision: Revision
-    live_keys: int
+TRANSACTION = store_pb2.CommandBatch.KIND_TRANSACTION
 
 
 def count_of(batch: store_pb2.CommandBatch) -> int:
@@ -41,15 +36,16 @@ def shape_problem(batch: store_pb2.CommandBatch, limits: FormatLimits) -> str | 
     kinds, count = list(batch.kinds), count_of(batch)
     if not 1 <= count <= limits.batch_commands_max:
         return f"the batch holds {count} commands, must be 1 to {limits.batch_commands_max}"
-    puts, deletes, swaps, compactions = count, 0, 0, 0
+    puts, deletes, swaps, compactions, transactions = count, 0, 0, 0, 0
     if kinds:
-        puts, deletes, swaps, compactions = map(kinds.count, (PUT, DELETE, COMPARE_AND_SET, COMPACT))
-    if puts + deletes + swaps + compactions != count:
+        every_kind = (PUT, DELETE, COMPARE_AND_SET, COMPACT, TRANSACTION)
+        puts, deletes, swaps, compactions, transactions = map(kinds.count, every_kind)
+    if puts + deletes + swaps + compactions + transactions != count:
         return "the batch holds a command that this release does not know"
-    needed = (puts + deletes + swaps, puts + swaps, swaps + compactions)
-    held = (len(batch.keys), len(batch.values), len(batch.expected_revisions))
+    needed = (puts + deletes + swaps, puts + swaps, swaps + compactions, transactions)
+    held = (len(batch.keys), len(batch.values), len(batch.expected_revisions), len(batch.transactions))
     if needed != held:
-        return f"the batch has {held} keys, values and revisions, its commands need {needed}"
+        return f"the batch has {held} keys, values, revisions and transactions, its commands need {needed}"
     return None
 
 
@@ -75,6 +71,7 @@ class _Evaluation:
     found: list[store_pb2.BatchOutcome.Found] = field(default_factory=list)
     found_bytes: int = 0
     rejections: list[store_pb2.BatchOutcome.Rejection] = field(default_factory=list)
+    transacted: list[store_pb2.BatchOutcome.Transacted] = field(default_factory=list)
 
     def run_puts(self, batch: store_pb2.CommandBatch) -> None:
         """The common case, one loop without a choice in it."""
@@ -92,9 +89,12 @@ class _Evaluation:
     def run(self, batch: store_pb2.CommandBatch) -> None:
         """Any mixture of commands."""
         keys, values, expected = iter(batch.keys), iter(batch.values), iter(batch.expected_revisions)
+        transactions = iter(batch.transactions)
         for kind in batch.kinds:
             if kind == COMPACT:
                 self._compact(next(expected))
+            elif kind == TRANSACTION:
+                self._transact(next(transactions))
             else:
                 self._change(kind, next(keys), values, expected)
 
@@ -106,6 +106,7 @@ class _Evaluation:
             revisions=self.revisions,
             found=self.found,
             rejections=self.rejections,
+            transactions=self.transacted,
         )
 
     def _change(self, kind: int, key: bytes, values: Iterator[bytes], expected: Iterator[int]) -> None:
@@ -164,6 +165,24 @@ class _Evaluation:
                 )
             )
         self._row(COMPARE_FAILED, self.at.revision)
+
+    def _transact(self, data: bytes) -> None:
+        transaction = decode_transaction(data)
+        if transaction is None:
+            self._reject("the transaction does not decode")
+            return
+        flaw = flaw_of(transaction, self.limits)
+        if flaw is not None:
+            self._reject(str(flaw))
+            return
+        plan = planned(self.store, self.at, transaction, self.found_bytes)
+        if isinstance(plan, Refusal):
+            self._reject(plan.message, plan.reason)
+            return
+        carry_out(self.store, self.at, plan)
+        self.found_bytes += plan.result_bytes
+        self.transacted.append(store_pb2.BatchOutcome.Transacted(position=len(self.statuses), result=plan.result))
+        self._row(APPLIED if plan.changes else UNCHANGED, self.at.revision)
 
     def _compact(self, revision: int) -> None:
         if revision > self.at.revision:

@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from replicator.model.values import KeyValue
-from replicator.v1 import store_pb2
+from replicator.v1 import kv_pb2, store_pb2
 
 APPLIED: Final = store_pb2.BatchOutcome.STATUS_APPLIED
 UNCHANGED: Final = store_pb2.BatchOutcome.STATUS_UNCHANGED
@@ -15,7 +15,8 @@ class CommandOutcome(NamedTuple):
     """What became of one command. reason, message: of a refusal, else empty.
 
     current: what a compare-and-set met that lost, without its key; None if there was nothing. value_omitted: the value
-    of `current` is left out, as the batch has found more than one answer may hold.
+    of `current` is left out, as the batch has found more than one answer may hold. result: of a transaction that was
+    not refused.
     """
 
     status: "store_pb2.BatchOutcome.Status.ValueType"
@@ -24,6 +25,7 @@ class CommandOutcome(NamedTuple):
     value_omitted: bool = False
     reason: str = ""
     message: str = ""
+    result: kv_pb2.TransactionResult | None = None
 
 
 def refused(index: int, reason: str, message: str) -> store_pb2.BatchOutcome:
@@ -34,7 +36,7 @@ def refused(index: int, reason: str, message: str) -> store_pb2.BatchOutcome:
 def outcome_at(outcome: store_pb2.BatchOutcome, position: int) -> CommandOutcome:
     """Of the command at `position`, from 0, which the batch must have.
 
-    Cost: looks at all that was found and rejected; a batch that was applied as a whole has neither.
+    Cost: looks at all that was found, rejected and transacted; a batch of puts that were applied has none of it.
     """
     if outcome.reason:
         return CommandOutcome(REJECTED, 0, reason=outcome.reason, message=outcome.message)
@@ -47,4 +49,7 @@ def outcome_at(outcome: store_pb2.BatchOutcome, position: int) -> CommandOutcome
     for rejection in outcome.rejections:
         if rejection.position == position:
             return CommandOutcome(status, revision, reason=rejection.reason, message=rejection.message)
+    for transacted in outcome.transactions:
+        if transacted.position == position:
+            return CommandOutcome(status, revision, result=transacted.result)
     return CommandOutcome(status, revision)

@@ -25,7 +25,8 @@ client is one try for each 16,384 writes that nobody has taken.
 from typing import Final
 
 from replicator.machine.digest import batch_digest
-from replicator.machine.evaluate import Frontier, count_of, evaluate, shape_problem
+from replicator.machine.evaluate import count_of, evaluate, shape_problem
+from replicator.machine.frontier import Frontier
 from replicator.machine.outcomes import refused
 from replicator.machine.store_port import KeptResult, Session, StorePort
 from replicator.model.errors import InvalidArgument, Overloaded, SessionExpired, WriteIdReused

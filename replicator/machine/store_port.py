@@ -1,6 +1,6 @@
 """The store as the state machine sees it: one view that reads its own writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from replicator.model.ids import LogIndex, Revision
@@ -47,6 +47,16 @@ class StorePort(Protocol):
 
     def value_of(self, key: bytes, record: Record) -> bytes:
         """The value that the change of that record stored."""
+        ...
+
+    def walk(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, Record]]:
+        """Keys of [start, end) that have a record, with the newest one, deletions included, in key order.
+
+        end: empty for no end. The store must not change while it is walked. To sort keys that are stored under a
+        digest, others have to be looked at: each comes first with an empty key, also if it is not in the range.
+        What is looked at does not depend on which deletions are compacted away, as far as these are older than
+        `compacted_revision`: such ones a caller must neither count nor show.
+        """
         ...
 
     def put_change(self, key: bytes, value: bytes, new: Record, old: Record | None, time_ms: int) -> None:

@@ -21,6 +21,10 @@ class FormatLimits:
     client idle for longer may be forgotten. session_idle_ms_min: never sooner, however many clients there are.
     client_age_ms_max: a client that is not remembered is new only if its id was drawn no longer ago than this, and no
     more than client_ahead_ms_max after now. Both are LOG_TIME_MS_MAX where no client says when it drew its id.
+
+    transaction_*: of one transaction, what is nested in it included. operations_max: of both branches, and as many
+    compares. range_keys_max, read_bytes_max: keys that its ranges meet, and bytes of keys and values that it reads;
+    also of all transactions of one entry, so that no entry takes long. result_bytes_max: what it returns.
     """
 
     key_bytes_max: int
@@ -36,6 +40,11 @@ class FormatLimits:
     session_idle_ms_min: int
     client_age_ms_max: int
     client_ahead_ms_max: int
+    transaction_operations_max: int
+    transaction_levels_max: int
+    transaction_range_keys_max: int
+    transaction_read_bytes_max: int
+    transaction_result_bytes_max: int
 
 
 LOG_TIME_MS_MAX: Final = (1 << 48) - 1  # some 8,900 years; an entry that claims more is applied without its time
@@ -54,6 +63,11 @@ _FIRST: Final = FormatLimits(
     session_idle_ms_min=300_000,
     client_age_ms_max=LOG_TIME_MS_MAX,
     client_ahead_ms_max=LOG_TIME_MS_MAX,
+    transaction_operations_max=1024,
+    transaction_levels_max=32,
+    transaction_range_keys_max=10_000,
+    transaction_read_bytes_max=16 << 20,
+    transaction_result_bytes_max=3 << 19,
 )
 FORMAT_LIMITS: Final[Mapping[int, FormatLimits]] = {
     1: _FIRST,
@@ -81,6 +95,11 @@ SESSION_IDLE_MS_MAX: Final = _PRESENT.session_idle_ms_max
 SESSION_IDLE_MS_MIN: Final = _PRESENT.session_idle_ms_min
 CLIENT_AGE_MS_MAX: Final = _PRESENT.client_age_ms_max
 CLIENT_AHEAD_MS_MAX: Final = _PRESENT.client_ahead_ms_max
+TRANSACTION_OPERATIONS_MAX: Final = _PRESENT.transaction_operations_max
+TRANSACTION_LEVELS_MAX: Final = _PRESENT.transaction_levels_max
+TRANSACTION_RANGE_KEYS_MAX: Final = _PRESENT.transaction_range_keys_max
+TRANSACTION_READ_BYTES_MAX: Final = _PRESENT.transaction_read_bytes_max
+TRANSACTION_RESULT_BYTES_MAX: Final = _PRESENT.transaction_result_bytes_max
 
 REQUEST_BYTES_MAX: Final = 3 << 19
 MESSAGE_BYTES_MAX: Final = 2 * REQUEST_BYTES_MAX  # is read, so that an error can name what is too long; beyond: unread

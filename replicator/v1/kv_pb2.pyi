@@ -63,12 +63,14 @@ class _WriteKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WriteKind.V
     WRITE_KIND_PUT: _WriteKind.ValueType  # 0
     WRITE_KIND_DELETE: _WriteKind.ValueType  # 1
     WRITE_KIND_COMPARE_AND_SET: _WriteKind.ValueType  # 2
+    WRITE_KIND_TRANSACTION: _WriteKind.ValueType  # 3
 
 class WriteKind(_WriteKind, metaclass=_WriteKindEnumTypeWrapper): ...
 
 WRITE_KIND_PUT: WriteKind.ValueType  # 0
 WRITE_KIND_DELETE: WriteKind.ValueType  # 1
 WRITE_KIND_COMPARE_AND_SET: WriteKind.ValueType  # 2
+WRITE_KIND_TRANSACTION: WriteKind.ValueType  # 3
 Global___WriteKind: _TypeAlias = WriteKind  # noqa: Y015
 
 @_typing.final
@@ -466,6 +468,398 @@ class ScanResponse(_message.Message):
 Global___ScanResponse: _TypeAlias = ScanResponse  # noqa: Y015
 
 @_typing.final
+class Transaction(_message.Message):
+    """Compares, and the operations of one of two branches, as one write: all of it takes effect at one moment, or nothing.
+
+    The compares see the state before the transaction. If all hold (or there are none), `then` runs, else `or_else`, in
+    order; each operation sees what those before it have written. All changes have one revision. Which branch a nested
+    transaction takes is decided before anything is written, too: its compares see the same state.
+
+    A branch that puts a key twice, or puts one that it also deletes, is refused, whichever branch would run; the
+    branches of one nested transaction exclude each other, so both may put the same key.
+
+    Up to 1,024 operations and 1,024 compares in all, both branches and nested ones included, 32 levels deep. The ranges of
+    one transaction may meet 10,000 keys in all, its reads 16 MiB, its results 1.5 MiB.
+
+    Transactions and their results stand in the log, too: later releases only add fields.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARE_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
+    OR_ELSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def compare(self) -> _containers.RepeatedCompositeFieldContainer[Global___Compare]: ...
+    @_builtins.property
+    def then(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]: ...
+    @_builtins.property
+    def or_else(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operation]: ...
+    def __init__(
+        self,
+        *,
+        compare: _abc.Iterable[Global___Compare] | None = ...,
+        then: _abc.Iterable[Global___Operation] | None = ...,
+        or_else: _abc.Iterable[Global___Operation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare", b"compare", "or_else", b"or_else", "then", b"then"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Transaction: _TypeAlias = Transaction  # noqa: Y015
+
+@_typing.final
+class KeyRange(_message.Message):
+    """Keys in [start, end); an empty end means to the end of the keyspace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.bytes
+    end: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        start: _builtins.bytes = ...,
+        end: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyRange: _TypeAlias = KeyRange  # noqa: Y015
+
+@_typing.final
+class Compare(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Target:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TargetEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Compare._Target.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TARGET_UNSPECIFIED: Compare._Target.ValueType  # 0
+        TARGET_VALUE: Compare._Target.ValueType  # 1
+        """A key that does not exist has no value: the comparison is then false, whatever its relation."""
+        TARGET_VERSION: Compare._Target.ValueType  # 2
+        """These three are 0 of a key that does not exist: `version = 0` says that it does not, `version != 0` that it does."""
+        TARGET_CREATE_REVISION: Compare._Target.ValueType  # 3
+        TARGET_MOD_REVISION: Compare._Target.ValueType  # 4
+
+    class Target(_Target, metaclass=_TargetEnumTypeWrapper): ...
+    TARGET_UNSPECIFIED: Compare.Target.ValueType  # 0
+    TARGET_VALUE: Compare.Target.ValueType  # 1
+    """A key that does not exist has no value: the comparison is then false, whatever its relation."""
+    TARGET_VERSION: Compare.Target.ValueType  # 2
+    """These three are 0 of a key that does not exist: `version = 0` says that it does not, `version != 0` that it does."""
+    TARGET_CREATE_REVISION: Compare.Target.ValueType  # 3
+    TARGET_MOD_REVISION: Compare.Target.ValueType  # 4
+
+    class _Relation:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RelationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Compare._Relation.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        RELATION_UNSPECIFIED: Compare._Relation.ValueType  # 0
+        RELATION_EQUAL: Compare._Relation.ValueType  # 1
+        RELATION_NOT_EQUAL: Compare._Relation.ValueType  # 2
+        RELATION_GREATER: Compare._Relation.ValueType  # 3
+        RELATION_LESS: Compare._Relation.ValueType  # 4
+
+    class Relation(_Relation, metaclass=_RelationEnumTypeWrapper): ...
+    RELATION_UNSPECIFIED: Compare.Relation.ValueType  # 0
+    RELATION_EQUAL: Compare.Relation.ValueType  # 1
+    RELATION_NOT_EQUAL: Compare.Relation.ValueType  # 2
+    RELATION_GREATER: Compare.Relation.ValueType  # 3
+    RELATION_LESS: Compare.Relation.ValueType  # 4
+
+    KEY_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    target: Global___Compare.Target.ValueType
+    relation: Global___Compare.Relation.ValueType
+    """Of what is stored to what is given here."""
+    value: _builtins.bytes
+    """For TARGET_VALUE."""
+    number: _builtins.int
+    """For the others. May be negative, which nothing stored is."""
+    @_builtins.property
+    def range(self) -> Global___KeyRange: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        range: Global___KeyRange | None = ...,
+        target: Global___Compare.Target.ValueType = ...,
+        relation: Global___Compare.Relation.ValueType = ...,
+        value: _builtins.bytes = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "keys", b"keys", "range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "keys", b"keys", "number", b"number", "range", b"range", "relation", b"relation", "target", b"target", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_keys: _TypeAlias = _typing.Literal["key", "range"]  # noqa: Y015
+    _WhichOneofArgType_keys: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_keys) -> _WhichOneofReturnType_keys | None: ...
+
+Global___Compare: _TypeAlias = Compare  # noqa: Y015
+
+@_typing.final
+class Operation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUT_FIELD_NUMBER: _builtins.int
+    GET_FIELD_NUMBER: _builtins.int
+    DELETE_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def put(self) -> Global___PutOperation: ...
+    @_builtins.property
+    def get(self) -> Global___GetOperation: ...
+    @_builtins.property
+    def delete(self) -> Global___DeleteOperation: ...
+    @_builtins.property
+    def transaction(self) -> Global___Transaction: ...
+    def __init__(
+        self,
+        *,
+        put: Global___PutOperation | None = ...,
+        get: Global___GetOperation | None = ...,
+        delete: Global___DeleteOperation | None = ...,
+        transaction: Global___Transaction | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "get", b"get", "operation", b"operation", "put", b"put", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete", b"delete", "get", b"get", "operation", b"operation", "put", b"put", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["put", "get", "delete", "transaction"]  # noqa: Y015
+    _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
+
+Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class PutOperation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    value: _builtins.bytes
+    previous: _builtins.bool
+    """Return the pair that was there."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        value: _builtins.bytes = ...,
+        previous: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "previous", b"previous", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutOperation: _TypeAlias = PutOperation  # noqa: Y015
+
+@_typing.final
+class GetOperation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    KEYS_ONLY_FIELD_NUMBER: _builtins.int
+    COUNT_ONLY_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    limit: _builtins.int
+    """At most this many pairs of a range; 0: all."""
+    keys_only: _builtins.bool
+    """Leave the values out."""
+    count_only: _builtins.bool
+    """Count all keys, whatever the limit, and return no pairs."""
+    @_builtins.property
+    def range(self) -> Global___KeyRange: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        range: Global___KeyRange | None = ...,
+        limit: _builtins.int = ...,
+        keys_only: _builtins.bool = ...,
+        count_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "keys", b"keys", "range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_only", b"count_only", "key", b"key", "keys", b"keys", "keys_only", b"keys_only", "limit", b"limit", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_keys: _TypeAlias = _typing.Literal["key", "range"]  # noqa: Y015
+    _WhichOneofArgType_keys: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_keys) -> _WhichOneofReturnType_keys | None: ...
+
+Global___GetOperation: _TypeAlias = GetOperation  # noqa: Y015
+
+@_typing.final
+class DeleteOperation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    previous: _builtins.bool
+    """Return the pairs that were there."""
+    @_builtins.property
+    def range(self) -> Global___KeyRange: ...
+    def __init__(
+        self,
+        *,
+        key: _builtins.bytes = ...,
+        range: Global___KeyRange | None = ...,
+        previous: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "keys", b"keys", "range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "keys", b"keys", "previous", b"previous", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_keys: _TypeAlias = _typing.Literal["key", "range"]  # noqa: Y015
+    _WhichOneofArgType_keys: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_keys) -> _WhichOneofReturnType_keys | None: ...
+
+Global___DeleteOperation: _TypeAlias = DeleteOperation  # noqa: Y015
+
+@_typing.final
+class TransactionResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    succeeded: _builtins.bool
+    """Whether all compares held: whether `then` ran."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationResult]:
+        """One for each operation of the branch that ran, in order."""
+
+    def __init__(
+        self,
+        *,
+        succeeded: _builtins.bool = ...,
+        results: _abc.Iterable[Global___OperationResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "succeeded", b"succeeded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionResult: _TypeAlias = TransactionResult  # noqa: Y015
+
+@_typing.final
+class OperationResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIRS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Keys that a get found (those in `pairs`, or counted), that a delete deleted; of a put 1 if the key existed."""
+    more: _builtins.bool
+    """The limit of a get has left pairs out."""
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyValue]:
+        """What a get found, in key order; of a put or delete what was there, if it asked for that."""
+
+    @_builtins.property
+    def transaction(self) -> Global___TransactionResult:
+        """Of a nested transaction."""
+
+    def __init__(
+        self,
+        *,
+        pairs: _abc.Iterable[Global___KeyValue] | None = ...,
+        count: _builtins.int = ...,
+        more: _builtins.bool = ...,
+        transaction: Global___TransactionResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "more", b"more", "pairs", b"pairs", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationResult: _TypeAlias = OperationResult  # noqa: Y015
+
+@_typing.final
+class TxnRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    WRITE_ID_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transaction(self) -> Global___Transaction: ...
+    @_builtins.property
+    def write_id(self) -> Global___WriteId: ...
+    def __init__(
+        self,
+        *,
+        transaction: Global___Transaction | None = ...,
+        write_id: Global___WriteId | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction", "write_id", b"write_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction", "write_id", b"write_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TxnRequest: _TypeAlias = TxnRequest  # noqa: Y015
+
+@_typing.final
+class TxnResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Of its changes; of the store if it changed nothing."""
+    token: _builtins.str
+    duplicate: _builtins.bool
+    """This is the answer to an earlier attempt under the same write id, as it was given then."""
+    @_builtins.property
+    def result(self) -> Global___TransactionResult: ...
+    def __init__(
+        self,
+        *,
+        result: Global___TransactionResult | None = ...,
+        revision: _builtins.int = ...,
+        token: _builtins.str = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "result", b"result", "revision", b"revision", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TxnResponse: _TypeAlias = TxnResponse  # noqa: Y015
+
+@_typing.final
 class BatchRequests(_message.Message):
     """What a client has to send at one moment."""
 
@@ -569,6 +963,7 @@ class WriteBatch(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISIONS_FIELD_NUMBER: _builtins.int
     ISSUED_MS_FIELD_NUMBER: _builtins.int
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.bytes
     """As in WriteId. Empty: no write ids, so a retry may apply twice."""
     first_sequence: _builtins.int
@@ -581,7 +976,9 @@ class WriteBatch(_message.Message):
         """One for each write. Empty: all are puts."""
 
     @_builtins.property
-    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """One for each write but transactions, in order."""
+
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """One for each write that stores a value, in order: puts and compare-and-sets."""
@@ -589,6 +986,10 @@ class WriteBatch(_message.Message):
     @_builtins.property
     def expected_revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """One for each compare-and-set, in order: the mod_revision that the key must have; 0: it must not exist."""
+
+    @_builtins.property
+    def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transaction]:
+        """One for each transaction, in order."""
 
     def __init__(
         self,
@@ -601,10 +1002,11 @@ class WriteBatch(_message.Message):
         values: _abc.Iterable[_builtins.bytes] | None = ...,
         expected_revisions: _abc.Iterable[_builtins.int] | None = ...,
         issued_ms: _builtins.int = ...,
+        transactions: _abc.Iterable[Global___Transaction] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expected_revisions", b"expected_revisions", "first_sequence", b"first_sequence", "issued_ms", b"issued_ms", "keys", b"keys", "kinds", b"kinds", "oldest_pending", b"oldest_pending", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expected_revisions", b"expected_revisions", "first_sequence", b"first_sequence", "issued_ms", b"issued_ms", "keys", b"keys", "kinds", b"kinds", "oldest_pending", b"oldest_pending", "transactions", b"transactions", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -707,15 +1109,19 @@ class WriteBatchResult(_message.Message):
     FOUND_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """Covers all of them."""
+    duplicate: _builtins.bool
+    """As in TxnResponse, of the whole batch."""
     @_builtins.property
     def revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """One for each write: its revision, or that of the store if it changed nothing or was refused."""
 
     @_builtins.property
     def unchanged(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions of the writes that changed nothing: deletes of absent keys, lost comparisons."""
+        """Positions of the writes that changed nothing: deletes of absent keys, lost comparisons, transactions without changes."""
 
     @_builtins.property
     def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundPair]:
@@ -725,6 +1131,10 @@ class WriteBatchResult(_message.Message):
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___PositionError]:
         """Refusals of single writes."""
 
+    @_builtins.property
+    def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PositionedResult]:
+        """Of the transactions that were not refused."""
+
     def __init__(
         self,
         *,
@@ -733,14 +1143,39 @@ class WriteBatchResult(_message.Message):
         found: _abc.Iterable[Global___FoundPair] | None = ...,
         errors: _abc.Iterable[Global___PositionError] | None = ...,
         token: _builtins.str = ...,
+        transactions: _abc.Iterable[Global___PositionedResult] | None = ...,
+        duplicate: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "found", b"found", "revisions", b"revisions", "token", b"token", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "errors", b"errors", "found", b"found", "revisions", b"revisions", "token", b"token", "transactions", b"transactions", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WriteBatchResult: _TypeAlias = WriteBatchResult  # noqa: Y015
+
+@_typing.final
+class PositionedResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    @_builtins.property
+    def result(self) -> Global___TransactionResult: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        result: Global___TransactionResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PositionedResult: _TypeAlias = PositionedResult  # noqa: Y015
 
 @_typing.final
 class FoundPair(_message.Message):

@@ -59,6 +59,11 @@ class KVServiceStub:
                 request_serializer=replicator_dot_v1_dot_kv__pb2.ScanRequest.SerializeToString,
                 response_deserializer=replicator_dot_v1_dot_kv__pb2.ScanResponse.FromString,
                 _registered_method=True)
+        self.Txn = channel.unary_unary(
+                '/replicator.v1.KVService/Txn',
+                request_serializer=replicator_dot_v1_dot_kv__pb2.TxnRequest.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_kv__pb2.TxnResponse.FromString,
+                _registered_method=True)
         self.Exchange = channel.stream_stream(
                 '/replicator.v1.KVService/Exchange',
                 request_serializer=replicator_dot_v1_dot_kv__pb2.BatchRequests.SerializeToString,
@@ -95,6 +100,13 @@ class KVServiceServicer:
 
     def Scan(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Txn(self, request, context):
+        """Compares and operations, all or nothing, at one moment.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -137,6 +149,11 @@ def add_KVServiceServicer_to_server(servicer, server):
                     servicer.Scan,
                     request_deserializer=replicator_dot_v1_dot_kv__pb2.ScanRequest.FromString,
                     response_serializer=replicator_dot_v1_dot_kv__pb2.ScanResponse.SerializeToString,
+            ),
+            'Txn': grpc.unary_unary_rpc_method_handler(
+                    servicer.Txn,
+                    request_deserializer=replicator_dot_v1_dot_kv__pb2.TxnRequest.FromString,
+                    response_serializer=replicator_dot_v1_dot_kv__pb2.TxnResponse.SerializeToString,
             ),
             'Exchange': grpc.stream_stream_rpc_method_handler(
                     servicer.Exchange,
@@ -279,6 +296,33 @@ class KVService:
             '/replicator.v1.KVService/Scan',
             replicator_dot_v1_dot_kv__pb2.ScanRequest.SerializeToString,
             replicator_dot_v1_dot_kv__pb2.ScanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Txn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.v1.KVService/Txn',
+            replicator_dot_v1_dot_kv__pb2.TxnRequest.SerializeToString,
+            replicator_dot_v1_dot_kv__pb2.TxnResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class KVServiceStub:
     Delete: _grpc.UnaryUnaryMultiCallable[_kv_pb2.DeleteRequest, _kv_pb2.DeleteResponse]
     CompareAndSet: _grpc.UnaryUnaryMultiCallable[_kv_pb2.CompareAndSetRequest, _kv_pb2.CompareAndSetResponse]
     Scan: _grpc.UnaryUnaryMultiCallable[_kv_pb2.ScanRequest, _kv_pb2.ScanResponse]
+    Txn: _grpc.UnaryUnaryMultiCallable[_kv_pb2.TxnRequest, _kv_pb2.TxnResponse]
+    """Compares and operations, all or nothing, at one moment."""
     Exchange: _grpc.StreamStreamMultiCallable[_kv_pb2.BatchRequests, _kv_pb2.BatchResponses]
     """Batches of writes and of reads, any number at a time, answered in any order. What the Python SDK uses.
 
@@ -56,6 +58,8 @@ class KVServiceAsyncStub(KVServiceStub):
     Delete: _aio.UnaryUnaryMultiCallable[_kv_pb2.DeleteRequest, _kv_pb2.DeleteResponse]  # type: ignore[assignment]
     CompareAndSet: _aio.UnaryUnaryMultiCallable[_kv_pb2.CompareAndSetRequest, _kv_pb2.CompareAndSetResponse]  # type: ignore[assignment]
     Scan: _aio.UnaryUnaryMultiCallable[_kv_pb2.ScanRequest, _kv_pb2.ScanResponse]  # type: ignore[assignment]
+    Txn: _aio.UnaryUnaryMultiCallable[_kv_pb2.TxnRequest, _kv_pb2.TxnResponse]  # type: ignore[assignment]
+    """Compares and operations, all or nothing, at one moment."""
     Exchange: _aio.StreamStreamMultiCallable[_kv_pb2.BatchRequests, _kv_pb2.BatchResponses]  # type: ignore[assignment]
     """Batches of writes and of reads, any number at a time, answered in any order. What the Python SDK uses.
 
@@ -99,6 +103,14 @@ class KVServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _kv_pb2.ScanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_kv_pb2.ScanResponse, _abc.Awaitable[_kv_pb2.ScanResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Txn(
+        self,
+        request: _kv_pb2.TxnRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kv_pb2.TxnResponse, _abc.Awaitable[_kv_pb2.TxnResponse]]:
+        """Compares and operations, all or nothing, at one moment."""
 
     @_abc_1.abstractmethod
     def Exchange(

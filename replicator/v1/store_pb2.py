@@ -22,39 +22,42 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from replicator.v1 import kv_pb2 as replicator_dot_v1_dot_kv__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19replicator/v1/store.proto\x12\rreplicator.v1\"?\n\nEntryBatch\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x03 \x03(\x0c\"\xaf\x03\n\x0c\x43ommandBatch\x12\x11\n\tclient_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x16\n\x0eoldest_pending\x18\x03 \x01(\x04\x12/\n\x05kinds\x18\x04 \x03(\x0e\x32 .replicator.v1.CommandBatch.Kind\x12\x0c\n\x04keys\x18\x05 \x03(\x0c\x12\x0e\n\x06values\x18\x06 \x03(\x0c\x12\x1a\n\x12\x65xpected_revisions\x18\x07 \x03(\x04\x12\x11\n\tissued_ms\x18\x10 \x01(\x04\"i\n\x04Kind\x12\x0c\n\x08KIND_PUT\x10\x00\x12\x0f\n\x0bKIND_DELETE\x10\x01\x12\x18\n\x14KIND_COMPARE_AND_SET\x10\x02\x12\x10\n\x0cKIND_COMPACT\x10\x03\"\x04\x08\x04\x10\x04*\x10KIND_TRANSACTIONJ\x04\x08\x08\x10\x10R\x0ctransactionsR\x06leasesR\x0e\x62\x61se_revisionsR\x0emerge_policiesR\nschema_idsR\rorigin_regionR\rorigin_clientR\rtrace_context\"\xc4\x04\n\x0c\x42\x61tchOutcome\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x34\n\x08statuses\x18\x02 \x03(\x0e\x32\".replicator.v1.BatchOutcome.Status\x12\x11\n\trevisions\x18\x03 \x03(\x04\x12\x30\n\x05\x66ound\x18\x04 \x03(\x0b\x32!.replicator.v1.BatchOutcome.Found\x12\x39\n\nrejections\x18\x05 \x03(\x0b\x32%.replicator.v1.BatchOutcome.Rejection\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x11\n\tduplicate\x18\x08 \x01(\x08\x1a\x7f\n\x05\x46ound\x12\x10\n\x08position\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x03 \x01(\x04\x12\x14\n\x0cmod_revision\x18\x04 \x01(\x04\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x15\n\rvalue_omitted\x18\x06 \x01(\x08\x1a>\n\tRejection\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"z\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_APPLIED\x10\x01\x12\x14\n\x10STATUS_UNCHANGED\x10\x02\x12\x19\n\x15STATUS_COMPARE_FAILED\x10\x03\x12\x13\n\x0fSTATUS_REJECTED\x10\x04\"^\n\x11StoredIncarnation\x12\x14\n\x0c\x64irectory_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06run_id\x18\x03 \x01(\x0c\x12\x13\n\x0bis_of_group\x18\x04 \x01(\x08\"q\n\x0bGroupChange\x12/\n\nmembership\x18\x01 \x01(\x0b\x32\x19.replicator.v1.MembershipH\x00\x12\'\n\x06timing\x18\x02 \x01(\x0b\x32\x15.replicator.v1.TimingH\x00\x42\x08\n\x06\x63hange\"j\n\nMembership\x12\r\n\x05index\x18\x01 \x01(\x04\x12,\n\x07members\x18\x02 \x03(\x0b\x32\x1b.replicator.v1.StoredMember\x12\x0f\n\x07\x66ounder\x18\x03 \x01(\x0c\x12\x0e\n\x06secret\x18\x04 \x01(\x0c\"\xf3\x01\n\x0cStoredMember\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x04 \x01(\t\x12.\n\x04role\x18\x05 \x01(\x0e\x32 .replicator.v1.StoredMember.Role\x12\x14\n\x0c\x64irectory_id\x18\x06 \x01(\x0c\"Q\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_VOTER\x10\x01\x12\x11\n\rROLE_OBSERVER\x10\x02\x12\x10\n\x0cROLE_JOINING\x10\x03\"`\n\x06Timing\x12\x14\n\x0cheartbeat_ms\x18\x01 \x01(\r\x12\x1f\n\x17\x65lection_timeout_min_ms\x18\x02 \x01(\r\x12\x1f\n\x17\x65lection_timeout_max_ms\x18\x03 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19replicator/v1/store.proto\x12\rreplicator.v1\x1a\x16replicator/v1/kv.proto\"?\n\nEntryBatch\x12\x0f\n\x07time_ms\x18\x01 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x02 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x03 \x03(\x0c\"\xb5\x03\n\x0c\x43ommandBatch\x12\x11\n\tclient_id\x18\x01 \x01(\x0c\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x16\n\x0eoldest_pending\x18\x03 \x01(\x04\x12/\n\x05kinds\x18\x04 \x03(\x0e\x32 .replicator.v1.CommandBatch.Kind\x12\x0c\n\x04keys\x18\x05 \x03(\x0c\x12\x0e\n\x06values\x18\x06 \x03(\x0c\x12\x1a\n\x12\x65xpected_revisions\x18\x07 \x03(\x04\x12\x14\n\x0ctransactions\x18\x08 \x03(\x0c\x12\x11\n\tissued_ms\x18\x10 \x01(\x04\"g\n\x04Kind\x12\x0c\n\x08KIND_PUT\x10\x00\x12\x0f\n\x0bKIND_DELETE\x10\x01\x12\x18\n\x14KIND_COMPARE_AND_SET\x10\x02\x12\x10\n\x0cKIND_COMPACT\x10\x03\x12\x14\n\x10KIND_TRANSACTION\x10\x04J\x04\x08\t\x10\x10R\x06leasesR\x0e\x62\x61se_revisionsR\x0emerge_policiesR\nschema_idsR\rorigin_regionR\rorigin_clientR\rtrace_context\"\xd4\x05\n\x0c\x42\x61tchOutcome\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x34\n\x08statuses\x18\x02 \x03(\x0e\x32\".replicator.v1.BatchOutcome.Status\x12\x11\n\trevisions\x18\x03 \x03(\x04\x12\x30\n\x05\x66ound\x18\x04 \x03(\x0b\x32!.replicator.v1.BatchOutcome.Found\x12\x39\n\nrejections\x18\x05 \x03(\x0b\x32%.replicator.v1.BatchOutcome.Rejection\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12\x11\n\tduplicate\x18\x08 \x01(\x08\x12<\n\x0ctransactions\x18\t \x03(\x0b\x32&.replicator.v1.BatchOutcome.Transacted\x1a\x7f\n\x05\x46ound\x12\x10\n\x08position\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x17\n\x0f\x63reate_revision\x18\x03 \x01(\x04\x12\x14\n\x0cmod_revision\x18\x04 \x01(\x04\x12\x0f\n\x07version\x18\x05 \x01(\x04\x12\x15\n\rvalue_omitted\x18\x06 \x01(\x08\x1a>\n\tRejection\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x1aP\n\nTransacted\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32 .replicator.v1.TransactionResult\"z\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATUS_APPLIED\x10\x01\x12\x14\n\x10STATUS_UNCHANGED\x10\x02\x12\x19\n\x15STATUS_COMPARE_FAILED\x10\x03\x12\x13\n\x0fSTATUS_REJECTED\x10\x04\"^\n\x11StoredIncarnation\x12\x14\n\x0c\x64irectory_id\x18\x01 \x01(\x0c\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06run_id\x18\x03 \x01(\x0c\x12\x13\n\x0bis_of_group\x18\x04 \x01(\x08\"q\n\x0bGroupChange\x12/\n\nmembership\x18\x01 \x01(\x0b\x32\x19.replicator.v1.MembershipH\x00\x12\'\n\x06timing\x18\x02 \x01(\x0b\x32\x15.replicator.v1.TimingH\x00\x42\x08\n\x06\x63hange\"j\n\nMembership\x12\r\n\x05index\x18\x01 \x01(\x04\x12,\n\x07members\x18\x02 \x03(\x0b\x32\x1b.replicator.v1.StoredMember\x12\x0f\n\x07\x66ounder\x18\x03 \x01(\x0c\x12\x0e\n\x06secret\x18\x04 \x01(\x0c\"\xf3\x01\n\x0cStoredMember\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x13\n\x0b\x61pi_address\x18\x04 \x01(\t\x12.\n\x04role\x18\x05 \x01(\x0e\x32 .replicator.v1.StoredMember.Role\x12\x14\n\x0c\x64irectory_id\x18\x06 \x01(\x0c\"Q\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_VOTER\x10\x01\x12\x11\n\rROLE_OBSERVER\x10\x02\x12\x10\n\x0cROLE_JOINING\x10\x03\"`\n\x06Timing\x12\x14\n\x0cheartbeat_ms\x18\x01 \x01(\r\x12\x1f\n\x17\x65lection_timeout_min_ms\x18\x02 \x01(\r\x12\x1f\n\x17\x65lection_timeout_max_ms\x18\x03 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'replicator.v1.store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENTRYBATCH']._serialized_start=44
-  _globals['_ENTRYBATCH']._serialized_end=107
-  _globals['_COMMANDBATCH']._serialized_start=110
-  _globals['_COMMANDBATCH']._serialized_end=541
-  _globals['_COMMANDBATCH_KIND']._serialized_start=319
-  _globals['_COMMANDBATCH_KIND']._serialized_end=424
-  _globals['_BATCHOUTCOME']._serialized_start=544
-  _globals['_BATCHOUTCOME']._serialized_end=1124
-  _globals['_BATCHOUTCOME_FOUND']._serialized_start=809
-  _globals['_BATCHOUTCOME_FOUND']._serialized_end=936
-  _globals['_BATCHOUTCOME_REJECTION']._serialized_start=938
-  _globals['_BATCHOUTCOME_REJECTION']._serialized_end=1000
-  _globals['_BATCHOUTCOME_STATUS']._serialized_start=1002
-  _globals['_BATCHOUTCOME_STATUS']._serialized_end=1124
-  _globals['_STOREDINCARNATION']._serialized_start=1126
-  _globals['_STOREDINCARNATION']._serialized_end=1220
-  _globals['_GROUPCHANGE']._serialized_start=1222
-  _globals['_GROUPCHANGE']._serialized_end=1335
-  _globals['_MEMBERSHIP']._serialized_start=1337
-  _globals['_MEMBERSHIP']._serialized_end=1443
-  _globals['_STOREDMEMBER']._serialized_start=1446
-  _globals['_STOREDMEMBER']._serialized_end=1689
-  _globals['_STOREDMEMBER_ROLE']._serialized_start=1608
-  _globals['_STOREDMEMBER_ROLE']._serialized_end=1689
-  _globals['_TIMING']._serialized_start=1691
-  _globals['_TIMING']._serialized_end=1787
+  _globals['_ENTRYBATCH']._serialized_start=68
+  _globals['_ENTRYBATCH']._serialized_end=131
+  _globals['_COMMANDBATCH']._serialized_start=134
+  _globals['_COMMANDBATCH']._serialized_end=571
+  _globals['_COMMANDBATCH_KIND']._serialized_start=365
+  _globals['_COMMANDBATCH_KIND']._serialized_end=468
+  _globals['_BATCHOUTCOME']._serialized_start=574
+  _globals['_BATCHOUTCOME']._serialized_end=1298
+  _globals['_BATCHOUTCOME_FOUND']._serialized_start=901
+  _globals['_BATCHOUTCOME_FOUND']._serialized_end=1028
+  _globals['_BATCHOUTCOME_REJECTION']._serialized_start=1030
+  _globals['_BATCHOUTCOME_REJECTION']._serialized_end=1092
+  _globals['_BATCHOUTCOME_TRANSACTED']._serialized_start=1094
+  _globals['_BATCHOUTCOME_TRANSACTED']._serialized_end=1174
+  _globals['_BATCHOUTCOME_STATUS']._serialized_start=1176
+  _globals['_BATCHOUTCOME_STATUS']._serialized_end=1298
+  _globals['_STOREDINCARNATION']._serialized_start=1300
+  _globals['_STOREDINCARNATION']._serialized_end=1394
+  _globals['_GROUPCHANGE']._serialized_start=1396
+  _globals['_GROUPCHANGE']._serialized_end=1509
+  _globals['_MEMBERSHIP']._serialized_start=1511
+  _globals['_MEMBERSHIP']._serialized_end=1617
+  _globals['_STOREDMEMBER']._serialized_start=1620
+  _globals['_STOREDMEMBER']._serialized_end=1863
+  _globals['_STOREDMEMBER_ROLE']._serialized_start=1782
+  _globals['_STOREDMEMBER_ROLE']._serialized_end=1863
+  _globals['_TIMING']._serialized_start=1865
+  _globals['_TIMING']._serialized_end=1961
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from replicator.v1 import kv_pb2 as _kv_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -72,6 +73,8 @@ class CommandBatch(_message.Message):
         KIND_COMPARE_AND_SET: CommandBatch._Kind.ValueType  # 2
         KIND_COMPACT: CommandBatch._Kind.ValueType  # 3
         """Forgets what was superseded at or before a revision. No key."""
+        KIND_TRANSACTION: CommandBatch._Kind.ValueType  # 4
+        """All or nothing, at one revision: `transactions` holds it. No key."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
     KIND_PUT: CommandBatch.Kind.ValueType  # 0
@@ -79,6 +82,8 @@ class CommandBatch(_message.Message):
     KIND_COMPARE_AND_SET: CommandBatch.Kind.ValueType  # 2
     KIND_COMPACT: CommandBatch.Kind.ValueType  # 3
     """Forgets what was superseded at or before a revision. No key."""
+    KIND_TRANSACTION: CommandBatch.Kind.ValueType  # 4
+    """All or nothing, at one revision: `transactions` holds it. No key."""
 
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -87,6 +92,7 @@ class CommandBatch(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISIONS_FIELD_NUMBER: _builtins.int
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
     ISSUED_MS_FIELD_NUMBER: _builtins.int
     client_id: _builtins.bytes
     """16 bytes; empty: no session, then the next two are 0 and a retry may apply twice."""
@@ -102,7 +108,7 @@ class CommandBatch(_message.Message):
 
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """One for each command that has a key, in order: all but KIND_COMPACT."""
+        """One for each command that has a key, in order: all but KIND_COMPACT and KIND_TRANSACTION."""
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
@@ -114,6 +120,10 @@ class CommandBatch(_message.Message):
         must not exist), and up to which a KIND_COMPACT forgets.
         """
 
+    @_builtins.property
+    def transactions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """One for each KIND_TRANSACTION, in order: a serialized Transaction. One that does not decode is rejected alone."""
+
     def __init__(
         self,
         *,
@@ -124,11 +134,12 @@ class CommandBatch(_message.Message):
         keys: _abc.Iterable[_builtins.bytes] | None = ...,
         values: _abc.Iterable[_builtins.bytes] | None = ...,
         expected_revisions: _abc.Iterable[_builtins.int] | None = ...,
+        transactions: _abc.Iterable[_builtins.bytes] | None = ...,
         issued_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expected_revisions", b"expected_revisions", "first_sequence", b"first_sequence", "issued_ms", b"issued_ms", "keys", b"keys", "kinds", b"kinds", "oldest_pending", b"oldest_pending", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "expected_revisions", b"expected_revisions", "first_sequence", b"first_sequence", "issued_ms", b"issued_ms", "keys", b"keys", "kinds", b"kinds", "oldest_pending", b"oldest_pending", "transactions", b"transactions", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -150,7 +161,7 @@ class BatchOutcome(_message.Message):
         STATUS_APPLIED: BatchOutcome._Status.ValueType  # 1
         """The store changed."""
         STATUS_UNCHANGED: BatchOutcome._Status.ValueType  # 2
-        """Valid, but nothing to change: a delete of an absent key."""
+        """Valid, but nothing to change: a delete of an absent key, a transaction that wrote nothing."""
         STATUS_COMPARE_FAILED: BatchOutcome._Status.ValueType  # 3
         """A comparison failed; `found` holds what was there, if there was anything."""
         STATUS_REJECTED: BatchOutcome._Status.ValueType  # 4
@@ -161,7 +172,7 @@ class BatchOutcome(_message.Message):
     STATUS_APPLIED: BatchOutcome.Status.ValueType  # 1
     """The store changed."""
     STATUS_UNCHANGED: BatchOutcome.Status.ValueType  # 2
-    """Valid, but nothing to change: a delete of an absent key."""
+    """Valid, but nothing to change: a delete of an absent key, a transaction that wrote nothing."""
     STATUS_COMPARE_FAILED: BatchOutcome.Status.ValueType  # 3
     """A comparison failed; `found` holds what was there, if there was anything."""
     STATUS_REJECTED: BatchOutcome.Status.ValueType  # 4
@@ -228,6 +239,30 @@ class BatchOutcome(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Transacted(_message.Message):
+        """What a transaction did that was not refused."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        POSITION_FIELD_NUMBER: _builtins.int
+        RESULT_FIELD_NUMBER: _builtins.int
+        position: _builtins.int
+        """Of the command in its batch, from 0."""
+        @_builtins.property
+        def result(self) -> _kv_pb2.TransactionResult: ...
+        def __init__(
+            self,
+            *,
+            position: _builtins.int = ...,
+            result: _kv_pb2.TransactionResult | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "result", b"result"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INDEX_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     REVISIONS_FIELD_NUMBER: _builtins.int
@@ -236,6 +271,7 @@ class BatchOutcome(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
+    TRANSACTIONS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Log index at which the batch took effect."""
     reason: _builtins.str
@@ -255,6 +291,10 @@ class BatchOutcome(_message.Message):
     def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchOutcome.Found]: ...
     @_builtins.property
     def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchOutcome.Rejection]: ...
+    @_builtins.property
+    def transactions(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchOutcome.Transacted]:
+        """One for each transaction of the batch that was not refused."""
+
     def __init__(
         self,
         *,
@@ -266,10 +306,11 @@ class BatchOutcome(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         duplicate: _builtins.bool = ...,
+        transactions: _abc.Iterable[Global___BatchOutcome.Transacted] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "found", b"found", "index", b"index", "message", b"message", "reason", b"reason", "rejections", b"rejections", "revisions", b"revisions", "statuses", b"statuses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "found", b"found", "index", b"index", "message", b"message", "reason", b"reason", "rejections", b"rejections", "revisions", b"revisions", "statuses", b"statuses", "transactions", b"transactions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

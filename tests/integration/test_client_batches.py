@@ -63,7 +63,7 @@ async def test_connections_that_are_killed_in_the_middle_of_batches_cost_no_writ
                     await asyncio.sleep(dice.random() * 0.1)
                     value = b"%d-%d" % (number, turn)
                     put = await client.put(b"%d" % (number % 7), value, timeout_s=PATIENCE_S)
-                    assert nodes[0].node.replica.events[put.revision].value == value, f"seed {seed}"
+                    assert nodes[0].node.replica.events[put.revision, 0].value == value, f"seed {seed}"
 
             await asyncio.gather(*(caller(number) for number in range(150)))
         assert sum(link.counters.connections_reset for link in links) > 0, f"seed {seed}: nothing was disturbed"

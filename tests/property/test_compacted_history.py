@@ -14,6 +14,7 @@ from replicator.model.ids import Revision
 from replicator.storage import Storage
 from replicator.storage.layout import Database, Transaction
 from replicator.storage.state import compacting
+from replicator.storage.state.records import unpack_revision
 from tests.support.commands import a_turn, an_entry, compact, delete, put
 from tests.support.memory_store import MemoryStore
 from tests.support.storage_process import opened
@@ -28,11 +29,11 @@ def scanned(storage: Storage, revision: int) -> list[Pair]:
     return [(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version) for kv in page.kvs]
 
 
-def needed(model: MemoryStore, compacted: int) -> set[int]:
+def needed(model: MemoryStore, compacted: int) -> set[tuple[int, int]]:
     """Changes that a read at or after the compacted revision can meet, or that a watch from there would see."""
-    kept = {number for number in model.events if number >= compacted}
+    kept = {number for number in model.events if number[0] >= compacted}
     for numbers in model.revisions.values():
-        before = [number for number in numbers if number <= compacted]
+        before = [number for number in numbers if number[0] <= compacted]
         if before and not model.events[before[-1]].deleted:
             kept.add(before[-1])
     return kept
@@ -63,7 +64,7 @@ def test_reads_from_the_compacted_revision_on_are_as_before_and_the_rest_is_gone
         with storage._environment.read() as txn:
             databases = storage._databases
             if model.compacted_revision:
-                assert {int.from_bytes(key[:8], "big") for key in rows(txn, databases.changes)} == needed(
+                assert {unpack_revision(number) for number in rows(txn, databases.changes)} == needed(
                     model, model.compacted_revision
                 )
             index_rows, superseded = len(rows(txn, databases.index)), rows(txn, databases.superseded)

@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+from replicator.client.transaction_messages import transaction_message
 from replicator.machine.apply import apply_entry
 from replicator.machine.codec import encode_entry
 from replicator.machine.outcomes import outcome_at
 from replicator.machine.store_port import StorePort
 from replicator.model.ids import LogIndex, Term
 from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.model.transactions import Transaction
 from replicator.model.values import KeyValue
 from replicator.v1 import kv_pb2, store_pb2
 
@@ -58,6 +60,11 @@ def compact(revision: int) -> bytes:
     return _sent(Batch(kinds=[Batch.KIND_COMPACT], expected_revisions=[revision]), None)
 
 
+def transact(transaction: Transaction, write_id: kv_pb2.WriteId | None = None) -> bytes:
+    data = transaction_message(transaction).SerializeToString()
+    return _sent(Batch(kinds=[Batch.KIND_TRANSACTION], transactions=[data]), write_id)
+
+
 def together(*batches: bytes, write_id: kv_pb2.WriteId | None = None) -> bytes:
     """The commands of several batches as one batch."""
     whole = Batch()
@@ -67,6 +74,7 @@ def together(*batches: bytes, write_id: kv_pb2.WriteId | None = None) -> bytes:
         whole.keys.extend(batch.keys)
         whole.values.extend(batch.values)
         whole.expected_revisions.extend(batch.expected_revisions)
+        whole.transactions.extend(batch.transactions)
     return _sent(whole, write_id)
 
 

@@ -1,13 +1,18 @@
 """The state machine's store over plain dicts: what the one over LMDB must agree with."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace as replaced
+from itertools import groupby
 
 from replicator.machine.digest import GENESIS_HASH, Pair
 from replicator.machine.store_port import DELETED, KeptResult, Record, Session
 from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import FORMAT_LIMITS, FORMAT_LIMITS_NUMBER, FormatLimits
+from replicator.storage.state.keys import STEM_BYTES, first_stored, group_of, is_long, stored_key, whole_key
 from replicator.v1 import store_pb2
+
+Number = tuple[int, int]  # of a change: main, sub
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class MemoryStore:
     """Implements machine.store_port.StorePort. Keeps every change for ever."""
 
     def __init__(self) -> None:
-        self.events: dict[int, Event] = {}
-        self.revisions: dict[bytes, list[int]] = {}
+        self.events: dict[Number, Event] = {}
+        self.revisions: dict[bytes, list[Number]] = {}
         self.sessions: dict[bytes, Session] = {}
         self.results: dict[tuple[bytes, int], KeptResult] = {}
         self.digests: dict[int, bytes] = {}
@@ -52,18 +57,38 @@ class MemoryStore:
         return self.events[numbers[-1]].record if numbers else None
 
     def value_of(self, key: bytes, record: Record) -> bytes:
-        event = self.events[record[0]]
+        event = self.events[record[0], record[1]]
         assert event.key == key
         return event.value
 
+    def walk(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, Record]]:
+        """In the order in which keys are stored, and long keys a stem at a time, as LMDB has them."""
+        stored = sorted((stored_key(key), key) for key in self.revisions)
+        for stem, some in groupby(stored, lambda item: item[0][:STEM_BYTES] if is_long(item[0]) else b""):
+            names = [key for _, key in some]
+            if stem and first_stored(start) <= group_of(stem)[1] and (not end or whole_key(stem) < end):
+                yield from ((b"", self.record_of(key)) for key in names)
+            yield from ((key, self.record_of(key)) for key in sorted(names) if start <= key and (not end or key < end))
+
+    def record_of(self, key: bytes) -> Record:
+        return self.events[self.revisions[key][-1]].record
+
     def put_change(self, key: bytes, value: bytes, new: Record, old: Record | None, time_ms: int) -> None:
-        assert new[0] == len(self.events) + 1
+        main, sub = max(self.events, default=(0, 0))
+        assert new[:2] in ((main + 1, 0), (main, sub + 1)), "numbers have no gap"
         assert old == self.find(key)
-        self.events[new[0]] = Event(key, value, new, time_ms)
-        self.revisions.setdefault(key, []).append(new[0])
+        self.events[new[0], new[1]] = Event(key, value, new, time_ms)
+        self.revisions.setdefault(key, []).append((new[0], new[1]))
 
     def set_compacted(self, revision: Revision) -> None:
         self._compacted = revision
+
+    def delete_old_tombstones(self) -> None:
+        """What compaction may have done on one node, and not on another: deletions before the compacted revision go."""
+        for key in list(self.revisions):
+            record = self.record_of(key)
+            if record[5] & DELETED and record[0] < self._compacted:
+                del self.revisions[key]
 
     @property
     def compacted_revision(self) -> Revision:
@@ -143,8 +168,8 @@ class MemoryStore:
         """All live pairs in key order as of a revision, by looking at everything."""
         pairs: list[Pair] = []
         for key in sorted(self.revisions):
-            numbers = [number for number in self.revisions[key] if number <= revision]
+            numbers = [number for number in self.revisions[key] if number[0] <= revision]
             if numbers and not self.events[numbers[-1]].deleted:
                 event = self.events[numbers[-1]]
-                pairs.append((key, event.value, event.record[2], numbers[-1], event.record[3]))
+                pairs.append((key, event.value, event.record[2], numbers[-1][0], event.record[3]))
         return pairs

@@ -6,11 +6,15 @@ flush fails, the frozen layer stays as it is. A layer is bounded by who applies 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, Protocol
 
 from replicator.model.log import Entry
 from replicator.storage.layout import Cursor, Header
+
+INSERTED_SINGLY_MAX: Final = 16  # keys; more of them are sorted with all others
 
 
 class OrderedChanges:
@@ -38,13 +42,45 @@ class OrderedChanges:
         return [(key, self.values[key]) for key in self._order]
 
 
+class OrderedIndex:
+    """A dict that only grows, to be walked in key order. Sorted when it is walked: most writes never pay for it."""
+
+    __slots__ = ("_order", "values")
+
+    def __init__(self, values: dict[bytes, bytes]) -> None:
+        self.values = values
+        self._order: list[bytes] = []
+
+    def from_key(self, low: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As OrderedChanges."""
+        newest = list(islice(reversed(self.values), len(self.values) - len(self._order)))
+        if len(newest) <= INSERTED_SINGLY_MAX:
+            for key in newest:
+                insort(self._order, key)
+        else:
+            self._order += newest
+            self._order.sort()
+        for place in range(bisect_left(self._order, low), len(self._order)):
+            yield self._order[place], self.values[self._order[place]]
+
+
+class Walkable(Protocol):
+    """A part of what `from_key` walks."""
+
+    @property
+    def values(self) -> Mapping[bytes, bytes | None]: ...
+
+    def from_key(self, low: bytes) -> Iterator[tuple[bytes, bytes | None]]: ...
+
+
 @dataclass(slots=True)
 class Layer:
     """Changes of the state, by database. header: watermarks after them.
 
     entry_count, size_bytes, last_entry: of what made them.
 
-    changes: by packed revision, ascending. superseded: items to add. results, idle, sessions: None deletes. oldest_ms:
+    changes: by packed revision, ascending. ordered_index: of `index`, for the applying thread only. superseded: items
+    to add. results, idle, sessions: None deletes. oldest_ms:
     no client was last used before; it never moves back, as log time does not.
     """
 
@@ -61,6 +97,10 @@ class Layer:
     idle: OrderedChanges = field(default_factory=OrderedChanges)
     digests: dict[bytes, bytes] = field(default_factory=dict)
     meta: dict[bytes, bytes] = field(default_factory=dict)
+    ordered_index: OrderedIndex = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ordered_index = OrderedIndex(self.index)
 
     def next(self) -> "Layer":
         """An empty one that goes on from here."""
@@ -120,7 +160,7 @@ class Layers:
         self.newest_first = (self.open,)
 
 
-def from_key(layers: tuple[OrderedChanges, ...], cursor: Cursor, low: bytes) -> Iterator[tuple[bytes, bytes]]:
+def from_key(layers: tuple[Walkable, ...], cursor: Cursor, low: bytes) -> Iterator[tuple[bytes, bytes]]:
     """What layers (newest first) and one database hold together, from `low` on, in key order; nothing deleted."""
     found = cursor.set_range(low) if low else cursor.first()
     if not any(changes.values for changes in layers):

@@ -3,6 +3,7 @@
 Nothing is written to LMDB here: `flush` does that with whole layers. So a read transaction is enough.
 """
 
+from collections.abc import Iterator
 from zlib import crc32
 
 from replicator.machine.store_port import DELETED, KeptResult, Record, Session
@@ -16,11 +17,20 @@ from replicator.storage.layout import (
     Transaction,
     pack_number,
 )
-from replicator.storage.state.keys import stored_key, superseded_prefix
-from replicator.storage.state.layers import Layer, from_key
+from replicator.storage.state.keys import (
+    STEM_BYTES,
+    first_stored,
+    group_of,
+    is_long,
+    stored_key,
+    superseded_prefix,
+    whole_key,
+)
+from replicator.storage.state.layers import Layer, OrderedIndex, from_key
 from replicator.storage.state.records import (
     DELETION,
     VALUE,
+    Change,
     first_sequence_of,
     pack_change_head,
     pack_checksum,
@@ -82,16 +92,51 @@ class LayeredStore:
         return self._stored_record(stored)
 
     def value_of(self, key: bytes, record: Record) -> bytes:
-        number = pack_revision(record[0], record[1])
+        change = self._change_at(pack_revision(record[0], record[1]))
+        assert change.key == key, f"revision {record[0]} is of another key"
+        return change.value
+
+    def _change_at(self, number: bytes) -> Change:
         for layer in (self._open, *self._older):
             data = layer.changes.get(number)
             if data is not None:
-                break
-        else:
-            data = self._txn.get(number, db=self._databases.changes)
-        change = unpack_change(number, data)
-        assert change.key == key, f"revision {record[0]} is of another key"
-        return change.value
+                return unpack_change(number, data)
+        return unpack_change(number, self._txn.get(number, db=self._databases.changes))
+
+    def walk(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, Record]]:
+        layers = tuple(layer.ordered_index for layer in (self._open, *self._older))
+        with self._txn.cursor(db=self._databases.index) as cursor:
+            position: bytes | None = first_stored(start)
+            while position is not None:
+                resume = None
+                for stored, data in from_key(layers, cursor, position):
+                    is_group = is_long(stored)
+                    key = whole_key(stored[:STEM_BYTES])  # of a long one, what all of its group begin with
+                    if end and key >= end:
+                        return
+                    if is_group:
+                        resume = group_of(stored)[1]
+                        yield from self._long_keys(layers, group_of(stored), start, end)
+                        break
+                    if key >= start:
+                        yield key, unpack_record(data)
+                position = resume
+
+    def _long_keys(
+        self, layers: tuple[OrderedIndex, ...], group: tuple[bytes, bytes], start: bytes, end: bytes
+    ) -> Iterator[tuple[bytes, Record]]:
+        """Those of one stem, in the order of their whole keys. To know these, all of them are looked at."""
+        found: list[tuple[bytes, Record]] = []
+        with self._txn.cursor(db=self._databases.index) as cursor:
+            for stored, data in from_key(layers, cursor, group[0]):
+                if stored >= group[1]:
+                    break
+                record = unpack_record(data)
+                yield b"", record
+                key = self._change_at(pack_revision(record[0], record[1])).key
+                if key >= start and (not end or key < end):
+                    found.append((key, record))
+        yield from sorted(found)
 
     def put_change(self, key: bytes, value: bytes, new: Record, old: Record | None, time_ms: int) -> None:
         stored = self._stored if key is self._key else stored_key(key)

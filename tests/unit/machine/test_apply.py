@@ -113,7 +113,7 @@ def test_log_time_never_moves_back() -> None:
     applied(store, put(b"a"), time_ms=50)
 
     assert store.time_ms == 100
-    assert store.events[2].time_ms == 100
+    assert store.events[2, 0].time_ms == 100
 
 
 def test_the_rolling_hash_tells_different_histories_apart() -> None:
