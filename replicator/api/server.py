@@ -33,6 +33,7 @@ from replicator.service.members import MemberService
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import StatusService
+from replicator.service.transact import TransactService
 from replicator.service.write import WriteService
 from replicator.v1 import cluster_pb2, cluster_pb2_grpc, kv_pb2, kv_pb2_grpc
 
@@ -93,6 +94,7 @@ class Services:
     """The use cases that the API offers."""
 
     write: WriteService
+    transact: TransactService
     read: ReadService
     scan: ScanService
     status: StatusService
@@ -175,6 +177,7 @@ class ApiServer:
         services = self._services
         kv = KVServicer(
             services.write,
+            services.transact,
             services.read,
             services.scan,
             services.status.identity,

@@ -1,4 +1,4 @@
-"""The calls of a client that travel in batches: puts, deletes, compare-and-sets and gets.
+"""The calls of a client that travel in batches: puts, deletes, compare-and-sets, transactions and gets.
 
 One future and one small record a call; whatever else a call costs (attempts, deadlines, messages) is shared.
 """
@@ -14,7 +14,9 @@ from replicator.client.failover import Failover
 from replicator.client.group_time import GroupTime
 from replicator.client.lanes import Lane, Operation, Places
 from replicator.client.read_lane import READ_BATCHES_IN_FLIGHT_MAX, ReadLane
+from replicator.client.transaction_messages import transaction_message
 from replicator.client.write_lane import WriteLane
+from replicator.model.transactions import Transaction, TxnResult
 from replicator.model.values import CompareAndSetResult, Consistency, DeleteResult, GetResult, PutResult
 from replicator.v1 import kv_pb2
 
@@ -48,6 +50,13 @@ class Batching:
     ) -> CompareAndSetResult:
         ended: asyncio.Future[CompareAndSetResult] = asyncio.get_running_loop().create_future()
         operation = Operation(ended, ends_s, key, value, kv_pb2.WRITE_KIND_COMPARE_AND_SET, expected_revision)
+        return await self._through(self._writes, operation, ended)
+
+    async def txn(self, transaction: Transaction, ends_s: float) -> TxnResult:
+        """Raises InvalidArgument for what fits no message."""
+        message = transaction_message(transaction)
+        ended: asyncio.Future[TxnResult] = asyncio.get_running_loop().create_future()
+        operation = Operation(ended, ends_s, b"", kind=kv_pb2.WRITE_KIND_TRANSACTION, transaction=message)
         return await self._through(self._writes, operation, ended)
 
     async def get(

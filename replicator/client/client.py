@@ -23,6 +23,7 @@ from replicator.model.addresses import address_flaw
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal, InvalidArgument
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT
+from replicator.model.transactions import Compare, Operation, Transaction, TxnResult
 from replicator.model.values import (
     CompareAndSetResult,
     Consistency,
@@ -114,6 +115,21 @@ class Client:
         expected = uint64("if_revision", if_revision)
         ends_s = await self._begin(timeout_s)
         return await self._batching.compare_and_set(key, value, expected, ends_s)
+
+    async def txn(
+        self,
+        compare: Sequence[Compare] = (),
+        then: Sequence[Operation] = (),
+        or_else: Sequence[Operation] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> TxnResult:
+        """If all of `compare` hold, runs `then`, else `or_else`: as one write, all of it or nothing.
+
+        See replicator.model.transactions for what can be listed. Taking the other branch is a result, no error.
+        """
+        ends_s = await self._begin(timeout_s)
+        return await self._batching.txn(Transaction(compare, then, or_else), ends_s)
 
     async def get(
         self,

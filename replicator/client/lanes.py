@@ -48,6 +48,11 @@ class Operation:
     kind: "kv_pb2.WriteKind.ValueType" = kv_pb2.WRITE_KIND_PUT
     expected_revision: int = 0
     new_ids: int = 0  # how often its client id turned out to be forgotten
+    transaction: kv_pb2.Transaction | None = None
+    size: int = field(init=False)  # of what makes the batch long
+
+    def __post_init__(self) -> None:
+        self.size = len(self.key) + len(self.value) + (self.transaction.ByteSize() if self.transaction else 0)
 
 
 @dataclass(slots=True, eq=False)
@@ -228,7 +233,7 @@ class Lane(ABC):
         while waiting and len(taken) < count:
             operation = waiting[0]
             if not operation.ended.done():
-                size += len(operation.key) + len(operation.value)
+                size += operation.size
                 if taken and size > BATCH_BYTES_MAX:
                     break
                 taken.append(operation)

@@ -1,7 +1,7 @@
 """Transactions as messages, and their results as values. A value of a wrong type is refused before anything is sent."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from replicator.client import convert
 from replicator.client.arguments import check_bytes, int64, refuse, uint64
@@ -21,6 +21,7 @@ from replicator.model.transactions import (
     Relation,
     Target,
     Transaction,
+    TxnResult,
 )
 from replicator.v1 import kv_pb2
 
@@ -48,6 +49,20 @@ def transaction_message(transaction: Transaction, path: str = "", level: int = 1
         then=[_operation(each, at, level) for at, each in _items(transaction.then, f"{path}then")],
         or_else=[_operation(each, at, level) for at, each in _items(transaction.or_else, f"{path}or_else")],
     )
+
+
+class TxnTold(NamedTuple):
+    """What a node says of a transaction beside its result."""
+
+    revision: int
+    token: str
+    duplicate: bool
+
+
+def txn_result(branch: kv_pb2.TransactionResult, asked: kv_pb2.Transaction, told: TxnTold) -> TxnResult:
+    """Raises ValueError if the result is not one of what was asked."""
+    done = branch_done(branch, asked)
+    return TxnResult(done.succeeded, done.results, *told)
 
 
 def branch_done(branch: kv_pb2.TransactionResult, asked: kv_pb2.Transaction) -> BranchDone:

@@ -8,6 +8,7 @@ from replicator.client.batch_exchange import BatchAnswer
 from replicator.client.failover import Call, Failover, Progress
 from replicator.client.group_time import GroupTime
 from replicator.client.lanes import BATCHES_IN_FLIGHT_MAX, WRAPPING_BYTES, Batch, Lane, Operation, Places, fail
+from replicator.client.transaction_messages import TxnTold, txn_result
 from replicator.client.wire_errors import error_of_status
 from replicator.client.write_window import BatchName, WriteWindow
 from replicator.model.errors import Internal, Overloaded, ReplicatorError, SessionExpired
@@ -18,6 +19,8 @@ CLIENT_IDS_PER_WRITE_MAX: Final = 3
 
 _DELETE: Final = kv_pb2.WRITE_KIND_DELETE
 _COMPARE_AND_SET: Final = kv_pb2.WRITE_KIND_COMPARE_AND_SET
+_TRANSACTION: Final = kv_pb2.WRITE_KIND_TRANSACTION
+_WITHOUT_VALUE: Final = frozenset((_DELETE, _TRANSACTION))
 
 
 class WriteLane(Lane):
@@ -39,12 +42,13 @@ class WriteLane(Lane):
             first_sequence=name.first_sequence,
             oldest_pending=name.oldest_pending,
             issued_ms=name.issued_ms,
-            keys=[operation.key for operation in operations],
+            keys=[operation.key for operation in operations if operation.kind != _TRANSACTION],
+            transactions=[operation.transaction for operation in operations if operation.transaction is not None],
         )
         kinds = [operation.kind for operation in operations]
         if any(kinds):  # something else than puts
             write.kinds.extend(kinds)
-        write.values.extend([operation.value for operation in operations if operation.kind != _DELETE])
+        write.values.extend([operation.value for operation in operations if operation.kind not in _WITHOUT_VALUE])
         write.expected_revisions.extend(
             [operation.expected_revision for operation in operations if operation.kind == _COMPARE_AND_SET]
         )
@@ -68,6 +72,7 @@ class WriteLane(Lane):
             raise Internal(f"a node answered {len(revisions)} writes of a batch of {len(operations)}")
         unchanged = set(written.unchanged)
         found = {entry.position: entry.pair for entry in written.found}
+        transacted = {entry.position: entry.result for entry in written.transactions}
         refusals = {entry.position: entry.error for entry in written.errors}
         again: list[Operation] = []
         for position, (operation, revision) in enumerate(zip(operations, revisions, strict=True)):
@@ -75,6 +80,9 @@ class WriteLane(Lane):
                 error = error_of_status(refusals[position], answer.node_id, is_write=True)
                 if self._is_to_be_sent_again(batch, operation, error):
                     again.append(operation)
+            elif operation.transaction is not None:
+                done = transacted.get(position)
+                _end_transaction(operation, done, TxnTold(revision, token, written.duplicate))
             elif not operation.ended.done():
                 changed = position not in unchanged
                 operation.ended.set_result(
@@ -85,7 +93,7 @@ class WriteLane(Lane):
     def _is_to_be_sent_again(self, batch: Batch, operation: Operation, error: ReplicatorError) -> bool:
         """What the refusal of one write of a batch means. False: the call has ended."""
         if isinstance(error, Overloaded):
-            return True  # it lost its comparison, and there was no room for what was found
+            return True  # it found no room: for what a lost comparison found, or for what a transaction reads
         if isinstance(error, SessionExpired) and not batch.progress.may_have_happened:
             return self._renewed(batch, operation, error)
         fail(operation, batch.progress.judged(error))
@@ -110,3 +118,16 @@ class WriteLane(Lane):
     def _released(self, batch: Batch) -> None:
         window, name = self._windows.pop(batch)
         window.release(name)
+
+
+def _end_transaction(operation: Operation, done: kv_pb2.TransactionResult | None, told: TxnTold) -> None:
+    assert operation.transaction is not None
+    try:
+        if done is None:
+            raise ValueError("there is none")
+        result = txn_result(done, operation.transaction, told)
+    except ValueError as problem:
+        fail(operation, Internal(f"a node's result of a transaction does not fit what was asked: {problem}"))
+        return
+    if not operation.ended.done():
+        operation.ended.set_result(result)

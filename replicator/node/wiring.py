@@ -22,6 +22,7 @@ from replicator.service.members import MemberService
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import StatusService
+from replicator.service.transact import TransactService
 from replicator.service.write import WriteService
 from replicator.storage import Storage, StorageWriter
 from replicator.telemetry import LogQueue, PeerVitals, Telemetry, Vitals
@@ -87,6 +88,7 @@ def build_rooms(
     transport.serve_snapshots(engine)
     services = Services(
         write=WriteService(engine),
+        transact=TransactService(engine),
         read=ReadService(engine, storage),
         scan=ScanService(engine, storage),
         status=StatusService(

@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from replicator.machine.transaction_rules import flaw_of
 from replicator.model.addresses import ADDRESS_CHARS_MAX, address_flaw
 from replicator.model.errors import InvalidArgument
 from replicator.model.ids import is_valid_name
 from replicator.model.limits import (
     BATCH_OPERATIONS_MAX,
     CLIENT_ID_BYTES,
+    FORMAT_LIMITS,
+    FORMAT_LIMITS_NUMBER,
     KEY_BYTES_MAX,
     REQUEST_BYTES_MAX,
     SCAN_PAGE_KEYS_DEFAULT,
@@ -22,6 +25,7 @@ from replicator.model.limits import (
     VALUE_BYTES_MAX,
     in_mib,
 )
+from replicator.v1 import kv_pb2
 
 NAME_CHARS_SHOWN: Final = 64  # of a refused one
 POSITION_KEY: Final = "position"  # in the metadata of a refusal: which operation of its batch
@@ -64,17 +68,24 @@ def check_operations(count: int) -> None:
         )
 
 
-def check_keys(keys: Sequence[bytes]) -> None:
-    """Each as `check_key` says; the refusal names its position. There must be at least one."""
+def check_keys(keys: Sequence[bytes], positions: Sequence[int] | None = None) -> None:
+    """Each as `check_key` says; the refusal names its operation. positions: of the operations that have a key."""
     lengths = list(map(len, keys))
-    if min(lengths) < 1 or max(lengths) > KEY_BYTES_MAX:
-        _check_each(check_key, keys, range(len(keys)))
+    if min(lengths, default=1) < 1 or max(lengths, default=1) > KEY_BYTES_MAX:
+        _check_each(check_key, keys, range(len(keys)) if positions is None else positions)
 
 
 def check_values(values: Sequence[bytes], positions: Sequence[int]) -> None:
     """Each as `check_value` says; the refusal names its operation. positions: of the operations that have a value."""
     if max(map(len, values), default=0) > VALUE_BYTES_MAX:
         _check_each(check_value, values, positions)
+
+
+def check_transaction(transaction: kv_pb2.Transaction) -> None:
+    """All that no state of the store could make right. The refusal names the field by its path."""
+    flaw = flaw_of(transaction, FORMAT_LIMITS[FORMAT_LIMITS_NUMBER], refuse_empty_ranges=True)
+    if flaw is not None:
+        raise refuse(flaw.field, flaw.problem, limit=flaw.limit)
 
 
 def at_position(error: InvalidArgument, position: int) -> InvalidArgument:

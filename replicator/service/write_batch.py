@@ -15,6 +15,7 @@ from replicator.model.deadline import Deadline
 from replicator.model.errors import (
     LOG_TIME_KEY,
     Internal,
+    InvalidArgument,
     Overloaded,
     ReplicatorError,
     SessionExpired,
@@ -29,6 +30,7 @@ from replicator.service.validate import (
     at_position,
     check_keys,
     check_operations,
+    check_transaction,
     check_values,
     check_write_id,
     refuse,
@@ -38,12 +40,14 @@ from replicator.v1 import kv_pb2, store_pb2
 _PUT: Final = kv_pb2.WRITE_KIND_PUT
 _DELETE: Final = kv_pb2.WRITE_KIND_DELETE
 _COMPARE_AND_SET: Final = kv_pb2.WRITE_KIND_COMPARE_AND_SET
+_TRANSACTION: Final = kv_pb2.WRITE_KIND_TRANSACTION
 _UINT64_MAX: Final = (1 << 64) - 1
-_KINDS: Final = frozenset((_PUT, _DELETE, _COMPARE_AND_SET))
+_KINDS: Final = frozenset((_PUT, _DELETE, _COMPARE_AND_SET, _TRANSACTION))
 _COMMAND_OF: Final[dict[int, store_pb2.CommandBatch.Kind.ValueType]] = {
     _PUT: store_pb2.CommandBatch.KIND_PUT,
     _DELETE: store_pb2.CommandBatch.KIND_DELETE,
     _COMPARE_AND_SET: store_pb2.CommandBatch.KIND_COMPARE_AND_SET,
+    _TRANSACTION: store_pb2.CommandBatch.KIND_TRANSACTION,
 }
 
 
@@ -59,42 +63,64 @@ class WriteColumns:
     keys: Sequence[bytes]
     values: Sequence[bytes]
     expected_revisions: Sequence[int]
+    transactions: Sequence[kv_pb2.Transaction] = ()
+
+    @property
+    def count(self) -> int:
+        """Of the writes."""
+        return len(self.kinds) or len(self.keys)
 
 
 @dataclass(slots=True)
 class BatchWritten:
     """revisions: one for each write. unchanged: positions of those that changed nothing.
 
-    found: of lost comparisons, where the key exists. errors: refusals of single writes. token: covers all.
+    found: of lost comparisons, where the key exists. transacted: results of transactions that were not refused.
+    errors: refusals of single writes. token: covers all. duplicate: an earlier attempt had this outcome.
     """
 
     revisions: list[int]
     token: str
     unchanged: list[int] = field(default_factory=list)
     found: list[tuple[int, KeyValue]] = field(default_factory=list)
+    transacted: list[tuple[int, kv_pb2.TransactionResult]] = field(default_factory=list)
     errors: list[tuple[int, ReplicatorError]] = field(default_factory=list)
+    duplicate: bool = False
 
 
 def check_batch(batch: WriteColumns) -> None:
     """Raises InvalidArgument; if one write is at fault, `position` in its metadata names it."""
-    count = len(batch.keys)
+    count, kinds = batch.count, batch.kinds
     check_operations(count)
-    kinds = batch.kinds
-    if len(kinds) not in (0, count):
-        raise refuse("kinds", f"has {len(kinds)} entries for {count} keys; it has one for each, or none")
+    keyed = count - kinds.count(_TRANSACTION)
+    if len(batch.keys) != keyed:
+        raise refuse(
+            "kinds", f"has {len(kinds)} entries, {keyed} of them of writes with a key, for {len(batch.keys)} keys"
+        )
     if not _KINDS.issuperset(kinds):
         position, kind = next((at, kind) for at, kind in enumerate(kinds) if kind not in _KINDS)
         raise at_position(refuse("kinds", f"has {kind}, which this node does not know; upgrade it"), position)
-    _check_count("values", batch.values, count - kinds.count(_DELETE), "puts and compare-and-sets")
+    _check_count("values", batch.values, keyed - kinds.count(_DELETE), "puts and compare-and-sets")
     _check_count("expected_revisions", batch.expected_revisions, kinds.count(_COMPARE_AND_SET), "compare-and-sets")
-    check_keys(batch.keys)
-    check_values(batch.values, [at for at, kind in enumerate(kinds) if kind != _DELETE] or range(count))
+    _check_count("transactions", batch.transactions, count - keyed, "transactions")
+    check_keys(batch.keys, _positions(batch, _TRANSACTION))
+    check_values(batch.values, _positions(batch, _TRANSACTION, _DELETE))
+    for position, transaction in zip(_positions(batch, *_KINDS - {_TRANSACTION}), batch.transactions, strict=False):
+        try:
+            check_transaction(transaction)
+        except InvalidArgument as error:
+            raise at_position(error, position) from None
     if batch.client_id or batch.first_sequence or batch.oldest_pending:
         last = batch.first_sequence + count - 1
         if last > _UINT64_MAX:
             raise refuse("first_sequence", f"is {batch.first_sequence}, too great for {count} writes")
         for sequence in (batch.first_sequence, last):
             check_write_id(WriteId(batch.client_id, sequence, batch.oldest_pending, batch.issued_ms))
+
+
+def _positions(batch: WriteColumns, *but: int) -> Sequence[int]:
+    """Of all writes, those of some kinds excepted."""
+    return [at for at, kind in enumerate(batch.kinds) if kind not in but] if batch.kinds else range(batch.count)
 
 
 def _check_count(field_name: str, column: Sequence[object], count: int, what: str) -> None:
@@ -113,19 +139,22 @@ async def propose_batch(engine: EnginePort, batch: WriteColumns, deadline: Deadl
         keys=batch.keys,
         values=batch.values,
         expected_revisions=batch.expected_revisions,
+        transactions=[transaction.SerializeToString() for transaction in batch.transactions],
     )
     outcome = await engine.propose(command.SerializeToString(), timeout_s=deadline.require_s())
-    return _written(engine, outcome, batch.keys)
+    return _written(engine, outcome, batch)
 
 
-def _written(engine: EnginePort, outcome: store_pb2.BatchOutcome, keys: Sequence[bytes]) -> BatchWritten:
+def _written(engine: EnginePort, outcome: store_pb2.BatchOutcome, batch: WriteColumns) -> BatchWritten:
     if outcome.reason:
         raise outcome_error(engine, outcome, outcome.reason, outcome.message)
-    if len(outcome.revisions) != len(keys):
+    if len(outcome.revisions) != batch.count:
         raise Internal(f"the outcome at index {outcome.index} is not whole; its node runs an incompatible release")
     token = CausalToken(LogIndex(outcome.index)).encode(token_scope(engine.founder))
-    written = BatchWritten(list(outcome.revisions), token)
+    written = BatchWritten(list(outcome.revisions), token, duplicate=outcome.duplicate)
+    written.transacted += [(transacted.position, transacted.result) for transacted in outcome.transactions]
     omitted = set()
+    keys = dict(zip(_positions(batch, _TRANSACTION), batch.keys, strict=True)) if outcome.found else {}
     for found in outcome.found:
         if found.value_omitted:
             omitted.add(found.position)

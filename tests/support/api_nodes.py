@@ -69,6 +69,18 @@ class ApiNode:
     disturbance: Disturbance
 
 
+def services_of(node: MemoryNode) -> Services:
+    return Services(
+        write=node.writes(),
+        transact=node.transactions(),
+        read=node.reads(),
+        scan=node.scans(),
+        status=node.statuses(),
+        members=node.members(),
+        leadership=node.leadership(),
+    )
+
+
 def an_api_server(
     node: MemoryNode,
     *,
@@ -76,9 +88,8 @@ def an_api_server(
     calls_in_flight_max: int = 1024,
     tls: NodeCertificates | None = None,
 ) -> ApiServer:
-    services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
     settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, tls)
-    return ApiServer(settings, services, SilentObserver(), no_cut)
+    return ApiServer(settings, services_of(node), SilentObserver(), no_cut)
 
 
 def no_cut(peer: str, cause: str) -> None:

@@ -18,6 +18,7 @@ def write_columns(batch: kv_pb2.WriteBatch) -> WriteColumns:
         keys=list(batch.keys),
         values=list(batch.values),
         expected_revisions=list(batch.expected_revisions),
+        transactions=list(batch.transactions),
     )
 
 
@@ -30,6 +31,10 @@ def written_result(written: BatchWritten) -> kv_pb2.WriteBatchResult:
             kv_pb2.PositionError(position=position, error=status_bytes(error)) for position, error in written.errors
         ],
         token=written.token,
+        transactions=[
+            kv_pb2.PositionedResult(position=position, result=result) for position, result in written.transacted
+        ],
+        duplicate=written.duplicate,
     )
 
 

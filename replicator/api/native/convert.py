@@ -1,7 +1,7 @@
 """Messages to plain values and back. Nothing is decided here besides what an absent field means."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from replicator.api.context import Context, metadata_value
 from replicator.model.members import MemberRole
@@ -13,6 +13,8 @@ from replicator.service.validate import WriteId, refuse
 from replicator.v1 import cluster_pb2, kv_pb2
 
 TOKEN_METADATA_KEY: Final = "x-causal-token"  # noqa: S105  # a header's name, no secret
+
+NamedWrite: TypeAlias = kv_pb2.PutRequest | kv_pb2.DeleteRequest | kv_pb2.CompareAndSetRequest | kv_pb2.TxnRequest
 
 _CONSISTENCY: Final = {
     kv_pb2.CONSISTENCY_UNSPECIFIED: Consistency.CAUSAL,
@@ -53,7 +55,7 @@ def read_options(options: kv_pb2.ReadOptions, context: Context) -> ReadOptions:
     return ReadOptions(consistency=consistency, token=token, max_staleness_ms=options.max_staleness_ms)
 
 
-def write_id(request: kv_pb2.PutRequest | kv_pb2.DeleteRequest | kv_pb2.CompareAndSetRequest) -> WriteId | None:
+def write_id(request: NamedWrite) -> WriteId | None:
     """None if the caller gave none: such a write is applied each time that it is sent."""
     if not request.HasField("write_id"):
         return None

@@ -10,11 +10,13 @@ from replicator.api.interceptors.deadline import call_timeout_s
 from replicator.api.interceptors.unary import OWN_METHODS, Handler
 from replicator.api.native import columns, convert
 from replicator.api.native.batch_stream import BatchStreams
+from replicator.model.limits import REQUEST_BYTES_MAX
 from replicator.model.observe import Observer, Signal
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanRange, ScanService
 from replicator.service.status import NodeIdentity
-from replicator.service.validate import check_key, check_request_bytes, check_value, refuse
+from replicator.service.transact import TransactService
+from replicator.service.validate import check_key, check_request_bytes, check_transaction, check_value, refuse
 from replicator.service.write import WriteService, Written
 from replicator.service.write_batch import check_batch
 from replicator.v1 import kv_pb2, kv_pb2_grpc
@@ -30,6 +32,7 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
     def __init__(
         self,
         write: WriteService,
+        transact: TransactService,
         read: ReadService,
         scan: ScanService,
         identity: NodeIdentity,
@@ -39,6 +42,7 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
     ) -> None:
         """around: puts the interceptors around the handler of one kind of batch, given a method's name."""
         self._write = write
+        self._transact = transact
         self._read = read
         self._scan = scan
         self._identity = identity
@@ -76,6 +80,15 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         )
         return _compared(written)
 
+    async def Txn(self, request: kv_pb2.TxnRequest, context: Context) -> kv_pb2.TxnResponse:
+        if request.ByteSize() > REQUEST_BYTES_MAX:
+            check_transaction(request.transaction)  # the field at fault is named before the message as a whole is
+        check_request_bytes(request.ByteSize())
+        done = await self._transact.run(request.transaction, convert.write_id(request), timeout_s=call_timeout_s())
+        return kv_pb2.TxnResponse(
+            result=done.result, revision=done.revision, token=done.token, duplicate=done.duplicate
+        )
+
     async def Get(self, request: kv_pb2.GetRequest, context: Context) -> kv_pb2.GetResponse:
         check_request_bytes(request.ByteSize())
         options = convert.read_options(request.options, context)
@@ -102,7 +115,7 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
 
     async def _write_batch(self, request: kv_pb2.BatchRequest, context: Context) -> kv_pb2.BatchResponse:
         batch = columns.write_columns(request.write)
-        self._observer.count(Signal.BATCH_OPERATIONS, len(batch.keys), kind="write")
+        self._observer.count(Signal.BATCH_OPERATIONS, batch.count, kind="write")
         check_batch(batch)
         check_request_bytes(request.ByteSize())
         written = await self._write.write_batch(batch, timeout_s=call_timeout_s())
