@@ -34,3 +34,11 @@ def _containing(operations: st.SearchStrategy[object]) -> st.SearchStrategy[Tran
 
 
 transactions: st.SearchStrategy[Transaction] = _containing(single | _containing(single | _containing(single)))
+
+# Transactions that write, delete and look at all of it, and whether the history is compacted after each.
+plain = st.builds(Put, keys, values) | st.builds(Delete, keys) | st.just(Get(Range(b""), count_only=True))
+courses = st.lists(
+    st.tuples(st.builds(Transaction, st.just(()), st.lists(plain, max_size=3)) | transactions, st.booleans()),
+    min_size=4,
+    max_size=10,
+)
