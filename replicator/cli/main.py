@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "put": "replicator.cli.write:put",
     "del": "replicator.cli.write:delete",
     "cas": "replicator.cli.write:compare_and_set",
+    "txn": "replicator.cli.txn:txn",
     "status": "replicator.cli.status:status",
     "member": "replicator.cli.member:member",
     "leader": "replicator.cli.leader:leader",

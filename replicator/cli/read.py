@@ -165,7 +165,7 @@ class _JsonPairs:
         click.echo('{"kvs": [', nl=False)
 
     def pair(self, kv: KeyValue) -> None:
-        click.echo(self._separator + json_text(_pair_fields(kv, self._keys_only)), nl=False)
+        click.echo(self._separator + json_text(pair_fields(kv, self._keys_only)), nl=False)
         self._separator = ",\n"
 
     def end(self, count: int, *, truncated: bool) -> None:
@@ -188,7 +188,7 @@ def _get_fields(got: GetResult) -> dict[str, JsonValue]:
     }
 
 
-def _pair_fields(kv: KeyValue, keys_only: bool) -> dict[str, JsonValue]:
+def pair_fields(kv: KeyValue, keys_only: bool) -> dict[str, JsonValue]:
     return {
         **bytes_fields("key", kv.key),
         **bytes_fields("value", None if keys_only else kv.value),

@@ -9,18 +9,37 @@ from hypothesis import strategies as st
 
 from replicator.machine.apply import apply_entry
 from replicator.machine.digest import Pair
+from replicator.model import transactions as of
 from replicator.model.errors import Compacted
 from replicator.model.ids import Revision
 from replicator.storage import Storage
 from replicator.storage.layout import Database, Transaction
 from replicator.storage.state import compacting
 from replicator.storage.state.records import unpack_revision
-from tests.support.commands import a_turn, an_entry, compact, delete, put
+from tests.support.commands import a_turn, an_entry, compact, delete, put, transact
 from tests.support.memory_store import MemoryStore
 from tests.support.storage_process import opened
 
+
+def put_and_delete(key: bytes) -> bytes:
+    """Two changes of one key in one revision."""
+    put, delete = (of.Transaction(then=[each]) for each in (of.Put(key, b"4"), of.Delete(key)))
+    return transact(of.Transaction(then=[put, delete]))
+
+
+def delete_and_put(key: bytes, other: bytes) -> bytes:
+    """Two changes of one revision, of two keys, or of one."""
+    delete, put = (of.Transaction(then=[each]) for each in (of.Delete(key), of.Put(other, b"3")))
+    return transact(of.Transaction(then=[put, delete] if key == other else [delete, put]))
+
+
 keys = st.sampled_from([b"a", b"b", b"c\x00", b"l" * 450])
-changes = st.builds(put, keys, st.sampled_from([b"1", b"22"])) | st.builds(delete, keys)
+changes = (
+    st.builds(put, keys, st.sampled_from([b"1", b"22"]))
+    | st.builds(delete, keys)
+    | st.builds(put_and_delete, keys)
+    | st.builds(delete_and_put, keys, keys)
+)
 steps = st.lists(st.tuples(st.lists(changes, max_size=6), st.none() | st.integers(1, 40)), min_size=1, max_size=6)
 
 
@@ -34,6 +53,7 @@ def needed(model: MemoryStore, compacted: int) -> set[tuple[int, int]]:
     kept = {number for number in model.events if number[0] >= compacted}
     for numbers in model.revisions.values():
         before = [number for number in numbers if number[0] <= compacted]
+        kept -= set(before[:-1])  # also one that another change of the same revision has superseded
         if before and not model.events[before[-1]].deleted:
             kept.add(before[-1])
     return kept

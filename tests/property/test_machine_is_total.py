@@ -5,6 +5,7 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicator.client.transaction_messages import transaction_message
 from replicator.machine.apply import apply_entry
 from replicator.machine.codec import encode_entry
 from replicator.machine.outcomes import APPLIED, REJECTED, outcome_at
@@ -13,16 +14,26 @@ from replicator.model.log import Entry
 from replicator.v1 import kv_pb2, store_pb2
 from tests.support.commands import applied, flat, put
 from tests.support.memory_store import MemoryStore
+from tests.support.transactions import transactions
 
 numbers = st.integers(0, (1 << 64) - 1) | st.integers(0, 3)
 some_bytes = st.binary(max_size=40) | st.just(b"") | st.just(b"k" * 4097)
-kinds = st.integers(0, 3) | st.integers(-(1 << 31), (1 << 31) - 1)
+kinds = st.integers(0, 4) | st.integers(-(1 << 31), (1 << 31) - 1)
+
+sound = transactions.map(lambda drawn: transaction_message(drawn).SerializeToString())
+bent = st.builds(
+    lambda data, at, byte: data[: at % (len(data) + 1)] + byte + data[at % (len(data) + 1) + 1 :],
+    sound,
+    st.integers(0, 400),
+    st.binary(max_size=3),
+)
+some_transactions = sound | bent | st.binary(max_size=30)
 
 
 @st.composite
 def columns_that_fit(draw: st.DrawFn) -> store_pb2.CommandBatch:
     """A batch whose columns are as long as its commands need them."""
-    drawn = draw(st.lists(st.integers(0, 3), min_size=1, max_size=5))
+    drawn = draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
 
     def column(of: tuple[int, ...], strategy: st.SearchStrategy[Any]) -> list[Any]:
         count = sum(kind in of for kind in drawn)
@@ -33,6 +44,7 @@ def columns_that_fit(draw: st.DrawFn) -> store_pb2.CommandBatch:
         keys=column((0, 1, 2), some_bytes),
         values=column((0, 2), some_bytes),
         expected_revisions=column((2, 3), numbers),
+        transactions=column((4,), some_transactions),
     )
 
 
@@ -47,6 +59,7 @@ any_columns = st.builds(
     keys=st.lists(some_bytes, max_size=3),
     values=st.lists(some_bytes, max_size=3),
     expected_revisions=st.lists(numbers, max_size=3),
+    transactions=st.lists(some_transactions, max_size=2),
 )
 sessions = st.just((b"", 0, 0)) | st.tuples(st.binary(max_size=20) | st.just(bytes(16)), numbers, numbers)
 commands = st.builds(in_a_session, columns_that_fit() | any_columns, sessions)

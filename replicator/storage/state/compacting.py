@@ -19,20 +19,22 @@ from replicator.storage.state.records import (
     unpack_revision,
 )
 
+_WHOLE: Final = (1 << 32) - 1  # in place of a sub-revision: all changes of the revision were looked at
 COMPACT_CHANGES_MAX: Final = 1024  # looked at in one step, so that a commit takes no longer for it
 
 
 def compact_step(txn: Transaction, databases: Databases, to: Revision) -> bool:
     """Goes on from where the last step ended. True if more is left to do. Raises CorruptData."""
     done = txn.get(COMPACTION_KEY, db=databases.meta) or pack_revision(0, 0)
-    if unpack_revision(done)[0] >= to:
+    main, sub = unpack_revision(done)
+    if (main, sub) >= (to, _WHOLE):
         return False
-    changes = _changes_from(txn, databases, done, to)
+    # A deletion at the end of the compaction before may be due only now.
+    changes = _changes_from(txn, databases, pack_revision(main, 0) if sub == _WHOLE else done, to)
     for number, change in changes:
         _forget(txn, databases, number, change, to)
     more = len(changes) > COMPACT_CHANGES_MAX
-    # The last one is looked at again by the next step, or compaction: a deletion may be due only then.
-    txn.put(COMPACTION_KEY, changes[-1][0] if more else pack_revision(to, 0), db=databases.meta)
+    txn.put(COMPACTION_KEY, changes[-1][0] if more else pack_revision(to, _WHOLE), db=databases.meta)
     return more
 
 

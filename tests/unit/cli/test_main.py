@@ -23,6 +23,7 @@ def test_all_commands_of_the_design_are_there() -> None:
         "put",
         "del",
         "cas",
+        "txn",
         "scan",
         "status",
         "member",
@@ -38,8 +39,9 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    names = ["serve", "dev", "get", "put", "del", "cas", "scan", "status", "member", "leader", "leader show"]
+    names = ["serve", "dev", "get", "put", "del", "cas", "txn", "scan", "status", "member", "leader"]
     names += [
+        "leader show",
         "export",
         "import",
         "recover",
