@@ -110,6 +110,28 @@ def test_compare_and_set_wins_once(cli: Cli) -> None:
     assert cli("cas", "nothing-here", "2", "--if-revision", "7").stderr.endswith("it does not exist\n")
 
 
+def test_a_transaction_is_a_script(cli: Cli) -> None:
+    script = (
+        b'missing("txn/1")\n\nput txn/1 "a b" --prev-kv\nget txn/ --prefix --keys-only\n\ndel txn/ --prefix --prev-kv\n'
+    )
+    first = cli("txn", stdin=script)
+    assert (first.code, first.stderr) == (0, "")
+    assert first.stdout.splitlines()[1:] == ["operation=put existed=false", "operation=get count=1 more=false", "txn/1"]
+
+    second = cli("txn", "-o", "json", stdin=script)
+    assert second.code == 1
+    assert second.stderr == "replicator: COMPARE_FAILED: not all compares hold; the third part was run\n"
+    facts = json.loads(second.stdout)
+    assert set(facts) == {"succeeded", "revision", "token", "duplicate", "results"}
+    [deleted] = facts["results"]
+    assert (deleted["operation"], deleted["deleted"], deleted["previous"][0]["value"]) == ("del", 1, "a b")
+
+    assert cli("txn", stdin=b"value(a)").code == 2
+    refused = cli("txn", stdin=b"\nput k 1\nput k 2\n")
+    assert refused.code == 1
+    assert refused.stderr.startswith("replicator: INVALID_ARGUMENT: then[1].put.key is a duplicate")
+
+
 def test_values_of_any_bytes_travel_through_stdin_and_raw_output(cli: Cli) -> None:
     value = bytes(range(256))
 

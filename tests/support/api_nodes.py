@@ -14,6 +14,7 @@ from replicator.api.interceptors.unary import Handler, UnaryInterceptor
 from replicator.certificates import NodeCertificates
 from replicator.dev import free_ports
 from replicator.model.observe import SilentObserver
+from replicator.service.transact import TransactService
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
 UNREAD_BYTES_MAX = 256 << 20
@@ -72,7 +73,7 @@ class ApiNode:
 def services_of(node: MemoryNode) -> Services:
     return Services(
         write=node.writes(),
-        transact=node.transactions(),
+        transact=TransactService(node),
         read=node.reads(),
         scan=node.scans(),
         status=node.statuses(),

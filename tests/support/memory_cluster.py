@@ -26,7 +26,6 @@ from replicator.service.members import MemberService
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import NodeIdentity, StatusService
-from replicator.service.transact import TransactService
 from replicator.service.write import WriteService
 from replicator.v1 import store_pb2
 from tests.support.members import FOUNDER
@@ -383,9 +382,6 @@ class MemoryNode:
 
     def writes(self) -> WriteService:
         return WriteService(self)
-
-    def transactions(self) -> TransactService:
-        return TransactService(self)
 
     def reads(self) -> ReadService:
         return ReadService(self, self.replica)
