@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicator.core.causal_token import CausalToken
+from replicator.model.causal_token import CausalToken
 from replicator.model.errors import (
     DeadlineExceeded,
     InvalidArgument,

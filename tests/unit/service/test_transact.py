@@ -3,7 +3,7 @@
 import pytest
 
 from replicator.client.transaction_messages import transaction_message
-from replicator.core.causal_token import CausalToken
+from replicator.model.causal_token import CausalToken
 from replicator.model.errors import InvalidArgument, OutcomeUnknown, SessionExpired
 from replicator.model.transactions import Get, If, Put, Range, Transaction
 from replicator.service.transact import TransactService
