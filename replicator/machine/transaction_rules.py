@@ -28,16 +28,16 @@ class Flaw(NamedTuple):
         return f"{self.field} {self.problem}"
 
 
-def flaw_of(transaction: kv_pb2.Transaction, limits: FormatLimits, *, refuse_empty_ranges: bool = False) -> Flaw | None:
+def flaw_of(transaction: kv_pb2.Transaction, limits: FormatLimits, *, strict: bool = False) -> Flaw | None:
     """The first one; None if the transaction can be evaluated.
 
-    refuse_empty_ranges: a range that holds no key, whatever the store holds, is legal to the state machine, as it is to
-    etcd; of a caller it is a mistake.
+    strict: refuse what is a caller's mistake, although the state machine evaluates it, as etcd does: a range that holds
+    no key, whatever the store holds; a put of a key beside a delete of a range without an end that holds it.
     """
     try:
-        _Fields(limits, refuse_empty_ranges=refuse_empty_ranges).check(transaction, "", 1)
+        _Fields(limits, strict=strict).check(transaction, "", 1)
         for name, branch in (("then", transaction.then), ("or_else", transaction.or_else)):
-            _check_duplicates(branch, name)
+            _check_duplicates(branch, name, strict=strict)
     except _Flawed as flawed:
         return flawed.flaw
     return None
@@ -54,9 +54,9 @@ class _Flawed(Exception):
 class _Fields:
     """Each field by itself, and how many there are."""
 
-    def __init__(self, limits: FormatLimits, *, refuse_empty_ranges: bool) -> None:
+    def __init__(self, limits: FormatLimits, *, strict: bool) -> None:
         self._limits = limits
-        self._refuse_empty_ranges = refuse_empty_ranges
+        self._strict = strict
         self._compares = self._operations = 0
 
     def check(self, transaction: kv_pb2.Transaction, path: str, level: int) -> None:
@@ -112,7 +112,7 @@ class _Fields:
         for name, bound in (("start", keys.start), ("end", keys.end)):
             if len(bound) > most:
                 raise _Flawed(f"{path}.{name}", f"has {len(bound)} bytes, the limit is {most}", most)
-        if self._refuse_empty_ranges and keys.end and keys.end <= keys.start:
+        if self._strict and keys.end and keys.end <= keys.start:
             raise _Flawed(f"{path}.end", "is not after start: the range [start, end) holds no key")
 
     def _check_key(self, key: bytes, path: str) -> None:
@@ -126,21 +126,23 @@ class _Fields:
             raise _Flawed(f"{path}.value", f"has {len(value)} bytes, the limit is {most}", most)
 
 
-def _check_duplicates(branch: Sequence[kv_pb2.Operation], path: str) -> "tuple[dict[bytes, str], _Spans]":
+def _check_duplicates(
+    branch: Sequence[kv_pb2.Operation], path: str, *, strict: bool
+) -> "tuple[dict[bytes, str], _Spans]":
     """Keys that a branch puts, and spans that it deletes, through nesting.
 
     Each put is held against what was seen so far, in the order that etcd sees it: deletes of this level, then nested
     transactions, then puts of this level. So of two nested transactions, the later one may delete what the earlier
     one puts, not the other way round.
     """
-    deletes = _Spans(op.delete for op in branch if op.HasField("delete"))
+    deletes = _Spans((op.delete for op in branch if op.HasField("delete")), strict=strict)
     puts: dict[bytes, str] = {}
     for place, op in enumerate(branch):
         if not op.HasField("transaction"):
             continue
         inside = f"{path}[{place}].transaction"
-        then_puts, then_deletes = _check_duplicates(op.transaction.then, f"{inside}.then")
-        else_puts, else_deletes = _check_duplicates(op.transaction.or_else, f"{inside}.or_else")
+        then_puts, then_deletes = _check_duplicates(op.transaction.then, f"{inside}.then", strict=strict)
+        else_puts, else_deletes = _check_duplicates(op.transaction.or_else, f"{inside}.or_else", strict=strict)
         for key, where in then_puts.items():
             _check_put(key, where, puts, deletes)
         for key, where in else_puts.items():
@@ -166,12 +168,14 @@ def _check_put(key: bytes, where: str, puts: dict[bytes, str], deletes: "_Spans"
 class _Spans:
     """Keys that lie in any of some ranges, as spans that neither touch nor overlap, in order."""
 
-    def __init__(self, deletes: Iterable[kv_pb2.DeleteOperation]) -> None:
+    def __init__(self, deletes: Iterable[kv_pb2.DeleteOperation], *, strict: bool) -> None:
+        """strict: those without an end as well. etcd takes them for empty here, by the way in which it writes them."""
         self._starts: list[bytes] = []
         self._ends: list[bytes | None] = []  # exclusive; None: no end, and then it is the last
         for each in deletes:
             if each.HasField("range"):
-                self._add(each.range.start, each.range.end or None)
+                if each.range.end or strict:
+                    self._add(each.range.start, each.range.end or None)
             else:
                 self._add(each.key, each.key + b"\x00")
 

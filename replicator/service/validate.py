@@ -83,7 +83,7 @@ def check_values(values: Sequence[bytes], positions: Sequence[int]) -> None:
 
 def check_transaction(transaction: kv_pb2.Transaction) -> None:
     """All that no state of the store could make right. The refusal names the field by its path."""
-    flaw = flaw_of(transaction, FORMAT_LIMITS[FORMAT_LIMITS_NUMBER], refuse_empty_ranges=True)
+    flaw = flaw_of(transaction, FORMAT_LIMITS[FORMAT_LIMITS_NUMBER], strict=True)
     if flaw is not None:
         raise refuse(flaw.field, flaw.problem, limit=flaw.limit)
 

@@ -138,6 +138,7 @@ LARGE = b"x" * (700 << 10)
     [
         (([], [Put(b"k", b""), Put(b"k", b"")]), "then[1].put.key is a duplicate: then[0].put.key puts the same key"),
         (([], [Put(b"", b"")]), "then[0].put.key has 0 bytes"),
+        (([], [Delete(Range(b"a")), Put(b"k", b"")]), "then[1].put.key is a duplicate: another operation of the same"),
         (([], [Delete(Range(b"b", b"a"))]), "then[0].delete.range.end is not after start"),
         (([], [Get(b"k")] * 1025), "transaction has 1025 operations or more, the limit is 1024"),
         (([], [Put(b"a", LARGE), Put(b"b", LARGE), Put(b"c", LARGE)]), "the limit is 1572864 (1.5 MiB)"),

@@ -102,9 +102,14 @@ def holds(compare: Compare, pairs: dict[bytes, KeyValue]) -> bool:
     return all(RELATIONS[compare.relation](each, compare.operand) for each in stored)
 
 
+def is_endless(keys: bytes | Range) -> bool:
+    """etcd writes such a range as [key, 0x00), which its check takes for an empty one."""
+    return isinstance(keys, Range) and not keys.end
+
+
 def check_duplicates(branch: Any) -> tuple[set[bytes], list[bytes | Range]]:
     """As `checkIntervals` of etcd's server does it: its order decides, where siblings put and delete one key."""
-    deletes: list[bytes | Range] = [op.keys for op in branch if isinstance(op, Delete)]
+    deletes: list[bytes | Range] = [op.keys for op in branch if isinstance(op, Delete) and not is_endless(op.keys)]
     puts: set[bytes] = set()
     for op in branch:
         if not isinstance(op, Transaction):

@@ -113,6 +113,7 @@ DUPLICATES: list[tuple[list[Operation], str | None]] = [
     ([Delete(Range(b"a", b"z")), Put(b"k", b"")], "then[1].put.key is a duplicate: another operation"),
     ([Delete(Range(b"a", b"k")), Put(b"k", b"")], None),
     ([Delete(Range(b"z", b"a")), Put(b"k", b"")], None),
+    ([Delete(Range(b"a")), Put(b"k", b"")], None),  # etcd looks at ranges with an end only
     ([Delete(b"k"), Delete(ALL), Get(b"k"), Get(b"k")], None),
     ([Put(b"k", b""), Transaction(then=[Put(b"k", b"")])], "then[0].put.key is a duplicate: then[1].transaction.then"),
     ([Transaction((), [Put(b"k", b"")], [Put(b"k", b"")])], None),
