@@ -25,7 +25,7 @@ from replicator.storage.state.store import LayeredStore
 from replicator.v1 import store_pb2
 
 APPLIED_ENTRIES_MAX: Final = 4096  # in memory only; then `apply` waits for a flush
-APPLIED_BYTES_MAX: Final = 64 << 20  # of their payloads
+APPLIED_BYTES_MAX: Final = 64 << 20  # of their payloads, and of outcomes that are remembered
 APPLIED_CHANGES_MAX: Final = 131_072  # of keys, that they made
 FLUSH_ENTRIES: Final = 1024  # from here on a layer is to be written
 FLUSH_BYTES: Final = 8 << 20

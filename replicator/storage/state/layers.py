@@ -77,7 +77,7 @@ class Walkable(Protocol):
 class Layer:
     """Changes of the state, by database. header: watermarks after them.
 
-    entry_count, size_bytes, last_entry: of what made them.
+    entry_count, last_entry: of what made them; size_bytes: of that and of the outcomes that it left to be remembered.
 
     changes: by packed revision, ascending. ordered_index: of `index`, for the applying thread only. superseded: items
     to add. results, idle, sessions: None deletes. oldest_ms:
@@ -140,7 +140,7 @@ class Layers:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of their payloads."""
+        """Bytes of their payloads, and of the outcomes that they left to be remembered."""
         return sum(layer.size_bytes for layer in self.newest_first)
 
     @property

@@ -224,7 +224,9 @@ class LayeredStore:
         return results
 
     def put_result(self, client_id: bytes, first_sequence: int, result: KeptResult) -> None:
-        self._open.results.put(pack_result_key(client_id, first_sequence), pack_result(result))
+        packed = pack_result(result)
+        self._open.size_bytes += len(packed)  # what a short command reads may be long
+        self._open.results.put(pack_result_key(client_id, first_sequence), packed)
 
     def delete_result(self, client_id: bytes, first_sequence: int) -> None:
         self._open.results.put(pack_result_key(client_id, first_sequence), None)

@@ -8,10 +8,11 @@ import pytest
 from replicator.model.errors import Compacted
 from replicator.model.ids import LogIndex, Revision, Term
 from replicator.model.log import HardState, TurnWrite
+from replicator.model.transactions import Delete, Get, If, Put, Range, Transaction
 from replicator.storage import Storage
 from tests import data_directories
 from tests.data_directories import record
-from tests.support.commands import an_entry
+from tests.support.commands import an_entry, by, transact
 
 RECORDED = sorted(Path(data_directories.__file__).parent.glob("format_*"))
 
@@ -65,4 +66,13 @@ def test_a_recorded_directory_is_written_on(held: Storage) -> None:
     found = held.get(b"later")[0]
     assert found is not None
     assert found.value == b"9"
+    asked = Transaction(
+        [If.value(b"a") == b"6"], [Put(b"new", b"1"), Delete(Range(b"z", b"zz")), Get(Range(b""), limit=2)]
+    )
+    command = an_entry(8, transact(asked, by(7, 3, oldest_pending=1)))
+    [[outcome]] = held.commit(
+        TurnWrite(append=(command,), hard_state=HardState(Term(1), record.NODE, LogIndex(8)), apply=(command,))
+    )
+    assert (list(outcome.revisions), outcome.transactions[0].result.succeeded) == ([11], True)
+    assert [done.count for done in outcome.transactions[0].result.results] == [0, 1, 2]
     held.close()

@@ -12,11 +12,12 @@ from replicator.machine.apply import apply_entry
 from replicator.machine.store_port import Record
 from replicator.model.ids import Term
 from replicator.model.log import Entry, HardState, TurnWrite
+from replicator.model.transactions import Get, Transaction
 from replicator.storage import Storage
 from replicator.storage.state.keys import STEM_BYTES
 from replicator.storage.state.layers import INSERTED_SINGLY_MAX
 from replicator.storage.state.store import LayeredStore
-from tests.support.commands import an_entry, delete, put
+from tests.support.commands import an_entry, by, delete, put, transact
 from tests.support.memory_store import MemoryStore
 from tests.support.storage_process import opened
 
@@ -79,4 +80,16 @@ def test_many_keys_written_between_two_walks_are_in_order(tmp_path: Path) -> Non
             found = list(store.walk(b"2", b"8"))
         assert found == list(model.walk(b"2", b"8"))
         assert [key for key, _ in found] == sorted(key for key, _ in found)
+    held.close()
+
+
+def test_outcomes_that_are_remembered_count_as_bytes_held_in_memory(tmp_path: Path) -> None:
+    """A short transaction may read a lot, and its result waits for the next flush."""
+    held, model = opened(tmp_path), MemoryStore()
+    apply(held, model, an_entry(1, put(b"k", b"x" * 500_000)))
+    held.flush()
+    for sequence in range(1, 5):
+        command = transact(Transaction(then=[Get(b"k")]), by(1, sequence, oldest_pending=1))
+        apply(held, model, an_entry(1 + sequence, command))
+    assert held._layers.size_bytes > 2_000_000
     held.close()
