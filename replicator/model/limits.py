@@ -65,7 +65,7 @@ _FIRST: Final = FormatLimits(
     client_ahead_ms_max=LOG_TIME_MS_MAX,
     transaction_operations_max=1024,
     transaction_levels_max=32,
-    transaction_range_keys_max=10_000,
+    transaction_range_keys_max=4096,
     transaction_read_bytes_max=16 << 20,
     transaction_result_bytes_max=3 << 19,
 )

@@ -479,7 +479,7 @@ class Transaction(_message.Message):
     branches of one nested transaction exclude each other, so both may put the same key.
 
     Up to 1,024 operations and 1,024 compares in all, both branches and nested ones included, 32 levels deep. The ranges of
-    one transaction may meet 10,000 keys in all, its reads 16 MiB, its results 1.5 MiB.
+    one transaction may meet 4,096 keys in all, its reads 16 MiB, its results 1.5 MiB.
 
     Transactions and their results stand in the log, too: later releases only add fields.
     """

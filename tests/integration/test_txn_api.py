@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 
 import replicator
+import replicator.sync
 from replicator import Delete, Get, If, Put, Range, Transaction
 from replicator.client.wire_errors import error_of
 from replicator.model.errors import InvalidArgument, WriteIdReused
@@ -196,3 +197,18 @@ def test_a_comparison_is_no_condition_of_this_process() -> None:
         assert 1 < If.version(b"k") < 5
     with pytest.raises(TypeError, match="unhashable"):
         {If.value(b"k")}
+
+
+async def test_a_session_moves_on_by_a_transaction_and_threads_have_the_same_call(
+    api: ApiNode, client: replicator.Client
+) -> None:
+    session = client.session()
+    done = await session.txn(then=[Put(b"k", b"1")])
+    assert session.token == done.token
+
+    def in_a_thread() -> tuple[bool, bool]:
+        with replicator.sync.connect([api.address]) as other:
+            first = other.txn([If.value(b"k") == b"1"], [Put(b"k", b"2")])
+            return first.succeeded, other.session().txn([If.value(b"k") == b"1"]).succeeded
+
+    assert await asyncio.to_thread(in_a_thread) == (True, False)
