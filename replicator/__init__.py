@@ -6,6 +6,7 @@ imported when it is first asked for: it brings gRPC, which the offline tools and
 
 from typing import TYPE_CHECKING, Any
 
+from replicator.model.changes import Change, ChangeBatch, ChangeKind, SnapshotPart
 from replicator.model.errors import (
     ChangeInProgress,
     Compacted,
@@ -54,7 +55,10 @@ __all__ = [
     "CAUSAL",
     "LINEARIZABLE",
     "LOCAL",
+    "Change",
+    "ChangeBatch",
     "ChangeInProgress",
+    "ChangeKind",
     "Client",
     "ClientTls",
     "Compacted",
@@ -82,6 +86,7 @@ __all__ = [
     "ScanPage",
     "SessionExpired",
     "ShuttingDown",
+    "SnapshotPart",
     "StorageFull",
     "TokenAhead",
     "Unavailable",

@@ -20,6 +20,8 @@ _COMMANDS: Final = {
     "put": "replicator.cli.write:put",
     "del": "replicator.cli.write:delete",
     "cas": "replicator.cli.write:compare_and_set",
+    "watch": "replicator.cli.watching:watch",
+    "compact": "replicator.cli.watching:compact",
     "status": "replicator.cli.status:status",
     "member": "replicator.cli.member:member",
     "leader": "replicator.cli.leader:leader",

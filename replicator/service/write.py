@@ -86,6 +86,8 @@ class WriteService:
         return Written(
             changed=done.status == APPLIED,
             revision=done.revision,
-            token=CausalToken(LogIndex(outcome.index), Revision(done.revision)).encode(token_scope(self._engine.founder)),
+            token=CausalToken(LogIndex(outcome.index), Revision(done.revision)).encode(
+                token_scope(self._engine.founder)
+            ),
             current=None if done.current is None else replace(done.current, key=key),
         )

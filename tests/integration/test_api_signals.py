@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from replicator.api import ApiServer, ApiSettings, Services
+from replicator.api import ApiServer, ApiSettings
 from replicator.model.errors import Internal
 from replicator.model.observe import Signal, SilentObserver
 from replicator.v1 import kv_pb2, kv_pb2_grpc
-from tests.support.api_nodes import no_cut
+from tests.support.api_nodes import no_cut, services_of
 from tests.support.memory_cluster import MemoryCluster
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -39,7 +39,7 @@ async def test_each_call_has_one_duration_and_one_span_with_its_status(monkeypat
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     node = MemoryCluster().add("n1", "eu")
-    services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
+    services = services_of(node)
     server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24), services, notebook, no_cut)
     await server.start()
     node.raises.append(Internal("a bug"))
@@ -93,7 +93,7 @@ async def test_a_batch_has_one_duration_and_one_span_and_its_operations_are_coun
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     node = MemoryCluster().add("n1", "eu")
-    services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
+    services = services_of(node)
     server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24), services, notebook, no_cut)
     await server.start()
     batches = [

@@ -14,6 +14,8 @@ from replicator.api.interceptors.unary import Handler, UnaryInterceptor
 from replicator.certificates import NodeCertificates
 from replicator.dev import free_ports
 from replicator.model.observe import SilentObserver
+from replicator.service.compact import CompactService
+from replicator.service.feed.watch import WatchLimits
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
 UNREAD_BYTES_MAX = 256 << 20
@@ -69,14 +71,23 @@ class ApiNode:
     disturbance: Disturbance
 
 
+def services_of(node: MemoryNode, watch_limits: WatchLimits | None = None) -> Services:
+    """All use cases, over that node."""
+    return Services(
+        node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership(),
+        node.watches(watch_limits), CompactService(node),
+    )  # fmt: skip
+
+
 def an_api_server(
     node: MemoryNode,
     *,
     listen: str = "127.0.0.1:0",
     calls_in_flight_max: int = 1024,
     tls: NodeCertificates | None = None,
+    watch_limits: WatchLimits | None = None,
 ) -> ApiServer:
-    services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
+    services = services_of(node, watch_limits)
     settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, tls)
     return ApiServer(settings, services, SilentObserver(), no_cut)
 

@@ -9,9 +9,7 @@ import pytest
 import replicator
 import replicator.sync
 
-CALLS = [
-    name for name, member in vars(replicator.Client).items() if inspect.isfunction(member) and not name.startswith("_")
-]
+CALLS = [name for name, _ in inspect.getmembers(replicator.Client, inspect.isfunction) if not name.startswith("_")]
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -30,7 +28,7 @@ def test_every_call_has_a_twin_without_async(name: str) -> None:
 
 
 def test_it_has_no_calls_of_its_own() -> None:
-    public = {name for name in vars(replicator.sync.SyncClient) if not name.startswith("_")}
+    public = {name for name, _ in inspect.getmembers(replicator.sync.SyncClient) if not name.startswith("_")}
     assert public == set(CALLS)
 
 
