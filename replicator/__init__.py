@@ -43,7 +43,7 @@ from replicator.model.values import (
 )
 
 if TYPE_CHECKING:
-    from replicator.client import Client, ClientTls, connect
+    from replicator.client import Client, ClientTls, Session, connect
 
 LINEARIZABLE = Consistency.LINEARIZABLE
 CAUSAL = Consistency.CAUSAL
@@ -84,6 +84,7 @@ __all__ = [
     "ReplicaBehind",
     "ReplicatorError",
     "ScanPage",
+    "Session",
     "SessionExpired",
     "ShuttingDown",
     "SnapshotPart",
@@ -94,7 +95,7 @@ __all__ = [
     "connect",
 ]
 
-_OF_THE_CLIENT = frozenset({"Client", "ClientTls", "connect"})
+_OF_THE_CLIENT = frozenset({"Client", "ClientTls", "Session", "connect"})
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
     A shell without job control starts what runs in the background with SIGINT ignored, and a process hands that on.
 
     Each worker of pytest-xdist draws ports from a part of its own, as do all processes that it starts. A port is drawn
-    before a node binds it, and again free while a killed node is away. Another worker that drew it in the meantime would
-    fail a test of either.
+    before a node binds it, and again free while a killed node is away. Another worker that drew it in the meantime
+    would fail a test of either.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

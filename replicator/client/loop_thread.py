@@ -12,8 +12,8 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Final, Protocol, TypeVar
 
 from replicator.client.belonging import check_process
 from replicator.model.errors import OutcomeUnknown
@@ -21,6 +21,8 @@ from replicator.model.errors import OutcomeUnknown
 T = TypeVar("T")
 
 STOP_S_MAX: Final = 5.0  # for a caller that waits for the end of the thread; the thread goes on to end by itself
+# A signal that arrives just before a thread waits for a lock does not end that wait, so a Ctrl-C could be lost.
+LOOK_FOR_SIGNALS_S: Final = 1.0
 _LAST_WORD_S: Final = 1.0  # for calls under way to end by an error of their own, once their clients are closed
 
 
@@ -55,6 +57,8 @@ class LoopThread:
             call.close()
             raise
         try:
+            while not concurrent.futures.wait((future,), LOOK_FOR_SIGNALS_S).done:
+                pass
             return future.result()
         except concurrent.futures.CancelledError as error:
             raise OutcomeUnknown(
@@ -101,6 +105,25 @@ class LoopThread:
             await asyncio.gather(*late, return_exceptions=True)
         await self._loop.shutdown_asyncgens()
         self._loop.stop()
+
+
+class WaitsFor(Protocol):
+    """`LoopThread.wait_for`, or something around it."""
+
+    def __call__(self, call: Coroutine[Any, Any, T]) -> T: ...
+
+
+def waited(items: AsyncIterator[T], wait_for: WaitsFor) -> Iterator[T]:
+    """The items, each waited for when it is asked for."""
+
+    async def next_one() -> tuple[T] | None:
+        try:
+            return (await anext(items),)
+        except StopAsyncIteration:
+            return None
+
+    while (found := wait_for(next_one())) is not None:
+        yield found[0]
 
 
 _lock = threading.RLock()

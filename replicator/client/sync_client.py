@@ -14,7 +14,8 @@ from typing import Any, Final, Self, TypeVar
 
 from replicator.client.client import Client, GivenRole
 from replicator.client.client import connect as connect_async
-from replicator.client.loop_thread import LoopThread, give_back, lease
+from replicator.client.loop_thread import LoopThread, give_back, lease, waited
+from replicator.client.sync_session import SyncSession
 from replicator.client.sync_watch_calls import SyncWatchCalls
 from replicator.client.tls import ClientTls
 from replicator.model.errors import ReplicatorError
@@ -60,6 +61,9 @@ class SyncClient(SyncWatchCalls):
         self._end = weakref.finalize(self, _collected, client, self._loop)
         self._end.atexit = False  # then there is time to wait: see `_close_all`
         _open.add(self)
+
+    def session(self, token: str | None = None) -> SyncSession:
+        return SyncSession(self._wait_for, self._client.session(token))
 
     def put(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> PutResult:
         return self._wait_for(self._client.put(key, value, timeout_s=timeout_s))
@@ -135,11 +139,7 @@ class SyncClient(SyncWatchCalls):
             timeout_s=timeout_s,
         )
 
-        async def next_page() -> ScanPage | None:
-            return await anext(pages, None)
-
-        while (page := self._wait_for(next_page())) is not None:
-            yield page
+        yield from waited(pages, self._wait_for)
 
     def status(
         self, endpoint: str | None = None, *, state_hash: bool = False, timeout_s: float | None = None

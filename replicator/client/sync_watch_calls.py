@@ -1,7 +1,7 @@
 """`watch` and `compact` without async."""
 
 from abc import abstractmethod
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from replicator.client.watch_calls import PROGRESS_S_DEFAULT, WatchCalls, WatchItem
@@ -36,7 +36,7 @@ class SyncWatchCalls:
         resnapshot: bool = False,
         progress_s: float = PROGRESS_S_DEFAULT,
         reconnect_s: float | None = None,
-    ) -> Iterator[WatchItem]:
+    ) -> Generator[WatchItem, None, None]:
         items = self._calls().watch(
             key=key,
             prefix=prefix,
@@ -58,7 +58,7 @@ class SyncWatchCalls:
             return await anext(items, None)
 
         async def end() -> None:
-            await items.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await items.aclose()
 
         try:
             while (item := self._wait_for(next_item())) is not None:

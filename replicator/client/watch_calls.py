@@ -1,7 +1,7 @@
 """The calls of the client about changes and history: `watch` and `compact`."""
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -57,7 +57,7 @@ class WatchCalls:
         resnapshot: bool = False,
         progress_s: float = PROGRESS_S_DEFAULT,
         reconnect_s: float | None = None,
-    ) -> AsyncIterator[WatchItem]:
+    ) -> AsyncGenerator[WatchItem, None]:
         """Changes of the keys that are named in any way, each once, in order; goes on at other nodes by itself.
 
         Begins at `from_revision`, after what `token` covers, or now. A batch without changes is a mark of progress: one

@@ -63,6 +63,11 @@ class SnapshotPart:
     is_first: bool
     is_last: bool
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """None: so that who looks at changes only need not ask what came."""
+        return ()
+
 
 @dataclass(slots=True, eq=False)
 class StoredChange:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken, token_scope
 from replicator.machine.outcomes import REJECTED, outcome_at
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
 from replicator.model.ids import LogIndex, Revision

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from replicator.config.timing import RaftTiming
-from replicator.core.causal_token import token_scope
 from replicator.machine.apply import apply_entry
 from replicator.machine.codec import encode_entry
 from replicator.machine.digest import state_hash
+from replicator.model.causal_token import token_scope
 from replicator.model.changes import StoredChange
 from replicator.model.errors import NoLeader, ReplicaBehind, ReplicatorError
 from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region, Revision, Term
@@ -128,11 +128,18 @@ class MemoryReplica(MemoryStore):
         examined_max: int,
         bytes_max: int,
     ) -> ChangesPage:
-        found = [self._change(number) for number in range(first[0], min(self.revision, first[0] + examined_max) + 1)]
-        wanted = [change for change in found if wants(change.key, change.is_delete)]
-        for change in wanted if with_previous else ():
-            change.previous, change.has_previous = self.previous_pair(change), True
-        return ChangesPage(tuple(wanted), (first[0] + len(found), 0), self.revision, self.applied_index)
+        wanted: list[StoredChange] = []
+        number = first[0]
+        while number <= min(self.revision, first[0] + examined_max):
+            if sum(change.size_bytes for change in wanted) >= bytes_max:
+                break
+            change = self._change(number)
+            number += 1
+            if wants(change.key, change.is_delete):
+                if with_previous:
+                    change.previous, change.has_previous = self.previous_pair(change), True
+                wanted.append(change)
+        return ChangesPage(tuple(wanted), (number, 0), self.revision, self.applied_index)
 
     def _change(self, number: int) -> StoredChange:
         event = self.events[number]

@@ -61,8 +61,12 @@ def interrupted(_: str) -> list[str]:
     with socket.create_server(("127.0.0.1", 0)) as silent:
 
         def interrupt() -> None:
-            silent.accept()  # the call is under way
-            os.kill(os.getpid(), signal.SIGINT)
+            connection, _ = silent.accept()  # the call is under way
+            with connection:
+                os.kill(os.getpid(), signal.SIGINT)
+                done.wait(PATIENCE_S)
+
+        done = threading.Event()
 
         threading.Thread(target=interrupt, daemon=True).start()
         client = replicator.sync.connect(f"127.0.0.1:{silent.getsockname()[1]}", timeout_s=3600.0)
@@ -70,6 +74,7 @@ def interrupted(_: str) -> list[str]:
             client.put(b"k", b"v")
         except KeyboardInterrupt:
             client.close()
+            done.set()
             return ["interrupted"]
     return ["not interrupted"]
 

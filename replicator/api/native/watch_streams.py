@@ -8,6 +8,8 @@ import asyncio
 import logging
 from typing import Any, Final
 
+import grpc.aio
+
 from replicator.api.context import Context, address_of
 from replicator.api.grpc_status import error_trailers, short, status_code
 from replicator.api.interceptors.deadline import service_budget_s
@@ -26,6 +28,10 @@ _KIND: Final = {kv_pb2.CHANGE_KIND_PUT: ChangeKind.PUT, kv_pb2.CHANGE_KIND_DELET
 _NUMBER: Final = {kind: number for number, kind in _KIND.items()}
 _TAG: Final = bytes((kv_pb2.WatchResponse.CHANGES_FIELD_NUMBER << 3 | 2,))  # of a nested message
 _log = logging.getLogger(__name__)
+
+
+class _ClientGone(Exception):
+    """Nobody is there to be told anything."""
 
 
 class WatchStreams:
@@ -58,8 +64,8 @@ class WatchStreams:
             await self._serve(request, context)
         except ReplicatorError as error:
             await _abort(context, error)
-        except asyncio.CancelledError:
-            raise
+        except _ClientGone:
+            return
         except Exception as error:  # noqa: BLE001, RUF100  # the border: nothing of an unexpected error reaches the caller
             _log.error("a watch ended unexpectedly", exc_info=error)
             await _abort(context, Internal("a bug ended this watch; the log of the node says more"))
@@ -89,6 +95,8 @@ class WatchStreams:
         held = self._unread.hold(peer, len(message), droppable=True, is_paced=True)
         try:
             await context.write(message)
+        except grpc.aio.InternalError:  # so says gRPC if the client has gone
+            raise _ClientGone from None
         finally:
             self._unread.release(held)
         if batch.changes:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.changes import StoredChange
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Compacted, InvalidToken, Overloaded, TokenAhead

@@ -87,13 +87,29 @@ class CausalToken:
     @classmethod
     def decode(cls, text: str, scope: TokenScope) -> "CausalToken":
         """The way back. Raises InvalidToken; its `problem` is malformed, old_release or foreign."""
+        issued, token = cls.read(text)
+        _check_scope("causal token", issued, scope)
+        return token
+
+    @classmethod
+    def read(cls, text: str) -> "tuple[TokenScope, CausalToken]":
+        """Whose log it names a point of, and which. Raises InvalidToken; its `problem` is malformed or old_release."""
         body = _open(text, (_CAUSAL_VERSION, _WITHOUT_REVISION), _TokenKind("causal token", TOKEN_CHARS_MAX))
         layout = _CAUSAL if body[0] == _CAUSAL_VERSION else _CAUSAL_SHORT
         if len(body) != layout.size:
             raise _malformed("causal token", f"it has {len(body)} bytes, not {layout.size}")
         _, tag, group_id, index, *revision = layout.unpack(body)
-        _check_scope("causal token", TokenScope(tag, group_id), scope)
-        return cls(LogIndex(index), Revision(revision[0]) if revision else None)
+        return TokenScope(tag, group_id), cls(LogIndex(index), Revision(revision[0]) if revision else None)
+
+
+def later(one: str, other: str) -> str:
+    """Of two tokens of one group, the one that covers both.
+
+    Raises InvalidToken; its `problem` is malformed, old_release, or foreign if they are of two groups.
+    """
+    (scope, point), (other_scope, other_point) = CausalToken.read(one), CausalToken.read(other)
+    _check_scope("second causal token", other_scope, scope)
+    return one if point.merge(other_point) is point else other
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +174,7 @@ def _open(text: str, versions: tuple[int, ...], kind: _TokenKind) -> bytes:
         )
     if body[0] not in versions:
         read = " and ".join(f"{version:#04x}" for version in versions)
-        raise _malformed(kind.name, f"its version is {body[0]:#04x}, this node reads {read}")
+        raise _malformed(kind.name, f"its version is {body[0]:#04x}, this release reads {read}")
     return body
 
 
