@@ -6,6 +6,7 @@ imported when it is first asked for: it brings gRPC, which the offline tools and
 
 from typing import TYPE_CHECKING, Any
 
+from replicator.model.changes import Change, ChangeBatch, ChangeKind, SnapshotPart
 from replicator.model.errors import (
     ChangeInProgress,
     Compacted,
@@ -69,7 +70,10 @@ __all__ = [
     "LINEARIZABLE",
     "LOCAL",
     "BranchDone",
+    "Change",
+    "ChangeBatch",
     "ChangeInProgress",
+    "ChangeKind",
     "Client",
     "ClientTls",
     "Compacted",
@@ -107,6 +111,7 @@ __all__ = [
     "Session",
     "SessionExpired",
     "ShuttingDown",
+    "SnapshotPart",
     "StorageFull",
     "TokenAhead",
     "Transaction",

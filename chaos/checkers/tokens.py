@@ -20,7 +20,7 @@ def revision_of_key(operation: Operation) -> int:
 
 
 def covered_by_token(operations: Iterable[Operation]) -> Mapping[str, Covered]:
-    """Token -> what it covers. Writes of one log entry share a token, and it covers them all."""
+    """Token -> what it covers. Writes of one batch share a token, and it covers them all."""
     found: dict[str, Covered] = {}
     for operation in operations:
         if operation.token:

@@ -21,6 +21,7 @@ from replicator.api.interceptors.unary import UnaryInterceptor, chained
 from replicator.api.native.batch_stream import BatchStreams
 from replicator.api.native.cluster_servicer import ClusterServicer
 from replicator.api.native.kv_servicer import KVServicer
+from replicator.api.native.watch_streams import WatchStreams
 from replicator.api.unread import Cut, UnreadAnswers
 from replicator.certificates import NodeCertificates
 from replicator.certificates.grpc_credentials import server_credentials
@@ -28,6 +29,8 @@ from replicator.config.schema import NodeConfig
 from replicator.model.errors import StartupError
 from replicator.model.limits import MESSAGE_BYTES_MAX
 from replicator.model.observe import Observer
+from replicator.service.compact import CompactService
+from replicator.service.feed.watch import WatchService
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
 from replicator.service.read import ReadService
@@ -100,6 +103,8 @@ class Services:
     status: StatusService
     members: MemberService
     leadership: LeadershipService
+    watch: WatchService
+    compact: CompactService
 
 
 class ApiServer:
@@ -115,6 +120,7 @@ class ApiServer:
         self._sweeping: asyncio.Task[None] | None = None
         self._health = Health()
         self._streams: BatchStreams | None = None
+        self._watches: WatchStreams | None = None
         self._server: grpc.aio.Server | None = None
         self._bound_port = 0
 
@@ -154,6 +160,8 @@ class ApiServer:
         self._limits.drain()
         if self._streams is not None:
             self._streams.drain()
+        if self._watches is not None:
+            self._watches.drain()
 
     async def stop(self, grace_s: float) -> None:
         """Drains, waits up to grace_s for the calls in flight, then ends whatever is left."""
@@ -168,6 +176,8 @@ class ApiServer:
                 await self._limits.wait_idle()
                 if self._streams is not None:
                     await self._streams.wait_ended()
+                if self._watches is not None:
+                    await self._watches.wait_ended()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -175,6 +185,7 @@ class ApiServer:
 
     async def _register(self, server: grpc.aio.Server, around_batches: tuple[UnaryInterceptor, ...]) -> None:
         services = self._services
+        self._watches = WatchStreams(services.watch, self._unread, services.status.identity, self._observer)
         kv = KVServicer(
             services.write,
             services.transact,
@@ -183,6 +194,8 @@ class ApiServer:
             services.status.identity,
             around=lambda method, handler: chained(around_batches, method, handler),
             observer=self._observer,
+            watches=self._watches,
+            compact=services.compact,
         )
         self._streams = kv.streams
         kv_pb2_grpc.add_KVServiceServicer_to_server(kv, server)

@@ -33,11 +33,12 @@ Cut = Callable[[str, str], None]
 
 @dataclass(eq=False, slots=True)
 class Held:
-    """One answer, or one message of a stream."""
+    """One answer, or one message of a stream. is_paced: its stream goes as fast as the client reads, however slow."""
 
     peer: str
     size_bytes: int
     since_s: float
+    is_paced: bool = False
 
 
 @dataclass(slots=True)
@@ -77,13 +78,16 @@ class UnreadAnswers:
                 if turn in connection.waiting:
                     connection.waiting.remove(turn)
 
-    def hold(self, peer: str, answer_bytes: int, *, droppable: bool) -> Held:
-        """Until `release`. droppable: raises Overloaded rather than exceed the bound."""
+    def hold(self, peer: str, answer_bytes: int, *, droppable: bool, is_paced: bool = False) -> Held:
+        """Until `release`. droppable: raises Overloaded rather than exceed the bound.
+
+        is_paced: the client may take its time with it, as long as there is room.
+        """
         size = COPIES * answer_bytes + CALL_BYTES
         if droppable and self.size_bytes + size > self._bytes_max:
             self._make_room()
             raise self._overloaded()
-        held = Held(peer, size, time.monotonic())
+        held = Held(peer, size, time.monotonic(), is_paced)
         connection = self._connections.setdefault(peer, _Connection())
         connection.held[id(held)] = held
         connection.size_bytes += size
@@ -121,7 +125,11 @@ class UnreadAnswers:
 
     def overdue(self, now_s: float) -> list[str]:
         """Peers whose oldest answer has waited for longer than ANSWER_S_MAX."""
-        return [peer for peer in self._connections if self._waits_s(peer, now_s) > ANSWER_S_MAX]
+        return [
+            peer
+            for peer, connection in self._connections.items()
+            if any(now_s - held.since_s > ANSWER_S_MAX for held in connection.held.values() if not held.is_paced)
+        ]
 
     def _make_room(self) -> None:
         """At the cost of the connection that holds most, unless all of it is fresh."""

@@ -21,6 +21,8 @@ _COMMANDS: Final = {
     "del": "replicator.cli.write:delete",
     "cas": "replicator.cli.write:compare_and_set",
     "txn": "replicator.cli.txn:txn",
+    "watch": "replicator.cli.watching:watch",
+    "compact": "replicator.cli.watching:compact",
     "status": "replicator.cli.status:status",
     "member": "replicator.cli.member:member",
     "leader": "replicator.cli.leader:leader",

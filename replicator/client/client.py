@@ -20,6 +20,8 @@ from replicator.client.failover import Call, Failover
 from replicator.client.group_time import GroupTime
 from replicator.client.session import Session
 from replicator.client.tls import ClientTls
+from replicator.client.watch_calls import WatchCalls
+from replicator.client.watching import Patience, Watching
 from replicator.client.wire_errors import error_of
 from replicator.model.addresses import address_flaw
 from replicator.model.deadline import Deadline
@@ -80,7 +82,7 @@ def connect(
     return Client(addresses, region, tls, timeout_s)
 
 
-class Client:
+class Client(WatchCalls):
     """Safe for any number of tasks of one event loop. Every call raises the error family of replicator.model.errors."""
 
     def __init__(self, endpoints: Sequence[str], region: str | None, tls: ClientTls | None, timeout_s: float) -> None:
@@ -312,6 +314,12 @@ class Client:
             warnings.warn(f"unclosed {self!r}: {remedy}", ResourceWarning, source=self, stacklevel=2)
 
     # Calls
+
+    def _watching(self, request: kv_pb2.WatchRequest, patience: Patience) -> Watching:
+        return Watching(self._failover, self._channels, request, patience)
+
+    async def _opened(self) -> None:
+        await self._ensure_open(self._deadline(None))
 
     async def _read(self, request: Request, send: Send[Request, Answer], timeout_s: float | None) -> Answer:
         deadline = self._deadline(timeout_s)

@@ -140,7 +140,7 @@ class Failover:
                 failure = error
             progress.note(failure, address)
             self._learn(address, failure)
-            if not _is_worth_a_retry(failure) or (_was_given_up(failure, address) and not self._budget.take()):
+            if not is_worth_a_retry(failure) or (_was_given_up(failure, address) and not self._budget.take()):
                 break
             if not (call.to_leader and isinstance(failure, Overloaded)):  # others could only pass it on to that one
                 tried.add(address)
@@ -149,6 +149,26 @@ class Failover:
                 break
             await asyncio.sleep(pause_s)
         raise progress.verdict()
+
+    # Streams, which their owners read as long as they last
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def next_for_stream(self, tried: set[str]) -> str:
+        """The best endpoint for a stream, of those not tried in this pass."""
+        return self._choose(tried, to_leader=False)
+
+    def stream_serves(self, address: str) -> None:
+        """It has brought something."""
+        self._directory.note_up(address)
+        self._breakers.answered(address)
+
+    def stream_failed(self, address: str, error: ReplicatorError, attempts: int) -> float:
+        """Learns from it. Returns how long to wait before the next attempt. attempts: in vain, this one included."""
+        self._learn(address, error)
+        return self._pause_s(attempts, error)
 
     def _choose(self, tried: set[str], *, to_leader: bool) -> str:
         """The best endpoint not tried yet in this pass; a new pass begins when all were."""
@@ -230,6 +250,6 @@ def _was_given_up(error: ReplicatorError, address: str) -> bool:
     return error.metadata.get("grpc_code") in (None, grpc.StatusCode.DEADLINE_EXCEEDED.name)
 
 
-def _is_worth_a_retry(error: ReplicatorError) -> bool:
+def is_worth_a_retry(error: ReplicatorError) -> bool:
     """An attempt's own deadline is shorter than the call's, so its end is no end."""
     return error.retryable or isinstance(error, DeadlineExceeded)

@@ -16,6 +16,7 @@ from replicator.client.client import Client, GivenRole
 from replicator.client.client import connect as connect_async
 from replicator.client.loop_thread import LoopThread, give_back, lease, waited
 from replicator.client.sync_session import SyncSession
+from replicator.client.sync_watch_calls import SyncWatchCalls
 from replicator.client.tls import ClientTls
 from replicator.model.errors import ReplicatorError
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT
@@ -47,7 +48,7 @@ def connect(
     return SyncClient(connect_async(endpoints, region, tls=tls, timeout_s=timeout_s))
 
 
-class SyncClient:
+class SyncClient(SyncWatchCalls):
     """Safe for any number of threads. The calls are those of `Client`: what they take, return and raise.
 
     A thread that runs an event loop should not call it, since it would block that loop: `replicator.connect` is for
@@ -189,6 +190,9 @@ class SyncClient:
         self, to: str | None = None, region: str | None = None, *, timeout_s: float | None = None
     ) -> str:
         return self._wait_for(self._client.transfer_leadership(to, region, timeout_s=timeout_s))
+
+    def _calls(self) -> Client:
+        return self._client
 
     def close(self) -> None:
         """Ends calls in flight, of other threads too, and lets go of all connections. Closing twice is fine."""

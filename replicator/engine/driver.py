@@ -6,7 +6,7 @@ Decides nothing about Raft. Holds the loop, the deadlines and the callers' futur
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -185,6 +185,10 @@ class RaftEngine:
     async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
         """Returns once the local store holds `index`. Raises ReplicaBehind, Overloaded."""
         await self._waits.wait(index, timeout_s=timeout_s)
+
+    def listen_applied(self, listener: Callable[[], None]) -> None:
+        """Is called on the loop whenever the store holds more, by entries or a snapshot; short, never raises."""
+        self._waits.listen(listener)
 
     async def wait_stored(self, *, timeout_s: float) -> None:
         """Returns once the data file, which scans and hashes read, holds all that is applied now.

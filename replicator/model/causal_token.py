@@ -4,7 +4,8 @@ A token is the only thing that callers carry between services and regions, so it
 versioned, bound to its group by a tag of the founder, and closed by a checksum. It is no secret and no signature: all
 that it can do is make a read wait.
 
-    causal  version (1) | founder tag (8) | group id (4) | log index (8) | crc32 (4)          34 characters
+    causal  version (1) | founder tag (8) | group id (4) | log index (8) | revision (8) | crc32 (4)    44 characters
+            the same without the revision, as the release before issued it: 34 characters
     page    version (1) | founder tag (8) | group id (4) | revision (8) | log index (8) | key (<= 4096) | crc32 (4)
 
 Both are base64url without padding. The founder, not the configured name, says whose log it is: a cluster that was
@@ -25,11 +26,13 @@ from replicator.model.errors import InvalidToken
 from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import KEY_BYTES_MAX, TOKEN_CHARS_MAX
 
-_CAUSAL_VERSION: Final = 0x02
+_CAUSAL_VERSION: Final = 0x03
+_WITHOUT_REVISION: Final = 0x02  # read for ever: callers keep tokens in columns and headers
 _PAGE_VERSION: Final = 0x82  # another number, so that neither is ever taken for the other
 _OLD_VERSION_OF: Final = {_CAUSAL_VERSION: 0x01, _PAGE_VERSION: 0x81}  # were bound to the cluster's name
 _TAG_BYTES: Final = 8
-_CAUSAL: Final = struct.Struct(">B8sIQ")
+_CAUSAL: Final = struct.Struct(">B8sIQQ")
+_CAUSAL_SHORT: Final = struct.Struct(">B8sIQ")
 _PAGE: Final = struct.Struct(">B8sIQQ")
 _CRC: Final = struct.Struct(">I")
 _INDEX_MAX: Final = (1 << 64) - 1
@@ -56,22 +59,30 @@ def token_scope(founder: bytes) -> TokenScope:
     return TokenScope(blake2b(founder, digest_size=_TAG_BYTES).digest())
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class CausalToken:
-    """At least as new as `index`."""
+    """At least as new as `index`. revision: its holder has seen all changes up to it; None if the token does not say.
+
+    Reads go by the index, a watch goes on after the revision. The state at `index` holds that revision, and may hold
+    later ones.
+    """
 
     index: LogIndex
+    revision: Revision | None = None
 
     def __post_init__(self) -> None:
         assert 0 <= self.index <= _INDEX_MAX, self.index
+        assert 0 <= (self.revision or 0) <= _INDEX_MAX, self.revision
 
     def merge(self, other: "CausalToken") -> "CausalToken":
         """The later of two: its holder has seen everything that both cover."""
-        return max(self, other)
+        return max(self, other, key=lambda token: (token.index, token.revision or 0))
 
     def encode(self, scope: TokenScope) -> str:
-        """Url-safe text of CAUSAL_TOKEN_CHARS characters."""
-        return _seal(_CAUSAL.pack(_CAUSAL_VERSION, scope.founder_tag, scope.group_id, self.index))
+        """Url-safe text of CAUSAL_TOKEN_CHARS characters, or fewer without a revision."""
+        if self.revision is None:
+            return _seal(_CAUSAL_SHORT.pack(_WITHOUT_REVISION, scope.founder_tag, scope.group_id, self.index))
+        return _seal(_CAUSAL.pack(_CAUSAL_VERSION, scope.founder_tag, scope.group_id, self.index, self.revision))
 
     @classmethod
     def decode(cls, text: str, scope: TokenScope) -> "CausalToken":
@@ -83,11 +94,12 @@ class CausalToken:
     @classmethod
     def read(cls, text: str) -> "tuple[TokenScope, CausalToken]":
         """Whose log it names a point of, and which. Raises InvalidToken; its `problem` is malformed or old_release."""
-        body = _open(text, _CAUSAL_VERSION, _TokenKind("causal token", TOKEN_CHARS_MAX))
-        if len(body) != _CAUSAL.size:
-            raise _malformed("causal token", f"it has {len(body)} bytes, not {_CAUSAL.size}")
-        _, tag, group_id, index = _CAUSAL.unpack(body)
-        return TokenScope(tag, group_id), cls(LogIndex(index))
+        body = _open(text, (_CAUSAL_VERSION, _WITHOUT_REVISION), _TokenKind("causal token", TOKEN_CHARS_MAX))
+        layout = _CAUSAL if body[0] == _CAUSAL_VERSION else _CAUSAL_SHORT
+        if len(body) != layout.size:
+            raise _malformed("causal token", f"it has {len(body)} bytes, not {layout.size}")
+        _, tag, group_id, index, *revision = layout.unpack(body)
+        return TokenScope(tag, group_id), cls(LogIndex(index), Revision(revision[0]) if revision else None)
 
 
 def later(one: str, other: str) -> str:
@@ -97,7 +109,7 @@ def later(one: str, other: str) -> str:
     """
     (scope, point), (other_scope, other_point) = CausalToken.read(one), CausalToken.read(other)
     _check_scope("second causal token", other_scope, scope)
-    return one if other_point <= point else other
+    return one if point.merge(other_point) is point else other
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,7 @@ class PageToken:
     @classmethod
     def decode(cls, text: str, scope: TokenScope) -> "PageToken":
         """The way back. Raises InvalidToken, as CausalToken.decode does."""
-        body = _open(text, _PAGE_VERSION, _TokenKind("page token", PAGE_TOKEN_CHARS_MAX))
+        body = _open(text, (_PAGE_VERSION,), _TokenKind("page token", PAGE_TOKEN_CHARS_MAX))
         resume_key = body[_PAGE.size :]
         if not 0 < len(resume_key) <= KEY_BYTES_MAX:
             raise _malformed("page token", "it names no key to resume after")
@@ -140,7 +152,7 @@ def _seal(body: bytes) -> str:
     return urlsafe_b64encode(body + _CRC.pack(zlib.crc32(body))).rstrip(b"=").decode("ascii")
 
 
-def _open(text: str, version: int, kind: _TokenKind) -> bytes:
+def _open(text: str, versions: tuple[int, ...], kind: _TokenKind) -> bytes:
     """The checked body of a token, checksum taken off."""
     if len(text) > kind.chars_max:
         raise _malformed(kind.name, f"it has {len(text)} characters, the limit is {kind.chars_max}")
@@ -154,14 +166,15 @@ def _open(text: str, version: int, kind: _TokenKind) -> bytes:
     body, checksum = sealed[: -_CRC.size], sealed[-_CRC.size :]
     if not body or checksum != _CRC.pack(zlib.crc32(body)):
         raise _malformed(kind.name, "its checksum does not match: it was cut or altered")
-    if body[0] == _OLD_VERSION_OF[version]:
+    if body[0] == _OLD_VERSION_OF[versions[0]]:
         raise InvalidToken(
             f"the {kind.name} was issued by an older release, whose tokens did not say which group they belong to; "
             "drop it and read without it",
             metadata={"problem": "old_release"},
         )
-    if body[0] != version:
-        raise _malformed(kind.name, f"its version is {body[0]:#04x}, this release reads {version:#04x}")
+    if body[0] not in versions:
+        read = " and ".join(f"{version:#04x}" for version in versions)
+        raise _malformed(kind.name, f"its version is {body[0]:#04x}, this release reads {read}")
     return body
 
 

@@ -17,6 +17,7 @@ class Signal(Enum):
     DUPLICATES_SUPPRESSED = "replicator.machine.duplicates_suppressed"  # counter
     CALL_S = "replicator.api.call_s"  # histogram by method and code
     BATCH_OPERATIONS = "replicator.api.batch_operations"  # counter by kind
+    CHANGES_SENT = "replicator.api.changes_sent"  # counter: to watches, each for each of them
     CONNECTIONS_CLOSED = "replicator.node.connections_closed"  # counter by port and cause
     LOOP_LAG_S = "replicator.node.loop_lag_s"  # histogram
 

@@ -14,6 +14,7 @@ from replicator.model.incarnation import Incarnation
 from replicator.model.members import GROUP_SECRET_BYTES
 from replicator.node.connection_guard import ADMIN_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX, PortLimits
 from replicator.node.join_plan import initial_membership
+from replicator.service.feed.watch import WatchLimits
 from replicator.service.status import NodeIdentity
 from replicator.telemetry import TelemetrySettings
 from replicator.transport.handshake.secret_file import SecretFile
@@ -94,6 +95,11 @@ def transport_settings(
         queue_bytes_max=config.limits.peer_queue_mib_max * _MIB,
         compression=config.links.compression,
     )
+
+
+def watch_limits(config: NodeConfig) -> WatchLimits:
+    """How many watches are open at a time."""
+    return WatchLimits(config.limits.watches_max, config.limits.watches_per_address_max)
 
 
 def port_limits(config: NodeConfig, api: int, peer: int) -> dict[int, PortLimits]:

@@ -17,6 +17,9 @@ from replicator.node import settings
 from replicator.node.certificates import days_left
 from replicator.node.clock import SystemClock
 from replicator.node.known_runs import KnownRuns
+from replicator.service.compact import CompactService
+from replicator.service.feed.hub import Hub
+from replicator.service.feed.watch import WatchService
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
 from replicator.service.read import ReadService
@@ -39,6 +42,7 @@ class Rooms:
     transport: PeerTransport
     api: ApiServer
     certificates: NodeCertificates | None
+    feed: Hub
 
 
 def open_storage(config: NodeConfig, *, joining: bool) -> Storage:
@@ -86,6 +90,7 @@ def build_rooms(
     )
     engine.connect(transport)
     transport.serve_snapshots(engine)
+    watch = WatchService(engine, storage, settings.watch_limits(config))
     services = Services(
         write=WriteService(engine),
         transact=TransactService(engine),
@@ -96,9 +101,11 @@ def build_rooms(
         ),
         members=MemberService(engine, engine, NodeId(config.node.id), dice),
         leadership=LeadershipService(engine, dice),
+        watch=watch,
+        compact=CompactService(engine),
     )
     api = ApiServer(ApiSettings.from_config(config, certificates), services, telemetry, cut)
-    return Rooms(storage, writer, engine, transport, api, certificates)
+    return Rooms(storage, writer, engine, transport, api, certificates, watch.hub)
 
 
 def look_at(rooms: Rooms, log: LogQueue | None) -> Vitals:
@@ -121,6 +128,8 @@ def look_at(rooms: Rooms, log: LogQueue | None) -> Vitals:
         staleness_ms=rooms.engine.staleness_ms(),
         read_only=bool(status.read_only_reason),
         lacks_snapshot=bool(status.snapshot_problem),
+        open_watches=len(rooms.feed),
+        watch_lag_revisions=rooms.feed.lag(),
         peers=tuple(
             PeerVitals(
                 peer.node_id,

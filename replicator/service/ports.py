@@ -3,9 +3,10 @@
 Both satisfy these by shape; neither is imported, so that a use case can be tried over any log and any store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from replicator.model.changes import StoredChange
 from replicator.model.ids import LogIndex, NodeId, Region, Revision
 from replicator.model.members import MemberChange, Membership
 from replicator.model.status import EngineStatus
@@ -31,6 +32,10 @@ class EnginePort(Protocol):
 
     async def wait_applied(self, index: LogIndex, *, timeout_s: float) -> None:
         """Returns once the local store holds `index`. Raises ReplicaBehind on timeout."""
+        ...
+
+    def listen_applied(self, listener: Callable[[], None]) -> None:
+        """Is called on the loop whenever the store holds more, by entries or a snapshot; short, never raises."""
         ...
 
     async def wait_stored(self, *, timeout_s: float) -> None:
@@ -128,6 +133,72 @@ class PositionPort(Protocol):
 
     @property
     def rolling_hash(self) -> bytes: ...
+
+
+class ChangesPagePort(Protocol):
+    """Some changes of history, in order of their revisions, read in one transaction."""
+
+    @property
+    def changes(self) -> Sequence[StoredChange]: ...
+
+    @property
+    def following(self) -> tuple[int, int]:
+        """Revision and position where the next page begins; within a revision if the position is not 0."""
+        ...
+
+    @property
+    def stored_revision(self) -> Revision:
+        """Newest revision of what was read from."""
+        ...
+
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+
+class RecentChangesPort(Protocol):
+    """Whole revisions, in order, up to `revision`. applied_index: at it, the store held all of them."""
+
+    @property
+    def changes(self) -> Sequence[Sequence[StoredChange]]: ...
+
+    @property
+    def revision(self) -> Revision: ...
+
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+
+class FeedReads(Protocol):
+    """Changes of the local replica. What is applied last may be in memory only; `changes` reads what is on disk."""
+
+    @property
+    def applied_position(self) -> "PositionPort": ...
+
+    @property
+    def compacted_revision(self) -> Revision: ...
+
+    def recent_changes(self, first: Revision, *, count_max: int) -> RecentChangesPort | None:
+        """Whole revisions from `first` on, until they hold count_max changes; None if memory holds less. On the loop.
+
+        Nothing if `first` is not applied.
+        """
+        ...
+
+    def previous_pair(self, change: StoredChange) -> KeyValue | None:
+        """What the key held before; None if nothing, or if it is compacted. On the loop."""
+        ...
+
+    def changes(
+        self,
+        first: tuple[int, int],
+        wants: Callable[[bytes, bool], bool],
+        *,
+        with_previous: bool,
+        examined_max: int,
+        bytes_max: int,
+    ) -> ChangesPagePort:
+        """A page of history; see storage/state/history.py. Too long for the loop's thread. Raises Compacted."""
+        ...
 
 
 class StoreReads(Protocol):

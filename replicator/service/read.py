@@ -51,7 +51,7 @@ class ReadService:
         # The bound is taken before the transaction opens: what is read is then at least that new.
         staleness_ms = staleness_of(self._engine, options, started_s)
         kv, revision, index = self._store.get(key)
-        return Found(kv, revision, CausalToken(index).encode(token_scope(self._engine.founder)), staleness_ms)
+        return Found(kv, revision, CausalToken(index, revision).encode(token_scope(self._engine.founder)), staleness_ms)
 
     async def get_batch(
         self, keys: Sequence[bytes], options: ReadOptions, *, timeout_s: float, bytes_max: int
@@ -66,7 +66,7 @@ class ReadService:
         await self._freshness.ready(options, Deadline.after(timeout_s))
         staleness_ms = staleness_of(self._engine, options, started_s)
         columns, revision, index = self._store.get_many(keys, bytes_max=bytes_max)
-        token = CausalToken(index).encode(token_scope(self._engine.founder))
+        token = CausalToken(index, revision).encode(token_scope(self._engine.founder))
         return FoundBatch(columns, revision, token, staleness_ms)
 
 

@@ -95,6 +95,6 @@ class ScanService:
             kvs=tuple(page.kvs),
             next_page_token=next_page_token,
             revision=page.revision,
-            token=CausalToken(page.applied_index).encode(scope),
+            token=CausalToken(page.applied_index, page.revision).encode(scope),
             staleness_ms=staleness_ms,
         )

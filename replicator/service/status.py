@@ -13,7 +13,7 @@ from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.values import NodeStatus
 from replicator.service.members import members_seen
-from replicator.service.ports import EnginePort, GroupPort, StoreReads
+from replicator.service.ports import EnginePort, GroupPort, PositionPort, StoreReads
 
 # A state hash reads every live key: one at a time, and few may queue for it.
 STATE_HASHES_WAITING_MAX: Final = 4
@@ -92,7 +92,7 @@ class StatusService:
                 replace(member, linked_at=linked_at.get(NodeId(member.node_id), ""))
                 for member in members_seen(membership, engine, self._identity.node_id)
             ),
-            token=_token(membership.founder, position.applied_index),
+            token=_token(membership.founder, position),
             uptime_s=time.monotonic() - self._started_s,
             membership_index=membership.index,
             heartbeat_ms=_milliseconds(timing.heartbeat_s),
@@ -132,9 +132,9 @@ class StatusService:
             task.exception()  # taken, so that an unwaited failure is not reported twice
 
 
-def _token(founder: bytes, applied_index: LogIndex) -> str:
+def _token(founder: bytes, position: PositionPort) -> str:
     """Covers what is applied; none before it is known whose log that is."""
-    return CausalToken(applied_index).encode(token_scope(founder)) if founder else ""
+    return CausalToken(position.applied_index, position.revision).encode(token_scope(founder)) if founder else ""
 
 
 def _milliseconds(seconds: float) -> int:

@@ -9,7 +9,7 @@ from replicator.machine.outcomes import REJECTED, outcome_at
 from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
-from replicator.model.ids import LogIndex
+from replicator.model.ids import LogIndex, Revision
 from replicator.service.ports import EnginePort
 from replicator.service.validate import WriteId, check_transaction, check_write_id
 from replicator.service.write_batch import outcome_error
@@ -56,5 +56,7 @@ class TransactService:
             raise outcome_error(self._engine, outcome, done.reason, done.message)
         if done.result is None:
             raise Internal(f"the outcome at index {outcome.index} is no transaction's; its node is of another release")
-        token = CausalToken(LogIndex(outcome.index)).encode(token_scope(self._engine.founder))
-        return Transacted(done.result, done.revision, token, outcome.duplicate)
+        token = CausalToken(LogIndex(outcome.index), Revision(done.revision))
+        return Transacted(
+            done.result, done.revision, token.encode(token_scope(self._engine.founder)), outcome.duplicate
+        )

@@ -9,7 +9,7 @@ from replicator.machine.outcomes import APPLIED, REJECTED, outcome_at
 from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
-from replicator.model.ids import LogIndex
+from replicator.model.ids import LogIndex, Revision
 from replicator.model.values import KeyValue
 from replicator.service.ports import EnginePort
 from replicator.service.validate import WriteId, check_key, check_value, check_write_id
@@ -86,6 +86,8 @@ class WriteService:
         return Written(
             changed=done.status == APPLIED,
             revision=done.revision,
-            token=CausalToken(LogIndex(outcome.index)).encode(token_scope(self._engine.founder)),
+            token=CausalToken(LogIndex(outcome.index), Revision(done.revision)).encode(
+                token_scope(self._engine.founder)
+            ),
             current=None if done.current is None else replace(done.current, key=key),
         )

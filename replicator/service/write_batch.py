@@ -21,7 +21,7 @@ from replicator.model.errors import (
     SessionExpired,
     error_from_reason,
 )
-from replicator.model.ids import LogIndex
+from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import FOUND_BYTES_MAX
 from replicator.model.values import KeyValue
 from replicator.service.ports import EnginePort
@@ -150,7 +150,7 @@ def _written(engine: EnginePort, outcome: store_pb2.BatchOutcome, batch: WriteCo
         raise outcome_error(engine, outcome, outcome.reason, outcome.message)
     if len(outcome.revisions) != batch.count:
         raise Internal(f"the outcome at index {outcome.index} is not whole; its node runs an incompatible release")
-    token = CausalToken(LogIndex(outcome.index)).encode(token_scope(engine.founder))
+    token = CausalToken(LogIndex(outcome.index), Revision(max(outcome.revisions))).encode(token_scope(engine.founder))
     written = BatchWritten(list(outcome.revisions), token, duplicate=outcome.duplicate)
     written.transacted += [(transacted.position, transacted.result) for transacted in outcome.transactions]
     omitted = set()

@@ -1,6 +1,6 @@
 """Reads of an open data directory, from any thread: what is applied, what is committed, what the log holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 
 from replicator.machine.digest import Pair, state_hash
 from replicator.machine.group_entries import membership_of
+from replicator.model.changes import StoredChange
 from replicator.model.errors import CorruptData, Unavailable
 from replicator.model.ids import LogIndex, NodeId, Revision, Term
 from replicator.model.incarnation import Incarnation, KnownIncarnation
@@ -30,7 +31,8 @@ from replicator.storage.layout import (
     pack_number,
 )
 from replicator.storage.log.raft_log import LogBounds, RaftLog
-from replicator.storage.state import reads
+from replicator.storage.state import history, reads
+from replicator.storage.state.history import ChangesPage, ChangesRequest, RecentChanges
 from replicator.storage.state.layers import Layer, Layers
 from replicator.storage.state.reads import PageRequest, ScanPage
 from replicator.v1 import store_pb2
@@ -210,6 +212,37 @@ class StoredReads:
         wanted = PageRequest(start, end, at_revision, after_key, keys_max, bytes_max)
         with self._environment.long_read() as txn:
             return reads.scan(txn, self._databases, wanted)
+
+    def recent_changes(self, first: Revision, *, count_max: int) -> RecentChanges | None:
+        """Of what is applied; None if memory holds less than that. From the thread that applies."""
+        return history.recent(self._layers.newest_first, first, count_max)
+
+    def previous_pair(self, change: StoredChange) -> KeyValue | None:
+        """What the key held before; None if nothing, or if it is compacted."""
+        with self._applied_view() as (txn, layers, header):
+            return history.previous_pair(txn, self._databases, change, header.compacted_revision, layers)
+
+    def changes(
+        self,
+        first: tuple[int, int],
+        wants: Callable[[bytes, bool], bool],
+        *,
+        with_previous: bool,
+        examined_max: int,
+        bytes_max: int,
+    ) -> ChangesPage:
+        """A page of history, of the state on disk; see ChangesRequest and ChangesPage.
+
+        Long: not for the loop's thread. Raises Compacted, CorruptData.
+        """
+        wanted = ChangesRequest(first, wants, with_previous, examined_max, bytes_max)
+        with self._environment.long_read() as txn:
+            return history.page(txn, self._databases, wanted)
+
+    @property
+    def compacted_revision(self) -> Revision:
+        """As applied: history before it is forgotten."""
+        return self._layers.open.header.compacted_revision
 
     def digest_at(self, index: LogIndex) -> bytes | None:
         """Rolling hash after `index`; None if it is not applied here, or compacted away."""

@@ -38,6 +38,7 @@ INSTRUMENTS: Final[Mapping[Signal, InstrumentSpec]] = {
     Signal.DUPLICATES_SUPPRESSED: InstrumentSpec("counter", "Retried writes answered from the session, not applied"),
     Signal.CALL_S: InstrumentSpec("histogram", "API calls, by method and code", _SECONDS),
     Signal.BATCH_OPERATIONS: InstrumentSpec("counter", "Operations that arrived in batches, by kind"),
+    Signal.CHANGES_SENT: InstrumentSpec("counter", "Changes sent to watches, each once for each of them"),
     Signal.CONNECTIONS_CLOSED: InstrumentSpec("counter", "Connections that this node closed, by port and cause"),
     Signal.LOOP_LAG_S: InstrumentSpec("histogram", "How late the event loop runs a timer", _SECONDS),
 }

@@ -31,7 +31,7 @@ class PeerVitals:
 class Vitals:
     """A snapshot of one node. staleness_ms: None while the node cannot tell how old its state is.
 
-    log_lines_dropped: since the process started.
+    log_lines_dropped: since the process started. watch_lag_revisions: that the slowest watch is behind the store.
     certificate_days_left: by what holds the certificate; negative once it has expired; empty without TLS.
     """
 
@@ -49,6 +49,8 @@ class Vitals:
     read_only: bool
     peers: tuple[PeerVitals, ...]
     lacks_snapshot: bool = False
+    open_watches: int = 0
+    watch_lag_revisions: int = 0
     log_lines_dropped: int = 0
     certificate_days_left: tuple[tuple[str, float], ...] = ()
 
@@ -115,6 +117,12 @@ GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
         "replicator.storage.lacks_snapshot",
         "1 if the node needs a snapshot and cannot store it",
         _one(lambda v: int(v.lacks_snapshot)),
+    ),
+    ("replicator.api.open_watches", "Watches that are open", _one(lambda v: v.open_watches)),
+    (
+        "replicator.api.watch_lag_revisions",
+        "Revisions that the slowest watch is behind the store",
+        _one(lambda v: v.watch_lag_revisions),
     ),
     ("replicator.tls.certificate_expiry_days", "Days until a certificate expires; negative since it has", _expiries),
 )

@@ -73,6 +73,23 @@ WRITE_KIND_COMPARE_AND_SET: WriteKind.ValueType  # 2
 WRITE_KIND_TRANSACTION: WriteKind.ValueType  # 3
 Global___WriteKind: _TypeAlias = WriteKind  # noqa: Y015
 
+class _ChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_KIND_UNSPECIFIED: _ChangeKind.ValueType  # 0
+    CHANGE_KIND_PUT: _ChangeKind.ValueType  # 1
+    CHANGE_KIND_DELETE: _ChangeKind.ValueType  # 2
+
+class ChangeKind(_ChangeKind, metaclass=_ChangeKindEnumTypeWrapper): ...
+
+CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
+CHANGE_KIND_PUT: ChangeKind.ValueType  # 1
+CHANGE_KIND_DELETE: ChangeKind.ValueType  # 2
+Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
+
 @_typing.final
 class WriteId(_message.Message):
     """Names one write of one client, so that a retry after a lost reply is applied once."""
@@ -1272,3 +1289,198 @@ class ReadBatchResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__staleness_ms) -> _WhichOneofReturnType__staleness_ms | None: ...
 
 Global___ReadBatchResult: _TypeAlias = ReadBatchResult  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    RANGES_FIELD_NUMBER: _builtins.int
+    FROM_REVISION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    KEYS_ONLY_FIELD_NUMBER: _builtins.int
+    WITH_PREVIOUS_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    PROGRESS_MS_FIELD_NUMBER: _builtins.int
+    from_revision: _builtins.int
+    """The first revision wanted; it may lie in the future. 0 without a token: what changes from now on."""
+    token: _builtins.str
+    """Instead: what this token does not cover. A node that has not reached it waits, up to wait_ms."""
+    wait_ms: _builtins.int
+    keys_only: _builtins.bool
+    with_previous: _builtins.bool
+    """With what the key held before, unless that is compacted."""
+    progress_ms: _builtins.int
+    """After so long without a message comes one without changes, 100 to 600000; 0: 10000."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """What to watch, up to 256 of them together: keys, keys with a prefix (an empty one: all), keys in a range."""
+
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyRange]: ...
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ChangeKind.ValueType]:
+        """Empty: all."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        prefixes: _abc.Iterable[_builtins.bytes] | None = ...,
+        ranges: _abc.Iterable[Global___KeyRange] | None = ...,
+        from_revision: _builtins.int = ...,
+        token: _builtins.str = ...,
+        wait_ms: _builtins.int = ...,
+        keys_only: _builtins.bool = ...,
+        with_previous: _builtins.bool = ...,
+        kinds: _abc.Iterable[Global___ChangeKind.ValueType] | None = ...,
+        progress_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_revision", b"from_revision", "keys", b"keys", "keys_only", b"keys_only", "kinds", b"kinds", "prefixes", b"prefixes", "progress_ms", b"progress_ms", "ranges", b"ranges", "token", b"token", "wait_ms", b"wait_ms", "with_previous", b"with_previous"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CREATE_REVISION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    kind: Global___ChangeKind.ValueType
+    key: _builtins.bytes
+    value: _builtins.bytes
+    revision: _builtins.int
+    position: _builtins.int
+    """Among the changes of its revision, from 0, those that were not asked for included."""
+    create_revision: _builtins.int
+    """As in KeyValue; 0 of a delete."""
+    version: _builtins.int
+    time_ms: _builtins.int
+    """Time of the group at the change."""
+    @_builtins.property
+    def previous(self) -> Global___KeyValue: ...
+    def __init__(
+        self,
+        *,
+        kind: Global___ChangeKind.ValueType = ...,
+        key: _builtins.bytes = ...,
+        value: _builtins.bytes = ...,
+        revision: _builtins.int = ...,
+        position: _builtins.int = ...,
+        create_revision: _builtins.int = ...,
+        version: _builtins.int = ...,
+        time_ms: _builtins.int = ...,
+        previous: Global___KeyValue | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["previous", b"previous"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_revision", b"create_revision", "key", b"key", "kind", b"kind", "position", b"position", "previous", b"previous", "revision", b"revision", "time_ms", b"time_ms", "value", b"value", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    FRAGMENT_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """All that was asked for up to here has been sent, in this message or before. 0: the node has not come to the
+    revision that was asked for, and is alive.
+    """
+    token: _builtins.str
+    """Says the same to any node, to Watch and to reads. Empty if revision is 0."""
+    caught_up: _builtins.bool
+    """All that this node had applied was sent. The first message that says so comes once it is true, changes or not."""
+    fragment: _builtins.bool
+    """The last revision is too large for one message: more of its changes follow in the next one. Parts are to be shown
+    together; after a broken connection, the revision comes again from its beginning.
+    """
+    node_id: _builtins.str
+    """Only in the first message: who answers."""
+    region: _builtins.str
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___Change] | None = ...,
+        revision: _builtins.int = ...,
+        token: _builtins.str = ...,
+        caught_up: _builtins.bool = ...,
+        fragment: _builtins.bool = ...,
+        node_id: _builtins.str = ...,
+        region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "changes", b"changes", "fragment", b"fragment", "node_id", b"node_id", "region", b"region", "revision", b"revision", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class CompactRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The oldest revision that reads and watches still go back to. At most that of the store."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactRequest: _TypeAlias = CompactRequest  # noqa: Y015
+
+@_typing.final
+class CompactResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Of the store."""
+    token: _builtins.str
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompactResponse: _TypeAlias = CompactResponse  # noqa: Y015

@@ -69,6 +69,16 @@ class KVServiceStub:
                 request_serializer=replicator_dot_v1_dot_kv__pb2.BatchRequests.SerializeToString,
                 response_deserializer=replicator_dot_v1_dot_kv__pb2.BatchResponses.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/replicator.v1.KVService/Watch',
+                request_serializer=replicator_dot_v1_dot_kv__pb2.WatchRequest.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_kv__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.Compact = channel.unary_unary(
+                '/replicator.v1.KVService/Compact',
+                request_serializer=replicator_dot_v1_dot_kv__pb2.CompactRequest.SerializeToString,
+                response_deserializer=replicator_dot_v1_dot_kv__pb2.CompactResponse.FromString,
+                _registered_method=True)
 
 
 class KVServiceServicer:
@@ -122,6 +132,21 @@ class KVServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Changes in order, each once, from this node's own copy. Go on at any node with the token of the last answer, or
+        from its revision + 1. OUT_OF_RANGE with reason COMPACTED: history does not reach back so far any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Compact(self, request, context):
+        """Forgets history before a revision: reads and watches do not go back beyond it from then on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KVServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -159,6 +184,16 @@ def add_KVServiceServicer_to_server(servicer, server):
                     servicer.Exchange,
                     request_deserializer=replicator_dot_v1_dot_kv__pb2.BatchRequests.FromString,
                     response_serializer=replicator_dot_v1_dot_kv__pb2.BatchResponses.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=replicator_dot_v1_dot_kv__pb2.WatchRequest.FromString,
+                    response_serializer=replicator_dot_v1_dot_kv__pb2.WatchResponse.SerializeToString,
+            ),
+            'Compact': grpc.unary_unary_rpc_method_handler(
+                    servicer.Compact,
+                    request_deserializer=replicator_dot_v1_dot_kv__pb2.CompactRequest.FromString,
+                    response_serializer=replicator_dot_v1_dot_kv__pb2.CompactResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -350,6 +385,60 @@ class KVService:
             '/replicator.v1.KVService/Exchange',
             replicator_dot_v1_dot_kv__pb2.BatchRequests.SerializeToString,
             replicator_dot_v1_dot_kv__pb2.BatchResponses.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/replicator.v1.KVService/Watch',
+            replicator_dot_v1_dot_kv__pb2.WatchRequest.SerializeToString,
+            replicator_dot_v1_dot_kv__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Compact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replicator.v1.KVService/Compact',
+            replicator_dot_v1_dot_kv__pb2.CompactRequest.SerializeToString,
+            replicator_dot_v1_dot_kv__pb2.CompactResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,12 @@ class KVServiceStub:
     answer then had no effect. If the stream ends in any other way, the outcome of each write without an answer is
     unknown; it may be sent again, whole and unchanged, to any node.
     """
+    Watch: _grpc.UnaryStreamMultiCallable[_kv_pb2.WatchRequest, _kv_pb2.WatchResponse]
+    """Changes in order, each once, from this node's own copy. Go on at any node with the token of the last answer, or
+    from its revision + 1. OUT_OF_RANGE with reason COMPACTED: history does not reach back so far any more.
+    """
+    Compact: _grpc.UnaryUnaryMultiCallable[_kv_pb2.CompactRequest, _kv_pb2.CompactResponse]
+    """Forgets history before a revision: reads and watches do not go back beyond it from then on."""
 
 @_typing.type_check_only
 class KVServiceAsyncStub(KVServiceStub):
@@ -67,6 +73,12 @@ class KVServiceAsyncStub(KVServiceStub):
     answer then had no effect. If the stream ends in any other way, the outcome of each write without an answer is
     unknown; it may be sent again, whole and unchanged, to any node.
     """
+    Watch: _aio.UnaryStreamMultiCallable[_kv_pb2.WatchRequest, _kv_pb2.WatchResponse]  # type: ignore[assignment]
+    """Changes in order, each once, from this node's own copy. Go on at any node with the token of the last answer, or
+    from its revision + 1. OUT_OF_RANGE with reason COMPACTED: history does not reach back so far any more.
+    """
+    Compact: _aio.UnaryUnaryMultiCallable[_kv_pb2.CompactRequest, _kv_pb2.CompactResponse]  # type: ignore[assignment]
+    """Forgets history before a revision: reads and watches do not go back beyond it from then on."""
 
 class KVServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -124,5 +136,23 @@ class KVServiceServicer(metaclass=_abc_1.ABCMeta):
         answer then had no effect. If the stream ends in any other way, the outcome of each write without an answer is
         unknown; it may be sent again, whole and unchanged, to any node.
         """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _kv_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_kv_pb2.WatchResponse], _abc.AsyncIterator[_kv_pb2.WatchResponse]]:
+        """Changes in order, each once, from this node's own copy. Go on at any node with the token of the last answer, or
+        from its revision + 1. OUT_OF_RANGE with reason COMPACTED: history does not reach back so far any more.
+        """
+
+    @_abc_1.abstractmethod
+    def Compact(
+        self,
+        request: _kv_pb2.CompactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_kv_pb2.CompactResponse, _abc.Awaitable[_kv_pb2.CompactResponse]]:
+        """Forgets history before a revision: reads and watches do not go back beyond it from then on."""
 
 def add_KVServiceServicer_to_server(servicer: KVServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -14,6 +14,8 @@ from replicator.api.interceptors.unary import Handler, UnaryInterceptor
 from replicator.certificates import NodeCertificates
 from replicator.dev import free_ports
 from replicator.model.observe import SilentObserver
+from replicator.service.compact import CompactService
+from replicator.service.feed.watch import WatchLimits
 from replicator.service.transact import TransactService
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
@@ -70,7 +72,8 @@ class ApiNode:
     disturbance: Disturbance
 
 
-def services_of(node: MemoryNode) -> Services:
+def services_of(node: MemoryNode, watch_limits: WatchLimits | None = None) -> Services:
+    """All use cases, over that node."""
     return Services(
         write=node.writes(),
         transact=TransactService(node),
@@ -79,6 +82,8 @@ def services_of(node: MemoryNode) -> Services:
         status=node.statuses(),
         members=node.members(),
         leadership=node.leadership(),
+        watch=node.watches(watch_limits),
+        compact=CompactService(node),
     )
 
 
@@ -88,9 +93,11 @@ def an_api_server(
     listen: str = "127.0.0.1:0",
     calls_in_flight_max: int = 1024,
     tls: NodeCertificates | None = None,
+    watch_limits: WatchLimits | None = None,
 ) -> ApiServer:
+    services = services_of(node, watch_limits)
     settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, tls)
-    return ApiServer(settings, services_of(node), SilentObserver(), no_cut)
+    return ApiServer(settings, services, SilentObserver(), no_cut)
 
 
 def no_cut(peer: str, cause: str) -> None:

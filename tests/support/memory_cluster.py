@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from replicator.config.timing import RaftTiming
@@ -15,18 +15,21 @@ from replicator.machine.apply import apply_entry
 from replicator.machine.codec import encode_entry
 from replicator.machine.digest import state_hash
 from replicator.model.causal_token import token_scope
+from replicator.model.changes import StoredChange
 from replicator.model.errors import NoLeader, ReplicaBehind, ReplicatorError
 from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region, Revision, Term
 from replicator.model.log import Entry
 from replicator.model.members import Member, MemberChange, Membership
 from replicator.model.status import EngineStatus, PeerProgress
 from replicator.model.values import KeyValue, PairColumns
+from replicator.service.feed.watch import WatchLimits, WatchService
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanService
 from replicator.service.status import NodeIdentity, StatusService
 from replicator.service.write import WriteService
+from replicator.storage.state.history import ChangesPage, RecentChanges
 from replicator.v1 import store_pb2
 from tests.support.members import FOUNDER
 from tests.support.memory_group import promoted, successor_of, target_of
@@ -104,6 +107,51 @@ class MemoryReplica(MemoryStore):
             page.append(kv)
         last_key = page[-1].key if page else None
         return MemoryPage(tuple(page), revision, self.applied_index, len(page) < len(wanted), last_key)
+
+    def recent_changes(self, first: Revision, *, count_max: int) -> RecentChanges | None:
+        found: list[tuple[StoredChange, ...]] = []
+        revision = int(first)
+        while revision <= self.revision and sum(map(len, found)) < count_max:
+            found.append(tuple(self._change(number) for number in sorted(self.events) if number[0] == revision))
+            revision += 1
+        return RecentChanges(tuple(found), Revision(revision - 1), self.applied_index)
+
+    def previous_pair(self, change: StoredChange) -> KeyValue | None:
+        before = self.events.get(change.superseded)
+        if before is None or before.deleted or change.revision <= self.compacted_revision:
+            return None
+        return KeyValue(before.key, before.value, before.record[2], before.record[0], before.record[3])
+
+    def changes(
+        self,
+        first: tuple[int, int],
+        wants: Callable[[bytes, bool], bool],
+        *,
+        with_previous: bool,
+        examined_max: int,
+        bytes_max: int,
+    ) -> ChangesPage:
+        """A revision is one step here, however many changes it has."""
+        wanted: list[StoredChange] = []
+        number = first[0]
+        while number <= min(self.revision, first[0] + examined_max):
+            if sum(change.size_bytes for change in wanted) >= bytes_max:
+                break
+            for change in map(self._change, sorted(each for each in self.events if each[0] == number)):
+                if wants(change.key, change.is_delete):
+                    if with_previous:
+                        change.previous, change.has_previous = self.previous_pair(change), True
+                    wanted.append(change)
+            number += 1
+        return ChangesPage(tuple(wanted), (number, 0), self.revision, self.applied_index)
+
+    def _change(self, number: tuple[int, int]) -> StoredChange:
+        event = self.events[number]
+        older = [held for held in self.revisions[event.key] if held < number]
+        return StoredChange(
+            Revision(number[0]), number[1], event.key, event.value, event.record[2], event.record[3], event.time_ms,
+            event.deleted, older[-1] if older else (0, 0),
+        )  # fmt: skip
 
     @property
     def applied_position(self) -> MemoryPosition:
@@ -223,6 +271,7 @@ class MemoryNode:
         self._cut_off = False
         self._known_commit = LogIndex(0)
         self._fresh_at_s = time.monotonic()
+        self.listeners: list[Callable[[], None]] = []
         self._moved = asyncio.Event()
         self._asked = asyncio.Event()
 
@@ -274,6 +323,9 @@ class MemoryNode:
                     await self._moved.wait()
         except TimeoutError:
             raise ReplicaBehind(f"applied {self.applied_index}, wanted {index}") from None
+
+    def listen_applied(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
 
     async def wait_stored(self, *, timeout_s: float) -> None:
         """There is no disk that could be behind."""
@@ -369,6 +421,8 @@ class MemoryNode:
                 (self.outcomes[entry.index],) = apply_entry(self.replica, entry)
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+        for listener in self.listeners:
+            listener()
 
     def _reach_leader(self) -> "MemoryNode":
         if self.cluster.leader is None or self._cut_off:
@@ -388,6 +442,9 @@ class MemoryNode:
 
     def scans(self) -> ScanService:
         return ScanService(self, self.replica)
+
+    def watches(self, limits: WatchLimits | None = None) -> WatchService:
+        return WatchService(self, self.replica, limits or WatchLimits(1000, 1000))
 
     def statuses(self) -> StatusService:
         return StatusService(self, self, self.replica, self.identity(), lambda: LAN)

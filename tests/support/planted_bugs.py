@@ -295,7 +295,7 @@ def merges_tokens_to_the_earlier() -> AbstractContextManager[None]:
     """What a session hears makes it forget what it has seen."""
 
     def earlier(self: CausalToken, other: CausalToken) -> CausalToken:
-        return min(self, other)
+        return min(self, other, key=lambda token: token.index)
 
     return replaced(CausalToken, "merge", earlier)
 

@@ -38,12 +38,18 @@ def _decoding(method: str, handler: Any) -> Method:
         behaviour = _unary(handler.unary_unary, decode, is_own=method.startswith(OWN_METHODS))
         return grpc.unary_unary_rpc_method_handler(behaviour, None, encode)
     if handler.unary_stream is not None:
-        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, decode), None, encode)
+        streaming = _streaming(handler.unary_stream, decode)
+        return grpc.unary_stream_rpc_method_handler(streaming, None, _encoded_already_or(encode))
     if handler.stream_stream is not None and method.startswith(OWN_METHODS):
         return grpc.stream_stream_rpc_method_handler(_exchanging(handler.stream_stream, decode), None, encode)
     if handler.stream_stream is not None:
         return grpc.stream_stream_rpc_method_handler(_conversing(handler.stream_stream, decode), None, encode)
     return handler  # type: ignore[no-any-return]  # nothing that is served takes a stream and gives one answer
+
+
+def _encoded_already_or(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Watch puts its messages together from pieces that many share."""
+    return lambda message: message if isinstance(message, bytes) else encode(message)
 
 
 def _unary(call: Callable[[Any, Any], Awaitable[Any]], decode: _Decoder, *, is_own: bool) -> Any:

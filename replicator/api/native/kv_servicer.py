@@ -10,8 +10,10 @@ from replicator.api.interceptors.deadline import call_timeout_s
 from replicator.api.interceptors.unary import OWN_METHODS, Handler
 from replicator.api.native import columns, convert
 from replicator.api.native.batch_stream import BatchStreams
+from replicator.api.native.watch_streams import WatchStreams
 from replicator.model.limits import REQUEST_BYTES_MAX
 from replicator.model.observe import Observer, Signal
+from replicator.service.compact import CompactService
 from replicator.service.read import ReadService
 from replicator.service.scan import ScanRange, ScanService
 from replicator.service.status import NodeIdentity
@@ -39,6 +41,8 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         *,
         around: Around,
         observer: Observer,
+        watches: WatchStreams,
+        compact: CompactService,
     ) -> None:
         """around: puts the interceptors around the handler of one kind of batch, given a method's name."""
         self._write = write
@@ -47,6 +51,8 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         self._scan = scan
         self._identity = identity
         self._observer = observer
+        self.watches = watches
+        self._compact = compact
         handlers = {
             "write": around(f"{OWN_METHODS}KVService/WriteBatch", self._write_batch),
             "read": around(f"{OWN_METHODS}KVService/ReadBatch", self._read_batch),
@@ -112,6 +118,16 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         self, request: AsyncIterator[kv_pb2.BatchRequests], context: Context
     ) -> None:
         await self.streams.serve(request, context)
+
+    async def Watch(  # type: ignore[override]  # the stubs know generators only
+        self, request: kv_pb2.WatchRequest, context: Context
+    ) -> None:
+        await self.watches.serve(request, context)
+
+    async def Compact(self, request: kv_pb2.CompactRequest, context: Context) -> kv_pb2.CompactResponse:
+        check_request_bytes(request.ByteSize())
+        done = await self._compact.compact(request.revision, timeout_s=call_timeout_s())
+        return kv_pb2.CompactResponse(revision=done.revision, token=done.token)
 
     async def _write_batch(self, request: kv_pb2.BatchRequest, context: Context) -> kv_pb2.BatchResponse:
         batch = columns.write_columns(request.write)

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 from typing import Final
 
 from replicator.model.errors import Overloaded, ReplicaBehind
@@ -18,6 +19,11 @@ class AppliedWaits:
         self._applied = applied_index
         self._heap: list[tuple[LogIndex, int, asyncio.Future[None]]] = []
         self._tie = itertools.count()
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Is called whenever more is held. It must be short, and must not raise."""
+        self._listeners.append(listener)
 
     async def wait(self, index: LogIndex, *, timeout_s: float) -> None:
         """Returns once `index` is held. Raises ReplicaBehind in time, Overloaded beyond WAITING_MAX waiters."""
@@ -48,6 +54,8 @@ class AppliedWaits:
             future = heapq.heappop(self._heap)[2]
             if not future.done():
                 future.set_result(None)
+        for listener in self._listeners:
+            listener()
 
     def fail_all(self, error: Exception) -> None:
         """The node stops."""

@@ -1,7 +1,7 @@
 """The client without async has every call of the client, with the same parameters and the same results."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -15,7 +15,8 @@ TWINS = {replicator.Client: replicator.sync.SyncClient, Session: SyncSession}
 
 
 def calls_of(kind: type) -> set[str]:
-    return {name for name in vars(kind) if not name.startswith("_")}
+    """Those of its parts included, but for properties."""
+    return {name for name, _ in inspect.getmembers(kind) if not name.startswith("_")}
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -32,6 +33,8 @@ def test_every_call_has_a_twin_without_async(kind: type, name: str) -> None:
     given, awaited = (get_type_hints(function)["return"] for function in (ours, theirs))
     if get_origin(awaited) is AsyncIterator:
         assert given == Iterator[get_args(awaited)[0]]  # type: ignore[misc]
+    elif get_origin(awaited) is AsyncGenerator:
+        assert given == Generator[get_args(awaited)[0], None, None]  # type: ignore[misc]
     else:
         assert given == TWINS.get(awaited, awaited)
 

@@ -18,7 +18,7 @@ SHOP = token_scope(b"founder of shop")
 
 
 def test_a_token_is_short_url_safe_text() -> None:
-    text = CausalToken(LogIndex((1 << 64) - 1)).encode(SHOP)
+    text = CausalToken(LogIndex((1 << 64) - 1), Revision((1 << 64) - 1)).encode(SHOP)
 
     assert len(text) == CAUSAL_TOKEN_CHARS <= TOKEN_CHARS_MAX
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -81,3 +81,18 @@ def test_merging_takes_the_later_token() -> None:
     early, late = CausalToken(LogIndex(3)), CausalToken(LogIndex(9))
 
     assert early.merge(late) == late.merge(early) == late
+
+
+def test_a_token_says_which_changes_its_holder_has_seen() -> None:
+    token = CausalToken(LogIndex(9), Revision(0))
+
+    assert CausalToken.decode(token.encode(SHOP), SHOP) == token
+    assert CausalToken(LogIndex(9), Revision(4)).merge(token) == CausalToken(LogIndex(9), Revision(4))
+
+
+def test_a_token_of_the_release_before_is_read_for_ever() -> None:
+    """It has no revision: good for reads, and a watch asks for one that has."""
+    text = "AgK20y3mqLgMAAAAAAAAAAAAAAAHkR84WQ"
+
+    assert CausalToken.decode(text, SHOP) == CausalToken(LogIndex(7))
+    assert CausalToken(LogIndex(7)).encode(SHOP) == text
