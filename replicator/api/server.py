@@ -21,6 +21,7 @@ from replicator.api.interceptors.unary import UnaryInterceptor, chained
 from replicator.api.native.batch_stream import BatchStreams
 from replicator.api.native.cluster_servicer import ClusterServicer
 from replicator.api.native.kv_servicer import KVServicer
+from replicator.api.new_clients import NewClients
 from replicator.api.unread import Cut, UnreadAnswers
 from replicator.certificates import NodeCertificates
 from replicator.certificates.grpc_credentials import server_credentials
@@ -72,12 +73,14 @@ _OPTIONS: Final = (
 class ApiSettings:
     """listen: HOST:PORT; port 0 picks a free one. tls: followed while it changes; None for plaintext.
 
+    new_clients_per_s_max: from one address.
     require_client_certificate: with TLS, turns away callers that show none of the authority.
     """
 
     listen: str
     calls_in_flight_max: int
     unread_bytes_max: int
+    new_clients_per_s_max: int
     tls: NodeCertificates | None = None
     require_client_certificate: bool = True
 
@@ -85,7 +88,14 @@ class ApiSettings:
     def from_config(cls, config: NodeConfig, tls: NodeCertificates | None) -> "ApiSettings":
         required = config.tls is None or config.tls.require_client_certificate
         limits = config.limits
-        return cls(config.api_listen, limits.calls_in_flight_max, limits.unread_mib_max << 20, tls, required)
+        return cls(
+            config.api_listen,
+            limits.calls_in_flight_max,
+            limits.unread_mib_max << 20,
+            limits.new_clients_per_address_per_s_max,
+            tls,
+            required,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +190,7 @@ class ApiServer:
             services.status.identity,
             around=lambda method, handler: chained(around_batches, method, handler),
             observer=self._observer,
+            new_clients=NewClients(self._settings.new_clients_per_s_max, self._observer),
         )
         self._streams = kv.streams
         kv_pb2_grpc.add_KVServiceServicer_to_server(kv, server)

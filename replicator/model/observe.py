@@ -16,6 +16,7 @@ class Signal(Enum):
     APPENDS_REJECTED = "replicator.engine.appends_rejected"  # counter
     DUPLICATES_SUPPRESSED = "replicator.machine.duplicates_suppressed"  # counter
     CALL_S = "replicator.api.call_s"  # histogram by method and code
+    NEW_CLIENTS_REFUSED = "replicator.api.new_clients_refused"  # counter
     BATCH_OPERATIONS = "replicator.api.batch_operations"  # counter by kind
     CONNECTIONS_CLOSED = "replicator.node.connections_closed"  # counter by port and cause
     LOOP_LAG_S = "replicator.node.loop_lag_s"  # histogram

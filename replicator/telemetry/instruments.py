@@ -37,6 +37,7 @@ INSTRUMENTS: Final[Mapping[Signal, InstrumentSpec]] = {
     Signal.APPENDS_REJECTED: InstrumentSpec("counter", "Appends of a leader that this node refused"),
     Signal.DUPLICATES_SUPPRESSED: InstrumentSpec("counter", "Retried writes answered from the session, not applied"),
     Signal.CALL_S: InstrumentSpec("histogram", "API calls, by method and code", _SECONDS),
+    Signal.NEW_CLIENTS_REFUSED: InstrumentSpec("counter", "Writes of new clients refused by the quota of an address"),
     Signal.BATCH_OPERATIONS: InstrumentSpec("counter", "Operations that arrived in batches, by kind"),
     Signal.CONNECTIONS_CLOSED: InstrumentSpec("counter", "Connections that this node closed, by port and cause"),
     Signal.LOOP_LAG_S: InstrumentSpec("histogram", "How late the event loop runs a timer", _SECONDS),

@@ -17,6 +17,7 @@ from replicator.model.observe import SilentObserver
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
 UNREAD_BYTES_MAX = 256 << 20
+NEW_CLIENTS_PER_S_MAX = 500
 
 
 def free_address() -> str:
@@ -77,7 +78,7 @@ def an_api_server(
     tls: NodeCertificates | None = None,
 ) -> ApiServer:
     services = Services(node.writes(), node.reads(), node.scans(), node.statuses(), node.members(), node.leadership())
-    settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, tls)
+    settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, NEW_CLIENTS_PER_S_MAX, tls)
     return ApiServer(settings, services, SilentObserver(), no_cut)
 
 
