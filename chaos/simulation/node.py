@@ -325,13 +325,13 @@ class SimNode:
 
     # engine.turns.FrameSender --------------------------------------------------------------------------------------
 
-    def send(self, peer: NodeId, payload: bytes) -> bool:
+    def send(self, peer: NodeId, payload: bytes, *, for_caller: bool) -> bool:
         """Hands a frame to the network."""
         assert self.replica is not None
         epoch = self.replica.link_epoch(peer)
         assert epoch is not None, "frames leave on the link that they were meant for"
-        self.watcher.said(self, (Outgoing(peer, epoch, payload),))
-        self.network.send(self.node_id, peer, epoch, payload)
+        self.watcher.said(self, (Outgoing(peer, epoch, payload, for_caller),))
+        self.network.send(self.node_id, peer, epoch, payload, for_caller=for_caller)
         return True
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
