@@ -49,6 +49,7 @@ class Vitals:
     read_only: bool
     peers: tuple[PeerVitals, ...]
     lacks_snapshot: bool = False
+    cannot_make_snapshot: bool = False
     log_lines_dropped: int = 0
     certificate_days_left: tuple[tuple[str, float], ...] = ()
 
@@ -115,6 +116,11 @@ GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
         "replicator.storage.lacks_snapshot",
         "1 if the node needs a snapshot and cannot store it",
         _one(lambda v: int(v.lacks_snapshot)),
+    ),
+    (
+        "replicator.storage.cannot_make_snapshot",
+        "1 if the node could not make a snapshot that another node needs",
+        _one(lambda v: int(v.cannot_make_snapshot)),
     ),
     ("replicator.tls.certificate_expiry_days", "Days until a certificate expires; negative since it has", _expiries),
 )
