@@ -19,6 +19,7 @@ class Signal(Enum):
     NEW_CLIENTS_REFUSED = "replicator.api.new_clients_refused"  # counter
     BATCH_OPERATIONS = "replicator.api.batch_operations"  # counter by kind
     CONNECTIONS_CLOSED = "replicator.node.connections_closed"  # counter by port and cause
+    CONNECTIONS_SILENT = "replicator.api.connections_silent"  # counter
     LOOP_LAG_S = "replicator.node.loop_lag_s"  # histogram
 
 
