@@ -17,7 +17,6 @@ from chaos.simulation.timeline import WALL_SKEW_MS_MAX, NodeClock, Timeline
 from chaos.simulation.turns import WatchedTurns
 from chaos.simulation.watcher import Watcher
 from chaos.simulation.writer import SimWriter
-from replicator.core.causal_token import token_scope
 from replicator.engine.calling.calls import Calls
 from replicator.engine.calling.waits import AppliedWaits
 from replicator.engine.events import Event, Outgoing
@@ -28,6 +27,7 @@ from replicator.engine.snapshots.exchange import Snapshots
 from replicator.engine.snapshots.providing import SnapshotProviding
 from replicator.engine.snapshots.storing import SnapshotStoring
 from replicator.engine.snapshots.taking_over import take_over
+from replicator.model.causal_token import token_scope
 from replicator.model.errors import ReplicatorError, StorageFailed
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
 from replicator.model.incarnation import RUN_ID_BYTES

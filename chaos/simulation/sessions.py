@@ -11,7 +11,7 @@ from chaos.simulation.character import Character
 from chaos.simulation.node import TOKEN_SCOPE, SimNode
 from chaos.simulation.promises import Judge
 from chaos.simulation.timeline import Timeline
-from replicator.core.causal_token import CausalToken
+from replicator.model.causal_token import CausalToken
 from replicator.model.ids import LogIndex
 
 PAUSE = 3.0  # between causal reads, in pauses between linearizable ones

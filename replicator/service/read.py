@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.values import Consistency, KeyValue, PairColumns
 from replicator.service.ports import EnginePort, StoreReads

@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken, PageToken, token_scope
+from replicator.model.causal_token import CausalToken, PageToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal, TokenAhead
 from replicator.model.limits import SCAN_PAGE_BYTES_MAX

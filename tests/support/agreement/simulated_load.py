@@ -9,8 +9,8 @@ from typing import Final
 from chaos.history import History, Kind, Operation, Result
 from chaos.simulation.node import CLUSTER, TOKEN_SCOPE, SimNode
 from chaos.simulation.timeline import Timeline
-from replicator.core.causal_token import CausalToken
 from replicator.engine.leading.request_table import READ_INDEX, WRITE, WriteRequest
+from replicator.model.causal_token import CausalToken
 from replicator.model.errors import ReplicatorError, SessionExpired
 from replicator.model.ids import LogIndex, NodeId
 from replicator.v1 import store_pb2
