@@ -29,7 +29,7 @@ fix: $(STAMP)  ## rewrites: format and lint
 	$(BIN)/ruff format .
 
 simulate: $(STAMP)  ## the shipped engine in virtual time, under faults: make simulate SEEDS=0:200
-	$(BIN)/python -m chaos simulate --seeds $(SEEDS) --nodes 3,5 --profile lan,wan
+	$(BIN)/python -m chaos simulate --seeds $(SEEDS) --nodes 3,5 --profile lan,wan --lanes 1,2
 
 drill: $(STAMP)  ## what takes minutes; every scenario on real processes and in the simulation: make drill TIMES=5
 	for time in $$(seq $(TIMES)); do \

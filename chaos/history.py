@@ -100,6 +100,20 @@ class FinalCopy:
     state_hash: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Export:
+    """All pairs, page by page, of the revision that the pages named. start_s, end_s: of all pages."""
+
+    worker: str
+    revision: int
+    pairs: Mapping[str, Pair]
+    start_s: float
+    end_s: float
+
+    def __str__(self) -> str:
+        return f"export@{self.revision} by {self.worker}"
+
+
 class History:
     """The record of one run. Also written to a file, line by line, so that a run that dies leaves its record."""
 
@@ -107,14 +121,17 @@ class History:
         self._operations: list[Operation] = []
         self._sink = file.open("w", encoding="utf-8", buffering=1) if file is not None else None
         self.copies: list[FinalCopy] = []
+        self.exports: list[Export] = []  # in memory only: each holds all that there is
 
     @classmethod
-    def of(cls, operations: Iterable[Operation], copies: Iterable[FinalCopy] = ()) -> "History":
+    def of(
+        cls, operations: Iterable[Operation], copies: Iterable[FinalCopy] = (), exports: Iterable[Export] = ()
+    ) -> "History":
         """A history from its parts."""
         history = cls()
         for operation in operations:
             history.append(operation)
-        history.copies = list(copies)
+        history.copies, history.exports = list(copies), list(exports)
         return history
 
     @classmethod

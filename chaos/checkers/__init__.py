@@ -13,6 +13,7 @@ from chaos.checkers import (
     monotonic_reads,
     no_lost_ack,
     no_lost_update,
+    one_revision,
     read_your_writes,
     true_values,
 )
@@ -24,6 +25,7 @@ ALL = (
     exactly_once,
     counters,
     no_lost_update,
+    one_revision,
     causal_reads,
     linearizable_reads,
     read_your_writes,
@@ -50,6 +52,7 @@ __all__ = [
     "monotonic_reads",
     "no_lost_ack",
     "no_lost_update",
+    "one_revision",
     "read_your_writes",
     "true_values",
 ]

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from chaos.history import History, Kind, Operation, Result
+from chaos.history import Export, History, Kind, Operation, Pair, Result
 from replicator.client import Client
 from replicator.model.errors import ReplicatorError
-from replicator.model.values import CompareAndSetResult, GetResult, PutResult
+from replicator.model.values import CompareAndSetResult, Consistency, GetResult, PutResult
 
 WRITE_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 3.0
+EXPORT_PAGE_KEYS: Final = 10  # so few that writes go on between the pages
 
 Answer = TypeVar("Answer")
 
@@ -122,6 +123,22 @@ class Caller:
         call = self._client.get(key.encode(), token=self.token or None, timeout_s=READ_TIMEOUT_S)
         operation, _ = await self._record(asked, call, answered)
         return operation
+
+    async def export(self) -> bool:
+        """All pairs, page by page. False if it was cut off: then nothing is on record."""
+        start_s, revision, pairs = time.monotonic(), 0, dict[str, Pair]()
+        try:
+            async for page in self._client.scan_pages(
+                consistency=Consistency.LINEARIZABLE, page_size=EXPORT_PAGE_KEYS, timeout_s=READ_TIMEOUT_S
+            ):
+                revision = page.revision
+                for kv in page.pairs:
+                    pairs[kv.key.decode()] = Pair(kv.value.decode(), kv.mod_revision, kv.version)
+        except ReplicatorError:
+            return False
+        self.traffic.history.exports.append(Export(self.worker, revision, pairs, start_s, time.monotonic()))
+        self.traffic.served.add(self.worker)
+        return True
 
     def _asked(self, kind: Kind, key: str, *, value: str | None) -> Operation:
         now_s = time.monotonic()

@@ -13,7 +13,7 @@ from chaos.demo.figures import role_of, within
 from chaos.demo.readers import BROWSER, COURIER
 from chaos.demo.stage import REGIONS
 from chaos.demo.verify import Ending
-from chaos.history import History, Operation, Result
+from chaos.history import Export, History, Operation, Result
 
 STEADY_WRITES_MIN: Final = 20  # a region
 STEADY_READS_MIN: Final = 100  # a region
@@ -21,6 +21,7 @@ SUCCESSOR_WRITES_MIN: Final = 30  # by all, after the leader's death
 MAJORITY_WRITES_MIN: Final = 20  # by the two regions that still see each other
 LOCAL_READS_MIN: Final = 50  # in the region that is cut off, and on the node that came back
 COMEBACK_WRITES_MIN: Final = 5  # by a region that takes part again
+EXPORTS_MIN: Final = 3  # that saw writes go on between their pages
 NEWS_READS_MIN: Final = 50  # with a token from another region
 
 
@@ -47,6 +48,8 @@ def guards_of(history: History, chronicle: Chronicle, ending: Ending) -> Iterato
         yield from _cut(count, chronicle.cutting)
     news = count.reads(lambda o: role_of(o) == COURIER and bool(o.carried) and o.answered_in == o.region)
     yield _at_least("tokens_travelled", news, NEWS_READS_MIN, "local reads with a token from another region")
+    beside = sum(count.writes_during(export) > 0 for export in history.exports)
+    yield _at_least("exports_beside_writes", beside, EXPORTS_MIN, "exports between whose pages others wrote")
     took = "never" if ending.settled_s is None else f"{ending.settled_s:.1f} s after the last call"
     yield Guard("all_quiet", ending.settled_s is not None, f"all nodes at one position: {took}")
 
@@ -100,6 +103,10 @@ class _Counts:
 
     def acknowledged(self, phase: Phase, matches: Callable[[Operation], bool]) -> int:
         return sum(1 for o in self._acknowledged if self._within[phase](o) and matches(o))
+
+    def writes_during(self, export: Export) -> int:
+        """Acknowledged while it went on."""
+        return sum(1 for o in self._acknowledged if o.start_s >= export.start_s and o.end_s <= export.end_s)
 
     def reads(self, matches: Callable[[Operation], bool]) -> int:
         return sum(1 for o in self._reads if matches(o))

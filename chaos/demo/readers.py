@@ -1,6 +1,7 @@
 """Who reads: always the node of the own region as long as it lives, always with a token, always suspicious."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 from chaos.demo import goods
@@ -12,6 +13,8 @@ THINK_S_MAX: Final = 0.03
 AFTER_FAILURE_S: Final = 0.1
 COURIER: Final = "courier"
 BROWSER: Final = "browser"
+EXPORTER: Final = "exporter"
+BETWEEN_EXPORTS_S: Final = 2.0
 
 
 async def receive_news(desk: Desk) -> None:
@@ -39,11 +42,20 @@ async def browse(desk: Desk) -> None:
         await asyncio.sleep(desk.dice.uniform(0.0, THINK_S_MAX) + (AFTER_FAILURE_S if read.error else 0.0))
 
 
+async def export(desk: Desk) -> None:
+    """Takes all that there is, as a backup does, while others write."""
+    while not desk.stop.is_set():
+        pause_s = BETWEEN_EXPORTS_S if await desk.caller.export() else AFTER_FAILURE_S
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(desk.stop.wait(), pause_s)
+
+
 READERS: Final[dict[str, Deed]] = {
     f"{COURIER}-1": receive_news,
     f"{COURIER}-2": receive_news,
     f"{BROWSER}-1": browse,
     f"{BROWSER}-2": browse,
+    f"{EXPORTER}-1": export,
 }
 
 

@@ -70,7 +70,10 @@ class Tally:
 def replay(scenario: Scenario, seed: int) -> str:
     """The command that runs this seed again."""
     engine = "" if scenario.engine == "guarded" else f" --engine {scenario.engine}"
-    return f"python -m chaos simulate --seeds {seed} --nodes {scenario.nodes} --profile {scenario.profile}{engine}"
+    lanes = "" if scenario.lanes == 1 else f" --lanes {scenario.lanes}"
+    return (
+        f"python -m chaos simulate --seeds {seed} --nodes {scenario.nodes} --profile {scenario.profile}{engine}{lanes}"
+    )
 
 
 def _parse_seeds(_context: click.Context, _parameter: click.Parameter, text: str) -> range:
@@ -110,6 +113,12 @@ def _parse_profiles(_context: click.Context, _parameter: click.Parameter, text: 
     return profiles
 
 
+def _parse_lanes(_context: click.Context, _parameter: click.Parameter, text: str) -> list[int]:
+    if text not in ("1", "2", "1,2"):
+        raise click.BadParameter("must be 1, 2, or 1,2")
+    return [int(part) for part in text.split(",")]
+
+
 def _refuse_twice(text: str, parts: Sequence[object]) -> None:
     """Seeds are dealt over the combinations: one that is named twice would get twice as many, and show nothing more."""
     if len(set(parts)) < len(parts):
@@ -123,14 +132,18 @@ def _refuse_twice(text: str, parts: Sequence[object]) -> None:
               help="lan, wan, or lan,wan.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["guarded", "stock"]), default="guarded", show_default=True,
               help="stock: PySyncObj without the guard, which does not hold.")  # fmt: skip
+@click.option("--lanes", callback=_parse_lanes, default="1", show_default=True,
+              help="Of a link; 2: callers' frames and Raft's overtake each other, as when it is full.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def simulate_command(seeds: range, nodes: list[int], profiles: list[str], engine: str, as_json: bool) -> None:
+def simulate_command(
+    *, seeds: range, nodes: list[int], profiles: list[str], engine: str, lanes: list[int], as_json: bool
+) -> None:
     """Run the shipped engine and storage in virtual time, under faults, and judge every promise.
 
-    Seeds are dealt over the combinations of --nodes and --profile. Exits 1 if any seed breaks a promise.
+    Seeds are dealt over the combinations of --nodes, --profile and --lanes. Exits 1 if any seed breaks a promise.
     """
     started_s = said_s = time.monotonic()
-    matrix = [Scenario(nodes=n, profile=p, engine=engine) for n, p in product(nodes, profiles)]
+    matrix = [Scenario(nodes=n, profile=p, engine=engine, lanes=k) for n, p, k in product(nodes, profiles, lanes)]
     tally = Tally(engine, nodes, profiles)
     for scenario, verdict, core_s in _run([(seed, matrix[seed % len(matrix)]) for seed in seeds]):
         tally.add(scenario, verdict, core_s)

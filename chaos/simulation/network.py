@@ -1,4 +1,7 @@
-"""Simulated links: FIFO per direction like a stream, with latency; what flies when a link falls is lost, or late.
+"""Simulated links: FIFO per direction and lane, with latency; what flies when a link falls is lost, or late.
+
+A link has one lane, or two as the real one has when it is full: then Raft's own frames, and those of callers, overtake
+each other.
 
 Speaks the same events as the real transport: LinkUp, LinkDown, Frame, with epochs of each side's own.
 """
@@ -23,11 +26,11 @@ class _Direction:
     """
 
     latency_s: float
-    last_arrival_s: float = 0.0
+    last_arrival_s: list[float] = field(default_factory=lambda: [0.0, 0.0])  # by lane
     stretch: float = 1.0
     stalled: bool = False
     loss: float = 0.0
-    held: list[tuple[int, bytes]] = field(default_factory=list)
+    held: list[tuple[int, bytes, bool]] = field(default_factory=list)
 
 
 class Network:
@@ -48,8 +51,10 @@ class Network:
         late_frame: float,
         tail: float,
         tail_s_max: float,
+        lanes: int,
     ) -> None:
-        self._admits = admits
+        assert lanes in (1, 2), lanes
+        self._admits, self._lanes = admits, lanes
         self._timeline, self._dice, self._deliver = timeline, dice, deliver
         self._latency_s, self._late_frame, self._tail, self._tail_s_max = latency_s, late_frame, tail, tail_s_max
         self.pairs: list[tuple[NodeId, NodeId]] = []
@@ -147,8 +152,8 @@ class Network:
         direction = self._directions[sender, receiver]
         direction.stalled = False
         held, direction.held = direction.held, []
-        for stream, payload in held:
-            self._fly(sender, receiver, stream, payload)
+        for stream, payload, for_caller in held:
+            self._fly(sender, receiver, stream, payload, for_caller=for_caller)
 
     def stop(self, node: NodeId) -> None:
         """The node's process is gone, and its streams with it."""
@@ -174,7 +179,7 @@ class Network:
         """Is there a live stream between the two?"""
         return (min(a, b), max(a, b)) in self._stream
 
-    def send(self, sender: NodeId, receiver: NodeId, epoch: int, payload: bytes) -> None:
+    def send(self, sender: NodeId, receiver: NodeId, epoch: int, payload: bytes, *, for_caller: bool = False) -> None:
         """Queues a frame on the sender's link of that epoch; it is lost if that link is no longer the live one."""
         stream = self._stream.get((min(sender, receiver), max(sender, receiver)))
         if stream is None or self._epochs.get((sender, receiver)) != epoch:
@@ -183,22 +188,24 @@ class Network:
         if direction.loss and self._dice.random() < direction.loss:
             return
         if direction.stalled:
-            direction.held.append((stream, payload))
+            direction.held.append((stream, payload, for_caller))
         else:
-            self._fly(sender, receiver, stream, payload)
+            self._fly(sender, receiver, stream, payload, for_caller=for_caller)
 
     def _redial(self, a: NodeId, b: NodeId) -> None:
         if (min(a, b), max(a, b)) not in self._stream:
             self.connect(a, b)
 
-    def _fly(self, sender: NodeId, receiver: NodeId, stream: int, payload: bytes) -> None:
+    def _fly(self, sender: NodeId, receiver: NodeId, stream: int, payload: bytes, *, for_caller: bool) -> None:
         direction = self._directions[sender, receiver]
         delay_s = direction.latency_s * direction.stretch * (0.5 + self._dice.random())
         if self._dice.random() < self._tail:
             delay_s = min(delay_s * self._dice.paretovariate(0.7), delay_s + self._tail_s_max)
-        direction.last_arrival_s = max(self._timeline.now_s + delay_s, direction.last_arrival_s + 1e-6)
+        lane = int(for_caller) if self._lanes > 1 else 0
+        arrives_s = max(self._timeline.now_s + delay_s, direction.last_arrival_s[lane] + 1e-6)
+        direction.last_arrival_s[lane] = arrives_s
         late_epoch = self._epochs.get((receiver, sender), 0)
-        self._timeline.at(direction.last_arrival_s, lambda: self._arrive(sender, receiver, stream, late_epoch, payload))
+        self._timeline.at(arrives_s, lambda: self._arrive(sender, receiver, stream, late_epoch, payload))
 
     def _arrive(self, sender: NodeId, receiver: NodeId, stream: int, epoch: int, payload: bytes) -> None:
         """Frames of a broken stream are lost, or now and then still handed over under their old epoch (fault 12)."""

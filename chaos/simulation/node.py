@@ -24,6 +24,7 @@ from replicator.engine.leading.request_kinds import AnswerT, RequestKind, Reques
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshots.exchange import Snapshots
+from replicator.engine.snapshots.providing import SnapshotProviding
 from replicator.engine.snapshots.storing import SnapshotStoring
 from replicator.engine.snapshots.taking_over import take_over
 from replicator.model.causal_token import token_scope
@@ -165,8 +166,14 @@ class SimNode:
         self.calls, self.waits = Calls(self.turns, clock), AppliedWaits(replica.applied_index)
         self.turns.connect(self)
         assert self.ways is not None
-        files, storing = SimSnapshotFiles(self, self.ways, storage), SnapshotStoring(clock, self._own_dice())
-        self.snapshots = Snapshots(files, self.turns, install=self._install, storing=storing)
+        files, snapshot_dice = SimSnapshotFiles(self, self.ways, storage), self._own_dice()
+        self.snapshots = Snapshots(
+            files,
+            self.turns,
+            install=self._install,
+            storing=SnapshotStoring(clock, snapshot_dice),
+            can_make=SnapshotProviding(clock, snapshot_dice),
+        )
         self.snapshots.connect(files)
         running = loop.create_task(self.turns.run())
         running.add_done_callback(lambda ended: self._ended(loop, ended))
@@ -325,13 +332,13 @@ class SimNode:
 
     # engine.turns.FrameSender --------------------------------------------------------------------------------------
 
-    def send(self, peer: NodeId, payload: bytes) -> bool:
+    def send(self, peer: NodeId, payload: bytes, *, for_caller: bool) -> bool:
         """Hands a frame to the network."""
         assert self.replica is not None
         epoch = self.replica.link_epoch(peer)
         assert epoch is not None, "frames leave on the link that they were meant for"
-        self.watcher.said(self, (Outgoing(peer, epoch, payload),))
-        self.network.send(self.node_id, peer, epoch, payload)
+        self.watcher.said(self, (Outgoing(peer, epoch, payload, for_caller),))
+        self.network.send(self.node_id, peer, epoch, payload, for_caller=for_caller)
         return True
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:

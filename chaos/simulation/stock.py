@@ -306,8 +306,8 @@ class StockNode(SimNode):
         self.watcher.turned(self, Turn(TurnWrite(), (), ()))
         frames, replica.outbox = replica.outbox, []
         self.watcher.said(self, [told for frame in frames if (told := _told(frame)) is not None])
-        for peer, epoch, payload in frames:
-            self.network.send(self.node_id, peer, epoch, payload)
+        for frame in frames:
+            self.network.send(self.node_id, frame.peer, frame.epoch, frame.payload)
         period_s = self.settings.timing.heartbeat_s / TICKS_PER_HEARTBEAT
         self.later(period_s, lambda _replica, _storage: self._tick(replica))
 

@@ -45,6 +45,7 @@ class Scenario:
     """One life of a cluster. The rest of what it is like is drawn from the seed: see character.py.
 
     engine: guarded, or stock.
+    lanes: of a link, 1 or 2: see network.py.
     faulty_s: how long faults rage; None: as long as nine elections may take. mix: of faults; None: drawn too.
     """
 
@@ -53,6 +54,7 @@ class Scenario:
     engine: str = "guarded"
     faulty_s: float | None = None
     mix: str | None = None
+    lanes: int = 1
 
     @property
     def timing(self) -> RaftTiming:
@@ -125,6 +127,7 @@ class World:
             late_frame=self._character.late_frame,
             tail=self._character.tail,
             tail_s_max=self._timing.election_timeout_max_s,
+            lanes=scenario.lanes,
         )
         self._places: dict[NodeId, SimNode] = {}  # all that ever existed
         self._nodes: list[SimNode] = []  # those that exist now; shared with all who look at nodes

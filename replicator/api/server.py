@@ -14,6 +14,7 @@ from replicator.api.interceptors.deadline import DeadlineInterceptor
 from replicator.api.interceptors.decode import DecodeInterceptor
 from replicator.api.interceptors.delivery import DeliveryInterceptor
 from replicator.api.interceptors.errors import ErrorsInterceptor
+from replicator.api.interceptors.first_calls import FirstCalls
 from replicator.api.interceptors.intake import IntakeInterceptor
 from replicator.api.interceptors.limits import LimitsInterceptor
 from replicator.api.interceptors.trace import TraceInterceptor
@@ -22,6 +23,7 @@ from replicator.api.native.batch_stream import BatchStreams
 from replicator.api.native.cluster_servicer import ClusterServicer
 from replicator.api.native.kv_servicer import KVServicer
 from replicator.api.native.watch_streams import WatchStreams
+from replicator.api.new_clients import NewClients
 from replicator.api.unread import Cut, UnreadAnswers
 from replicator.certificates import NodeCertificates
 from replicator.certificates.grpc_credentials import server_credentials
@@ -76,12 +78,14 @@ _OPTIONS: Final = (
 class ApiSettings:
     """listen: HOST:PORT; port 0 picks a free one. tls: followed while it changes; None for plaintext.
 
+    new_clients_per_s_max: from one address.
     require_client_certificate: with TLS, turns away callers that show none of the authority.
     """
 
     listen: str
     calls_in_flight_max: int
     unread_bytes_max: int
+    new_clients_per_s_max: int
     tls: NodeCertificates | None = None
     require_client_certificate: bool = True
 
@@ -89,7 +93,14 @@ class ApiSettings:
     def from_config(cls, config: NodeConfig, tls: NodeCertificates | None) -> "ApiSettings":
         required = config.tls is None or config.tls.require_client_certificate
         limits = config.limits
-        return cls(config.api_listen, limits.calls_in_flight_max, limits.unread_mib_max << 20, tls, required)
+        return cls(
+            config.api_listen,
+            limits.calls_in_flight_max,
+            limits.unread_mib_max << 20,
+            limits.new_clients_per_address_per_s_max,
+            tls,
+            required,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +128,8 @@ class ApiServer:
         self._observer = observer
         self._limits = LimitsInterceptor(settings.calls_in_flight_max)
         self._unread = UnreadAnswers(settings.unread_bytes_max, cut)
-        self._sweeping: asyncio.Task[None] | None = None
+        self._first_calls = FirstCalls(observer)
+        self._sweeping: list[asyncio.Task[None]] = []
         self._health = Health()
         self._streams: BatchStreams | None = None
         self._watches: WatchStreams | None = None
@@ -139,13 +151,14 @@ class ApiServer:
         interceptors_inside: more of them, next to the servicers.
         """
         outside = (
+            self._first_calls,
             TraceInterceptor(self._observer),
             ErrorsInterceptor(),
             self._limits,
             DeadlineInterceptor(),
             DeliveryInterceptor(self._unread),
         )
-        intake = IntakeInterceptor(self._observer)
+        intake = IntakeInterceptor(self._observer, self._first_calls.called)
         server = grpc.aio.server(
             interceptors=(intake, *outside, DecodeInterceptor(), *interceptors_inside), options=_OPTIONS
         )
@@ -153,7 +166,10 @@ class ApiServer:
         self._bound_port = self._bind(server)
         await server.start()
         self._server = server
-        self._sweeping = asyncio.create_task(self._unread.sweep(), name="unread-answers")
+        self._first_calls.forget()
+        self._sweeping.append(asyncio.create_task(self._unread.sweep(), name="unread-answers"))
+        if self._settings.tls is not None:
+            self._sweeping.append(asyncio.create_task(self._look_at_handshakes(), name="first-calls"))
 
     def drain(self) -> None:
         """New calls are refused with ShuttingDown; those in flight go on. A stream ends once its batches have."""
@@ -178,10 +194,15 @@ class ApiServer:
                     await self._streams.wait_ended()
                 if self._watches is not None:
                     await self._watches.wait_ended()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.gather(self._sweeping, return_exceptions=True)
+        for sweeping in self._sweeping:
+            sweeping.cancel()
+        await asyncio.gather(*self._sweeping, return_exceptions=True)
         await server.stop(min(STREAMS_GRACE_S, max(0.0, deadline_s - time.monotonic())))
+
+    async def _look_at_handshakes(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._first_calls.look()
 
     async def _register(self, server: grpc.aio.Server, around_batches: tuple[UnaryInterceptor, ...]) -> None:
         services = self._services
@@ -196,6 +217,7 @@ class ApiServer:
             observer=self._observer,
             watches=self._watches,
             compact=services.compact,
+            new_clients=NewClients(self._settings.new_clients_per_s_max, self._observer),
         )
         self._streams = kv.streams
         kv_pb2_grpc.add_KVServiceServicer_to_server(kv, server)
@@ -213,7 +235,9 @@ class ApiServer:
                 port = server.add_insecure_port(listen)
             else:
                 required = self._settings.require_client_certificate
-                credentials = server_credentials(lambda: tls.current.api, require_client=required)
+                credentials = server_credentials(
+                    lambda: tls.current.api, require_client=required, on_handshake=self._first_calls.began
+                )
                 port = server.add_secure_port(listen, credentials)
         except RuntimeError:
             port = 0

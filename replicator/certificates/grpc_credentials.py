@@ -11,15 +11,18 @@ import grpc
 from replicator.certificates.identity import Identity
 
 
-def server_credentials(identity: Callable[[], Identity], *, require_client: bool) -> grpc.ServerCredentials:
+def server_credentials(
+    identity: Callable[[], Identity], *, require_client: bool, on_handshake: Callable[[], None] = lambda: None
+) -> grpc.ServerCredentials:
     """identity: in force, with certificate and key; called on threads of gRPC, so it returns at once and never raises.
 
-    require_client: turns away who shows no certificate of the authority.
+    require_client: turns away who shows no certificate of the authority. on_handshake: one begins; on threads of gRPC.
     """
     handed_over = identity()
 
     def changed() -> "grpc.ServerCertificateConfiguration | None":
         nonlocal handed_over
+        on_handshake()
         found = identity()
         if found is handed_over:
             return None

@@ -125,6 +125,8 @@ class LimitsSection(Section):
     unread_mib_max: memory for answers that clients have not taken.
     connections_max, connections_per_address_max: to the API; beyond them, the most idle connection is closed.
     watches_max, watches_per_address_max: open at a time.
+    new_clients_per_address_per_s_max: client ids that were not used before; times the nodes, it bounds what part of the
+    group's memory for clients one caller can take.
     in_flight_mib_max: entries under way to one peer; must not exceed peer_queue_mib_max, where they wait to be sent.
     """
 
@@ -134,6 +136,7 @@ class LimitsSection(Section):
     connections_per_address_max: int = Field(default=512, ge=8, le=1_000_000)
     watches_max: int = Field(default=20_000, ge=1, le=1_000_000)
     watches_per_address_max: int = Field(default=10_000, ge=1, le=1_000_000)
+    new_clients_per_address_per_s_max: int = Field(default=500, ge=1, le=1_000_000)
     proposals_queued_max: int = Field(default=8192, ge=1, le=1_000_000)
     proposals_queued_mib_max: int = Field(default=64, ge=2, le=4096)
     peer_queue_mib_max: int = Field(default=32, ge=8, le=1024)

@@ -20,6 +20,7 @@ from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
 from replicator.engine.snapshots.exchange import SnapshotFetcher, Snapshots
 from replicator.engine.snapshots.folders import SnapshotFiles
+from replicator.engine.snapshots.providing import SnapshotProviding
 from replicator.engine.snapshots.storing import SnapshotStoring
 from replicator.engine.snapshots.taking_over import take_over
 from replicator.engine.turns import FrameSender, Turns
@@ -75,11 +76,13 @@ class RaftEngine:
         )
         self._storage, self._writer = storage, writer
         self._storing = SnapshotStoring(clock, dice)
+        self._can_make = SnapshotProviding(clock, dice)
         self._snapshots = Snapshots(
             SnapshotFiles(storage, settings),
             self._turns,
             install=self._install,
             storing=self._storing,
+            can_make=self._can_make,
         )
         self._waits, self._committed_waits = AppliedWaits(applied), AppliedWaits(applied)
         self._calls = Calls(self._turns, clock)
@@ -286,8 +289,18 @@ class RaftEngine:
 
     def status(self) -> EngineStatus:
         """What this node knows now."""
-        problem = self._storing.problem(self.applied_index)
-        return self._replica.status(self._turns.read_only_reason, snapshot_problem=problem)
+        problems = self._storing.problem(self.applied_index), self._can_make.problem()
+        return self._replica.status(self._turns.read_only_reason, snapshot_problem="; ".join(filter(None, problems)))
+
+    @property
+    def lacks_snapshot(self) -> bool:
+        """Whether it needs a snapshot that it cannot store."""
+        return bool(self._storing.problem(self.applied_index))
+
+    @property
+    def cannot_make_snapshot(self) -> bool:
+        """Whether it could not make one that another node needs."""
+        return bool(self._can_make.problem())
 
     async def transfer_leadership(
         self,

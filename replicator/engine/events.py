@@ -41,11 +41,12 @@ Event = LinkUp | LinkDown | RefusedBy | Frame
 
 
 class Outgoing(NamedTuple):
-    """One frame to send, if the link is still of that epoch."""
+    """One frame to send, if the link is still of that epoch. for_caller: see FrameSender."""
 
     peer: NodeId
     epoch: int
     payload: bytes
+    for_caller: bool = False
 
 
 class BadLink(NamedTuple):

@@ -236,7 +236,7 @@ class Replica:
         for peer, epoch, payload in frames:
             with contextlib.suppress(Malformed):
                 if is_question(message := decode(payload)) and self._links.epoch(peer) == epoch:
-                    refused.append(Outgoing(peer, epoch, encode(refusal(message, StorageFull("")))))
+                    refused.append(Outgoing(peer, epoch, encode(refusal(message, StorageFull(""))), for_caller=True))
         return tuple(refused)
 
     def _check(self, write: TurnWrite) -> None:

@@ -30,7 +30,12 @@ DISK_FULL_RETRY_S: Final = 0.5
 class FrameSender(Protocol):
     """The transport as the engine uses it."""
 
-    def send(self, peer: NodeId, payload: bytes) -> bool: ...
+    def send(self, peer: NodeId, payload: bytes, *, for_caller: bool) -> bool:
+        """for_caller: a question or an answer of a caller, which may wait: Raft's own frames go first.
+
+        Each kind stays in order; between the two, none is kept.
+        """
+        ...
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None: ...
 
@@ -313,8 +318,8 @@ class Turns:
         The transport sends on whatever link is up. A peer that restarted during a long commit would take an answer to
         its predecessor for one to itself, since request ids start anew with a process.
         """
-        for peer, epoch, payload in frames:
+        for peer, epoch, payload, for_caller in frames:
             if not self._live_epochs.get(peer) == self.replica.link_epoch(peer) == epoch or self._transport is None:
                 self._observer.count(Signal.FRAMES_DROPPED, cause="link_down")
-            elif not self._transport.send(peer, payload):
+            elif not self._transport.send(peer, payload, for_caller=for_caller):
                 self._observer.count(Signal.FRAMES_DROPPED, cause="queue_full")

@@ -22,6 +22,7 @@ class Condition(StrEnum):
     READ_ONLY = "read-only"
     NO_SNAPSHOT_ROOM = "no room for a snapshot"
     SNAPSHOT_TOO_LARGE = "a snapshot exceeds storage.size_max_mib"
+    SNAPSHOT_NOT_MADE = "a snapshot could not be made"  # for another node
     SNAPSHOT_NOT_STORED = "a snapshot could not be stored"
     STATE_DIFFERS = "another state of the same log"
     NO_ANSWER = "no answer"  # of another node, to `status --all`

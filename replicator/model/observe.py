@@ -16,9 +16,11 @@ class Signal(Enum):
     APPENDS_REJECTED = "replicator.engine.appends_rejected"  # counter
     DUPLICATES_SUPPRESSED = "replicator.machine.duplicates_suppressed"  # counter
     CALL_S = "replicator.api.call_s"  # histogram by method and code
+    NEW_CLIENTS_REFUSED = "replicator.api.new_clients_refused"  # counter
     BATCH_OPERATIONS = "replicator.api.batch_operations"  # counter by kind
     CHANGES_SENT = "replicator.api.changes_sent"  # counter: to watches, each for each of them
     CONNECTIONS_CLOSED = "replicator.node.connections_closed"  # counter by port and cause
+    CONNECTIONS_SILENT = "replicator.api.connections_silent"  # counter
     LOOP_LAG_S = "replicator.node.loop_lag_s"  # histogram
 
 

@@ -27,7 +27,7 @@ class EngineStatus:
     group that does not let this node in, while no leader is heard; empty if there is none. no_majority: which voters
     are not connected, and since when, if too few are and no leader is heard. state_difference: members that have made
     another state of the same log, as the leader has found. log_time_ms: time of the group, as this node knows it.
-    snapshot_problem: why the node cannot take the snapshot that it needs (no room); empty if it can, or needs none.
+    snapshot_problem: why the node cannot take the snapshot that it needs, or make one that another needs; else empty.
     """
 
     role: str

@@ -143,7 +143,8 @@ class NodeStatus:
     membership_index: log index of the membership that it has applied; 0: that of its configuration. The three timers
     are those in force. no_majority: which voters are not connected, and since when, if too few are and no leader is
     heard. state_difference: members that have made another state of the same log, as the leader has found. log_time_ms:
-    time of the group, as this node knows it. snapshot_problem: why it cannot take the snapshot that it needs, if so.
+    time of the group, as this node knows it. snapshot_problem: why it cannot take a snapshot that it needs, or make
+    one for another node, if so.
     """
 
     cluster_id: str

@@ -127,7 +127,8 @@ def look_at(rooms: Rooms, log: LogQueue | None) -> Vitals:
         proposals_queued=rooms.engine.queue_depth,
         staleness_ms=rooms.engine.staleness_ms(),
         read_only=bool(status.read_only_reason),
-        lacks_snapshot=bool(status.snapshot_problem),
+        lacks_snapshot=rooms.engine.lacks_snapshot,
+        cannot_make_snapshot=rooms.engine.cannot_make_snapshot,
         open_watches=len(rooms.feed),
         watch_lag_revisions=rooms.feed.lag(),
         peers=tuple(

@@ -37,9 +37,11 @@ INSTRUMENTS: Final[Mapping[Signal, InstrumentSpec]] = {
     Signal.APPENDS_REJECTED: InstrumentSpec("counter", "Appends of a leader that this node refused"),
     Signal.DUPLICATES_SUPPRESSED: InstrumentSpec("counter", "Retried writes answered from the session, not applied"),
     Signal.CALL_S: InstrumentSpec("histogram", "API calls, by method and code", _SECONDS),
+    Signal.NEW_CLIENTS_REFUSED: InstrumentSpec("counter", "Writes of new clients refused by the quota of an address"),
     Signal.BATCH_OPERATIONS: InstrumentSpec("counter", "Operations that arrived in batches, by kind"),
     Signal.CHANGES_SENT: InstrumentSpec("counter", "Changes sent to watches, each once for each of them"),
     Signal.CONNECTIONS_CLOSED: InstrumentSpec("counter", "Connections that this node closed, by port and cause"),
+    Signal.CONNECTIONS_SILENT: InstrumentSpec("counter", "Connections over TLS to the API that sent no call"),
     Signal.LOOP_LAG_S: InstrumentSpec("histogram", "How late the event loop runs a timer", _SECONDS),
 }
 assert set(INSTRUMENTS) == set(Signal), "every signal has an instrument"

@@ -51,6 +51,7 @@ class Vitals:
     lacks_snapshot: bool = False
     open_watches: int = 0
     watch_lag_revisions: int = 0
+    cannot_make_snapshot: bool = False
     log_lines_dropped: int = 0
     certificate_days_left: tuple[tuple[str, float], ...] = ()
 
@@ -123,6 +124,11 @@ GAUGES: Final[Sequence[tuple[str, str, Read]]] = (
         "replicator.api.watch_lag_revisions",
         "Revisions that the slowest watch is behind the store",
         _one(lambda v: v.watch_lag_revisions),
+    ),
+    (
+        "replicator.storage.cannot_make_snapshot",
+        "1 if the node could not make a snapshot that another node needs",
+        _one(lambda v: int(v.cannot_make_snapshot)),
     ),
     ("replicator.tls.certificate_expiry_days", "Days until a certificate expires; negative since it has", _expiries),
 )

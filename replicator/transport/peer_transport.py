@@ -101,8 +101,8 @@ class PeerTransport:
         if self._dialling is not None and not self._roster.is_closed:
             self._dialling.follow()
 
-    def send(self, peer: NodeId, payload: bytes) -> bool:
-        """Queues one frame; never blocks. False when there is no link, or its queue is full.
+    def send(self, peer: NodeId, payload: bytes, *, for_caller: bool = False) -> bool:
+        """Queues one frame; never blocks. False when there is no link, or its queue is full. for_caller: see SendQueue.
 
         True is no promise of delivery: frames that wait when a link goes down are gone with it.
         Raises ValueError for a frame beyond FRAME_BYTES_MAX: a caller's bug.
@@ -110,7 +110,7 @@ class PeerTransport:
         if len(payload) > FRAME_BYTES_MAX:
             raise ValueError(f"a frame has at most {FRAME_BYTES_MAX} bytes, got {len(payload)}")
         link = self._roster.current(peer)
-        return link is not None and link.queue.add(payload)
+        return link is not None and link.queue.add(payload, for_caller=for_caller)
 
     def drop(self, peer: NodeId, epoch: int, why: str) -> None:
         """Ends the link of that epoch, if it is still the current one; a new one is dialled as after any loss."""

@@ -42,7 +42,7 @@ class LinkSink(Protocol):
         ...
 
     async def frame(self, peer: NodeId, epoch: int, payload: bytes) -> None:
-        """One frame, in order. The link reads no further frame meanwhile: awaiting is the back-pressure.
+        """One frame, in order of its lane (SendQueue). The link reads none meanwhile: awaiting is the back-pressure.
 
         Cancelled if the link goes down meanwhile, after link_down was called.
         """

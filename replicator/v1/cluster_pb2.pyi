@@ -334,7 +334,9 @@ class StatusResponse(_message.Message):
     log_time_ms: _builtins.int
     """Time of the group, milliseconds, as this node knows it: what a client draws its id with (WriteId.issued_ms)."""
     snapshot_problem: _builtins.str
-    """Why the node cannot take the snapshot that it needs (no room on its disk); empty otherwise."""
+    """Why the node cannot take the snapshot that it needs, or make one that another needs (no room on its disk); both are
+    joined by "; ". Empty otherwise.
+    """
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
     def __init__(

@@ -10,7 +10,7 @@ from tests.house.source import ROOT, python_files, tree_of
 
 # Where conditions become text. What else these say is no condition.
 TELLERS = ("replicator/node/health.py", "replicator/cli/status.py", "replicator/engine/snapshots/storing.py",
-           "replicator/storage/snapshots/room.py")  # fmt: skip
+           "replicator/engine/snapshots/providing.py", "replicator/storage/snapshots/room.py")  # fmt: skip
 TEXT_OF = {"ProbeAnswer": 1, "notes.append": 0, "Problem": 0}  # which argument begins the text
 WELL = ("live", "started", "ready: ")
 

@@ -40,7 +40,7 @@ async def test_each_call_has_one_duration_and_one_span_with_its_status(monkeypat
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     node = MemoryCluster().add("n1", "eu")
     services = services_of(node)
-    server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24), services, notebook, no_cut)
+    server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24, 500), services, notebook, no_cut)
     await server.start()
     node.raises.append(Internal("a bug"))
     try:
@@ -94,7 +94,7 @@ async def test_a_batch_has_one_duration_and_one_span_and_its_operations_are_coun
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     node = MemoryCluster().add("n1", "eu")
     services = services_of(node)
-    server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24), services, notebook, no_cut)
+    server = ApiServer(ApiSettings("127.0.0.1:0", 8, 1 << 24, 500), services, notebook, no_cut)
     await server.start()
     batches = [
         kv_pb2.BatchRequest(

@@ -23,6 +23,16 @@ def test_no_promise_is_broken_under_faults(nodes: int, profile: str, seeds: int)
     assert broken(Scenario(nodes=nodes, profile=profile), range(seeds)) == [], f"replay: {replay}"
 
 
+@pytest.mark.parametrize(("nodes", "profile", "seeds"), [(3, "wan", 6), (3, "lan", 4), (5, "wan", 2)])
+def test_no_promise_needs_an_order_between_rafts_frames_and_those_of_callers(
+    nodes: int, profile: str, seeds: int
+) -> None:
+    """On a link that is full, they overtake each other (transport/links/send_queue.py)."""
+    replay = f"python -m chaos simulate --seeds SEED --nodes {nodes} --profile {profile} --lanes 2"
+    scenario = Scenario(nodes=nodes, profile=profile, lanes=2)
+    assert broken(scenario, range(200, 200 + seeds)) == [], f"replay: {replay}"
+
+
 @pytest.mark.parametrize("mix", MIXES)
 def test_no_promise_is_broken_by_faults_of_one_kind(mix: str) -> None:
     assert broken(Scenario(mix=mix), range(100, 102)) == []

@@ -20,6 +20,7 @@ from replicator.service.transact import TransactService
 from tests.support.memory_cluster import MemoryCluster, MemoryNode
 
 UNREAD_BYTES_MAX = 256 << 20
+NEW_CLIENTS_PER_S_MAX = 500
 
 
 def free_address() -> str:
@@ -96,7 +97,7 @@ def an_api_server(
     watch_limits: WatchLimits | None = None,
 ) -> ApiServer:
     services = services_of(node, watch_limits)
-    settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, tls)
+    settings = ApiSettings(listen, calls_in_flight_max, UNREAD_BYTES_MAX, NEW_CLIENTS_PER_S_MAX, tls)
     return ApiServer(settings, services, SilentObserver(), no_cut)
 
 

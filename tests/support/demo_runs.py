@@ -9,7 +9,7 @@ from chaos.demo.stage import REGIONS
 from chaos.demo.summary import Report
 from chaos.demo.verdict import judge
 from chaos.demo.verify import Ending
-from chaos.history import FinalCopy, History, Kind, Operation, Pair, Result
+from chaos.history import Export, FinalCopy, History, Kind, Operation, Pair, Result
 from replicator.model.values import NodeStatus
 
 STARTS_S = {Phase.STEADY: 100.0, Phase.LEADERLESS: 110.0, Phase.RETURNED: 120.0, Phase.CUT: 130.0, Phase.HEALED: 140.0}
@@ -39,7 +39,7 @@ def a_history() -> History:
                 operations += [write, *(_a_read(region, worker, write, begin_s + 0.25) for worker in readers)]
     pairs = {o.key: Pair(o.value or "", o.revision, 1) for o in operations if o.is_write and o.result is Result.OK}
     copies = [FinalCopy(f"{region}-1", region, pairs, len(operations), "rolling", "state") for region in REGIONS]
-    return History.of(operations, copies)
+    return History.of(operations, copies, [_an_export(region, operations) for region in REGIONS])
 
 
 def an_ending(settled_s: float | None = 0.1, state_hashes: Iterable[str] = ("state", "state", "state")) -> Ending:
@@ -68,6 +68,14 @@ def _a_write(region: str, key: str, revision: int, begin_s: float, *, is_lost: b
         token="" if is_lost else f"t{revision}",
         error="OUTCOME_UNKNOWN" if is_lost else "",
     )
+
+
+def _an_export(region: str, operations: list[Operation]) -> Export:
+    """Of the first phase, beside its writes."""
+    begin_s = STARTS_S[Phase.STEADY]
+    writes = [o for o in operations if o.is_write and o.end_s < begin_s + 10.0]
+    pairs = {write.key: Pair(write.value or "", write.revision, 1) for write in writes}
+    return Export(f"{region}/exporter-1", max(write.revision for write in writes), pairs, begin_s, begin_s + 10.0)
 
 
 def _a_read(region: str, worker: str, write: Operation, begin_s: float) -> Operation:

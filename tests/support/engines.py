@@ -72,7 +72,7 @@ class MemoryLinks:
     net: "EngineNet"
     node_id: NodeId
 
-    def send(self, peer: NodeId, payload: bytes) -> bool:
+    def send(self, peer: NodeId, payload: bytes, *, for_caller: bool) -> bool:  # one queue for all
         return self.net.carry(self.node_id, peer, payload)
 
     async def fetch_snapshot(

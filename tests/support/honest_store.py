@@ -4,9 +4,10 @@ Replicas lag behind a log; reads wait for their token; lost replies become UNKNO
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chaos.history import FinalCopy, History, Kind, Operation, Pair, Result
+from chaos.history import Export, FinalCopy, History, Kind, Operation, Pair, Result
 
 REGIONS = ("eu", "us", "ap")
 
@@ -34,6 +35,7 @@ class HonestStore:
         self.now_s = 0.0
         self.log: list[tuple[str, str]] = []
         self.operations: list[Operation] = []
+        self.exports: list[Export] = []
         self.serial = 0
 
     @property
@@ -85,12 +87,22 @@ class HonestStore:
             answered_in=worker.region,
         )
 
+    def export(self, worker: Worker, between: Callable[[], object], *, pinned: bool = True) -> None:
+        """In pages of some keys each; writes go on between them. pinned: all pages show the revision of the first."""
+        start_s, revision, pairs = self.now_s, self.revision, dict[str, Pair]()
+        keys = sorted(self.state_at(revision))
+        for first in range(0, len(keys), 5):
+            state = self.state_at(revision if pinned else self.revision)
+            pairs |= {key: state[key] for key in keys[first : first + 5]}
+            between()
+        self.exports.append(Export(worker.name, revision, pairs, start_s, self.now_s))
+
     def history(self) -> History:
         copies = [
             FinalCopy(f"{region}-1", region, self.state_at(self.revision), self.revision, "r", "s")
             for region in REGIONS
         ]
-        return History.of(self.operations, copies)
+        return History.of(self.operations, copies, self.exports)
 
     def _record(self, worker: Worker, kind: Kind, key: str, result: Result, **facts: object) -> Operation:
         start_s, self.now_s = self.now_s, self.now_s + 0.01
@@ -108,8 +120,8 @@ class HonestStore:
         return operation
 
 
-def an_honest_history(seed: int, steps: int = 150) -> History:
-    """Orders, carts, counters and documents, as the demo writes them."""
+def an_honest_history(seed: int, steps: int = 150, *, pinned: bool = True) -> History:
+    """Orders, carts, counters and documents, as the demo writes them; exports beside them. pinned: see `export`."""
     import json
 
     dice = random.Random(seed)
@@ -118,7 +130,7 @@ def an_honest_history(seed: int, steps: int = 150) -> History:
     for step in range(steps):
         worker = dice.choice(workers)
         other = dice.choice(workers)
-        match dice.choice(["order", "cart", "counter", "read", "handover"]):
+        match dice.choice(["order", "cart", "counter", "read", "handover", "export"]):
             case "order":
                 store.write(worker, f"order/{step}", f"order {step}")
             case "cart":
@@ -132,6 +144,9 @@ def an_honest_history(seed: int, steps: int = 150) -> History:
                 store.write(worker, "sold/cups", value, amount=2, expected_revision=read.mod_revision)
             case "read":
                 store.read(worker, f"order/{dice.randrange(step + 1)}")
+            case "export" if step % 5 == 0:
+                keys = ("about", "config", "zone")
+                store.export(worker, lambda: store.write(other, dice.choice(keys), str(store.revision)), pinned=pinned)  # noqa: B023
             case "handover" if other.token:
                 if other.token_revision >= worker.token_revision:
                     store.read(worker, f"order/{dice.randrange(step + 1)}", carried=other.token)

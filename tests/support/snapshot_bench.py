@@ -9,6 +9,7 @@ from pathlib import Path
 
 from replicator.engine.replica import Replica
 from replicator.engine.snapshots.exchange import Snapshots
+from replicator.engine.snapshots.providing import SnapshotProviding
 from replicator.engine.snapshots.storing import SnapshotStoring
 from replicator.model.conditions import Condition, Problem
 from replicator.model.errors import CorruptData
@@ -106,9 +107,12 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.storing = SnapshotStoring(self.cluster.clock, random.Random(5))
+        self.can_make = SnapshotProviding(self.cluster.clock, random.Random(6))
 
     def of(self, name: NodeId) -> Snapshots:
-        made = Snapshots(self.store, NoTurns(self.cluster[name]), install=self.install, storing=self.storing)
+        made = Snapshots(
+            self.store, NoTurns(self.cluster[name]), install=self.install, storing=self.storing, can_make=self.can_make
+        )
         made.connect(self)
         return made
 

@@ -30,9 +30,10 @@ _Taken: TypeAlias = Callable[[bytes, Context], Awaitable[Any]]
 class IntakeInterceptor(WrappingInterceptor):
     """Outermost. Of all methods with one request: ours, and those of health. The others pass."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, on_call: Callable[[str], None]) -> None:
+        """on_call: is told the peer of each call."""
         super().__init__()
-        self._observer = observer
+        self._observer, self._on_call = observer, on_call
         self._waiting: Places[Patience] = Places(WAITING_MAX)
 
     def wraps(self, method: str, handler: Any) -> bool:  # noqa: ARG002
@@ -43,6 +44,7 @@ class IntakeInterceptor(WrappingInterceptor):
         taken: _Taken = handler.unary_stream if handler.response_streaming else handler.unary_unary
 
         async def opened(requests: AsyncIterator[bytes], context: Context) -> Any:
+            self._on_call(context.peer())
             return await taken(await self._request(method, requests, context), context)
 
         behaviour: Any = opened

@@ -1,6 +1,6 @@
 """KVService: each method turns a message into a use case and its answer into a message."""
 
-# ruff: noqa: N802, ARG002  # names and arguments are those of the generated servicer
+# ruff: noqa: N802  # names and arguments are those of the generated servicer
 
 from collections.abc import AsyncIterator, Callable
 from typing import Final, TypeAlias
@@ -11,6 +11,7 @@ from replicator.api.interceptors.unary import OWN_METHODS, Handler
 from replicator.api.native import columns, convert
 from replicator.api.native.batch_stream import BatchStreams
 from replicator.api.native.watch_streams import WatchStreams
+from replicator.api.new_clients import NewClients
 from replicator.model.limits import REQUEST_BYTES_MAX
 from replicator.model.observe import Observer, Signal
 from replicator.service.compact import CompactService
@@ -18,7 +19,14 @@ from replicator.service.read import ReadService
 from replicator.service.scan import ScanRange, ScanService
 from replicator.service.status import NodeIdentity
 from replicator.service.transact import TransactService
-from replicator.service.validate import check_key, check_request_bytes, check_transaction, check_value, refuse
+from replicator.service.validate import (
+    WriteId,
+    check_key,
+    check_request_bytes,
+    check_transaction,
+    check_value,
+    refuse,
+)
 from replicator.service.write import WriteService, Written
 from replicator.service.write_batch import check_batch
 from replicator.v1 import kv_pb2, kv_pb2_grpc
@@ -26,6 +34,7 @@ from replicator.v1 import kv_pb2, kv_pb2_grpc
 READ_BATCH_BYTES_MAX: Final = 1 << 20  # of the values in one answer
 
 Around: TypeAlias = Callable[[str, Handler], Handler]
+_Write: TypeAlias = kv_pb2.PutRequest | kv_pb2.DeleteRequest | kv_pb2.CompareAndSetRequest | kv_pb2.TxnRequest
 
 
 class KVServicer(kv_pb2_grpc.KVServiceServicer):
@@ -43,6 +52,7 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         observer: Observer,
         watches: WatchStreams,
         compact: CompactService,
+        new_clients: NewClients,
     ) -> None:
         """around: puts the interceptors around the handler of one kind of batch, given a method's name."""
         self._write = write
@@ -53,6 +63,7 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         self._observer = observer
         self.watches = watches
         self._compact = compact
+        self._new_clients = new_clients
         handlers = {
             "write": around(f"{OWN_METHODS}KVService/WriteBatch", self._write_batch),
             "read": around(f"{OWN_METHODS}KVService/ReadBatch", self._read_batch),
@@ -64,13 +75,14 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
     async def Put(self, request: kv_pb2.PutRequest, context: Context) -> kv_pb2.PutResponse:
         _check_write(request)
         written = await self._write.put(
-            request.key, request.value, convert.write_id(request), timeout_s=call_timeout_s()
+            request.key, request.value, self._write_id(request, context), timeout_s=call_timeout_s()
         )
         return kv_pb2.PutResponse(revision=written.revision, token=written.token)
 
     async def Delete(self, request: kv_pb2.DeleteRequest, context: Context) -> kv_pb2.DeleteResponse:
         check_request_bytes(request.ByteSize())
-        written = await self._write.delete(request.key, convert.write_id(request), timeout_s=call_timeout_s())
+        write_id = self._write_id(request, context)
+        written = await self._write.delete(request.key, write_id, timeout_s=call_timeout_s())
         return kv_pb2.DeleteResponse(deleted=written.changed, revision=written.revision, token=written.token)
 
     async def CompareAndSet(
@@ -81,7 +93,7 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
             request.key,
             request.value,
             request.expected_revision,
-            convert.write_id(request),
+            self._write_id(request, context),
             timeout_s=call_timeout_s(),
         )
         return _compared(written)
@@ -90,7 +102,8 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         if request.ByteSize() > REQUEST_BYTES_MAX:
             check_transaction(request.transaction)  # the field at fault is named before the message as a whole is
         check_request_bytes(request.ByteSize())
-        done = await self._transact.run(request.transaction, convert.write_id(request), timeout_s=call_timeout_s())
+        write_id = self._write_id(request, context)
+        done = await self._transact.run(request.transaction, write_id, timeout_s=call_timeout_s())
         return kv_pb2.TxnResponse(
             result=done.result, revision=done.revision, token=done.token, duplicate=done.duplicate
         )
@@ -124,16 +137,24 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
     ) -> None:
         await self.watches.serve(request, context)
 
-    async def Compact(self, request: kv_pb2.CompactRequest, context: Context) -> kv_pb2.CompactResponse:
+    async def Compact(self, request: kv_pb2.CompactRequest, _context: Context) -> kv_pb2.CompactResponse:
         check_request_bytes(request.ByteSize())
         done = await self._compact.compact(request.revision, timeout_s=call_timeout_s())
         return kv_pb2.CompactResponse(revision=done.revision, token=done.token)
+
+    def _write_id(self, request: _Write, context: Context) -> WriteId | None:
+        """Raises Overloaded: its caller brings too many new clients."""
+        write_id = convert.write_id(request)
+        if write_id is not None:
+            self._new_clients.admit(write_id.client_id, write_id.oldest_pending, context)
+        return write_id
 
     async def _write_batch(self, request: kv_pb2.BatchRequest, context: Context) -> kv_pb2.BatchResponse:
         batch = columns.write_columns(request.write)
         self._observer.count(Signal.BATCH_OPERATIONS, batch.count, kind="write")
         check_batch(batch)
         check_request_bytes(request.ByteSize())
+        self._new_clients.admit(batch.client_id, batch.oldest_pending, context)
         written = await self._write.write_batch(batch, timeout_s=call_timeout_s())
         return kv_pb2.BatchResponse(id=request.id, written=columns.written_result(written))
 

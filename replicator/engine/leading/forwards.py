@@ -5,7 +5,9 @@ If the link falls first, a write's outcome is unknown and a read may be repeated
 holds once the node asked has not been heard to lead for an election timeout: on a silent link, an answer that is lost
 would else be waited for until the link falls, which takes many times as long.
 Questions and answers may leave before the turn is durable: a question claims nothing, and an answer is given only once
-what it says holds whatever this node's disk does next.
+what it says holds whatever this node's disk does next. For the same reason they need no place among Raft's messages on
+a link: those go first, so that calls of any size and number delay no heartbeat, append or reply
+(transport/links/send_queue.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -118,7 +120,7 @@ class Forwards:
         self._questions[request_id] = _QuestionOf(leader, kind, request, sink, size)
         self._backlog.begin(size, self._clock.monotonic_s())
         body_of(question).request_id = request_id
-        self._links.send_early(leader, question)
+        self._links.send_for_caller(leader, question)
         return request_id
 
     def forget(self, request_id: int) -> None:
@@ -204,6 +206,6 @@ class Forwards:
 
         def send(reply: raft_pb2.RaftMessage) -> None:
             if self._links.epoch(peer) == asked_on:
-                self._links.send_early(peer, reply)
+                self._links.send_for_caller(peer, reply)
 
         return send

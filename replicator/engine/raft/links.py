@@ -48,6 +48,12 @@ class Links:
         """Leaves before the turn is durable: it claims nothing that this node has only in memory."""
         self.send_frame(peer, encode(message), early=True)
 
+    def send_for_caller(self, peer: NodeId, message: raft_pb2.RaftMessage) -> None:
+        """As `send_early`; Raft's own messages may overtake it, and it them: what it says holds at any time."""
+        epoch = self._epochs.get(peer)
+        if epoch is not None:
+            self._early.append(Outgoing(peer, epoch, encode(message), for_caller=True))
+
     def send_frame(self, peer: NodeId, payload: bytes, *, early: bool) -> None:
         """As `send_early` or `send`, of a message that is serialized already."""
         epoch = self._epochs.get(peer)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from replicator.engine.replica import Turning
+from replicator.engine.snapshots.duties import SnapshotDuties
+from replicator.engine.snapshots.providing import SnapshotProviding
 from replicator.engine.snapshots.storing import SnapshotStoring
 from replicator.model.conditions import Problem
 from replicator.model.errors import StorageFailed
@@ -77,8 +79,10 @@ class Snapshots:
         *,
         install: Install,
         storing: SnapshotStoring,
+        can_make: SnapshotProviding,
     ) -> None:
         self._store, self._turns, self._install, self._storing = store, turns, install, storing
+        self._can_make = can_make
         self._fetcher: SnapshotFetcher | None = None
         self._held: SnapshotManifest | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -131,23 +135,31 @@ class Snapshots:
         await _ended(self._making)
         self._held = None
         self._store.keep_only(None)
+        self._can_make.not_needed()
 
     def _step(self) -> None:
         if self._held is not None and self._store.file(self._held.snapshot_id) is None:
             self._held = None  # another process removed it
-        if self._turns.replica.snapshots.step(self._held, making=self._making is not None):
+        duties = self._turns.replica.snapshots
+        if duties.step(self._held, making=self._making is not None):
+            self._begin_making(duties)
+        self._turns.wake()
+
+    def _begin_making(self, duties: SnapshotDuties) -> None:
+        if self._can_make.may_try():
             self._making = asyncio.create_task(self._make(), name="snapshot-make")
             self._making.add_done_callback(self._made)
-        self._turns.wake()
+        else:  # others need not wait for what has just failed
+            duties.could_not_make(self._can_make.why)
 
     async def _make(self) -> None:
         try:
             manifest = await self._store.make()
         except _TRY_AGAIN as error:
-            _LOG.warning("a snapshot could not be made: %s", error)
-            self._turns.replica.snapshots.could_not_make(str(error))
+            self._cannot_make(str(error) or type(error).__name__)
         else:
             _LOG.info("snapshot made id=%s bytes=%d", manifest.snapshot_id, manifest.size_bytes)
+            self._can_make.made()
             self._held = manifest
             self._store.keep_only(manifest.snapshot_id)
             self._turns.replica.snapshots.made(manifest)
@@ -212,8 +224,12 @@ class Snapshots:
     def _made(self, task: "asyncio.Task[None]") -> None:
         self._making = None
         if _tell_of_bug(task):  # this node's own data may be damaged: another one may serve
-            self._turns.replica.snapshots.could_not_make("it met an error; see its log")
+            self._cannot_make("it met an error; see its log")
             self._turns.wake()
+
+    def _cannot_make(self, why: str) -> None:
+        self._can_make.failed(why)
+        self._turns.replica.snapshots.could_not_make(why)
 
     def _taken(self, task: "asyncio.Task[None]") -> None:
         self._taking = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chaos.checkers import causal_reads, check_all, convergence, no_lost_ack
+from chaos.checkers import causal_reads, check_all, convergence, no_lost_ack, one_revision
 from chaos.checkers.tokens import covered_by_token
 from chaos.history import History, Kind, Result
 from tests.support.honest_store import an_honest_history
@@ -30,6 +30,14 @@ def test_one_read_made_older_than_its_token_spoils_an_honest_history(seed: int) 
     assert causal_reads.check(History.of(spoilt if read is aged else read for read in honest)) != []
 
 
+def test_pages_of_different_moments_are_found() -> None:
+    """The bug of a scan that does not keep to the revision of its first page."""
+    found = [one_revision.check(an_honest_history(seed, pinned=False)) for seed in range(20)]
+    assert sum(bool(violations) for violations in found) > 10
+    assert all("which came after it" in str(violations[0]) for violations in found if violations)
+    assert [one_revision.check(an_honest_history(seed)) for seed in range(20)] == [[]] * 20
+
+
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 32))
 def test_one_acknowledged_write_taken_out_of_a_copy_spoils_an_honest_history(seed: int) -> None:
@@ -50,6 +58,7 @@ def test_the_honest_histories_hold_every_kind_of_event_that_the_checkers_judge()
     assert any(operation.carried and operation.mod_revision for operation in operations)
     assert any(operation.element for operation in operations)
     assert any(operation.amount for operation in operations)
+    assert any(an_honest_history(seed).exports for seed in range(5))
 
 
 def test_an_empty_history_breaks_no_promise() -> None:

@@ -15,11 +15,12 @@ from chaos.checkers import (
     monotonic_reads,
     no_lost_ack,
     no_lost_update,
+    one_revision,
     read_your_writes,
     true_values,
 )
 from chaos.checkers.violation import Breach
-from chaos.history import FinalCopy, History, Kind, Operation, Pair, Result
+from chaos.history import Export, FinalCopy, History, Kind, Operation, Pair, Result
 
 _clock = iter(range(1_000_000))
 
@@ -313,3 +314,39 @@ def test_nodes_that_hold_different_pairs_diverge() -> None:
 def test_nodes_that_differ_in_position_or_hash_diverge(facts: tuple[int, str, str], word: str) -> None:
     history = History.of([], [FinalCopy("eu-1", "eu", {}, 8, "r", "s"), FinalCopy("us-1", "us", {}, *facts)])
     only(convergence.check(history), Breach.DIVERGED, word)
+
+
+# one_revision
+
+
+def an_export(revision: int, start_s: float = 0.0, **pairs: Pair) -> Export:
+    return Export("eu/1", revision, pairs, start_s, start_s + 1.0)
+
+
+def test_an_export_that_shows_what_came_after_it_is_torn() -> None:
+    history = History.of([a_put("k", 9)], exports=[an_export(5, k=Pair("v", 9, 1))])
+    only(one_revision.check(history), Breach.WRONG, "export@5", "k@9")
+
+
+def test_an_export_that_shows_what_was_replaced_before_it_is_torn() -> None:
+    history = History.of([a_put("k", 3), a_put("k", 5, "w")], exports=[an_export(7, k=Pair("v", 3, 1))])
+    only(one_revision.check(history), Breach.WRONG, "k@3", "put k@5", "replaced")
+
+
+def test_an_export_that_lacks_a_write_of_before_is_torn_unless_a_delete_may_have_taken_it() -> None:
+    writes = [a_put("k", 3), a_put("other", 8)]
+    only(one_revision.check(History.of(writes, exports=[an_export(5)])), Breach.WRONG, "lacks put k@3")
+    deleted = [*writes, an_operation(Kind.DELETE, "k", Result.UNKNOWN)]
+    assert one_revision.check(History.of(deleted, exports=[an_export(5)])) == []
+
+
+def test_an_export_that_shows_another_value_is_wrong() -> None:
+    history = History.of([a_put("k", 3)], exports=[an_export(3, k=Pair("w", 3, 1))])
+    only(one_revision.check(history), Breach.WRONG, "another value")
+
+
+def test_an_export_of_before_an_acknowledgement_that_it_followed_is_stale() -> None:
+    put = a_put("k", 3)
+    history = History.of([put], exports=[an_export(2, put.end_s + 1.0)])
+    only(one_revision.check(history), Breach.STALE, "put k@3")
+    assert one_revision.check(History.of([put], exports=[an_export(2, put.start_s)])) == []

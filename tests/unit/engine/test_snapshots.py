@@ -1,11 +1,13 @@
 """Who makes, offers, fetches and takes over snapshots: one at a time, tried again when it fails, ended for good."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from replicator.core.backoff import Backoff
 from replicator.engine.snapshots import exchange as snapshots
 from replicator.engine.snapshots.duties import _Order
 from replicator.model.ids import LogIndex, Term
@@ -50,6 +52,7 @@ async def test_a_snapshot_that_cannot_be_made_is_tried_again(bench: Bench) -> No
         bench.cluster.clock.forward(0.002)
         return holds()
 
+    bench.can_make._backoff = Backoff(random.Random(7), min_s=0.001, max_s=0.002)
     bench.store.broken = {"make"}
     leader = bench.of(A)
     leader.after_turn()

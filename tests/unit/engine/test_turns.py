@@ -58,7 +58,7 @@ class Wire:
 
     sent: list[tuple[NodeId, raft_pb2.RaftMessage]] = field(default_factory=list)
 
-    def send(self, peer: NodeId, payload: bytes) -> bool:
+    def send(self, peer: NodeId, payload: bytes, *, for_caller: bool) -> bool:
         self.sent.append((peer, decode(payload)))
         return True
 
@@ -138,7 +138,7 @@ async def a_forwarded_write_that_a_majority_holds(driven: Driven) -> None:
     appends = [message for to, message in driven.wire.sent if to == C]
     driven.gate.open.clear()
     out = [Outgoing(C, driven.epoch(C), message.SerializeToString()) for message in appends]
-    driven.answer_of(C, [Outgoing(A, epoch, payload) for _, epoch, payload in out])
+    driven.answer_of(C, [Outgoing(A, each.epoch, each.payload) for each in out])
 
 
 async def test_appends_leave_while_the_commit_is_under_way(driven: Driven) -> None:
