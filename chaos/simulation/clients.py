@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from chaos.simulation.character import Character
 from chaos.simulation.node import SimNode
+from chaos.simulation.process import Process
 from chaos.simulation.promises import Judge, Violation, write_name
 from chaos.simulation.sessions import Session
 from chaos.simulation.timeline import Timeline
-from replicator.engine.leading.request_table import READ_INDEX, WRITE, WriteRequest
 from replicator.machine.outcomes import APPLIED, outcome_at
 from replicator.model.errors import ReplicatorError, SessionExpired
 from replicator.model.ids import LogIndex
@@ -62,7 +62,7 @@ class Client:
                 self.reads += 1
                 self.judge.reads.ends(node, question, result)
 
-        node.ask(READ_INDEX, None, self.patience_s, answered)
+        node.call(lambda process: process.engine.read_index(timeout_s=self.patience_s), answered)
 
     def _choose(self) -> SimNode:
         """Any node; more often one that believes that it leads: a deposed leader must not go unasked."""
@@ -82,10 +82,11 @@ class Client:
         def answered(result: store_pb2.BatchOutcome | ReplicatorError) -> None:
             self._answered(node, attempt, result)
 
-        def heard() -> None:
+        async def ask(process: Process) -> store_pb2.BatchOutcome:
             self.judge.proposed.asked(node, command, timeout_s)
+            return await process.engine.propose(command, timeout_s=timeout_s)
 
-        node.ask(WRITE, WriteRequest(command), timeout_s, answered, heard)
+        node.call(ask, answered)
 
     def _give_up(self, attempt: int) -> None:
         if attempt == self.attempt and not self.stopped:

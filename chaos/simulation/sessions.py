@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chaos.simulation.character import Character
-from chaos.simulation.node import TOKEN_SCOPE, SimNode
+from chaos.simulation.node import CLUSTER, SimNode
 from chaos.simulation.promises import Judge
 from chaos.simulation.timeline import Timeline
-from replicator.core.causal_token import CausalToken
+from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.errors import ReplicatorError
 from replicator.model.ids import LogIndex
 
 PAUSE = 3.0  # between causal reads, in pauses between linearizable ones
+TOKEN_SCOPE = token_scope(CLUSTER.encode())  # all tokens are of one group: the world has no other
 HEARSAY = 0.3  # chance that a session has heard of another one before it reads
 PATIENCE = 10.0  # heartbeats that it waits until the node has caught up, before it goes elsewhere
 
@@ -50,7 +52,12 @@ class Session:
         node = self.dice.choice(self.nodes)
         owed_index, token = self.judge.causal.owed(self.name), CausalToken.decode(self.token, TOKEN_SCOPE)
         patience_s = PATIENCE * node.settings.timing.heartbeat_s
-        node.when_applied(token.index, patience_s, lambda: self._read(node, owed_index))
+
+        def reached(refused: ReplicatorError | None) -> None:
+            if refused is None:
+                self._read(node, owed_index)
+
+        node.call(lambda process: process.engine.wait_applied(token.index, timeout_s=patience_s), reached)
 
     def _read(self, node: SimNode, owed_index: int) -> None:
         if node.replica is not None:

@@ -25,7 +25,7 @@ from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
 from chaos.simulation.sessions import Session
 from chaos.simulation.snapshots import SnapshotWays, held_by
-from chaos.simulation.stock import StockNode
+from chaos.simulation.stock_node import StockNode
 from chaos.simulation.timeline import CALENDAR_ERRORS, Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
@@ -246,6 +246,10 @@ class World:
     def turned(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # what it was is told by `applied`, `stored`
         """A turn is completed."""
         self._judge.turned(node)
+
+    def stopped(self, node: SimNode) -> None:
+        """Its engine has ended in order."""
+        self._judge.stopped(node)
 
     def said(self, node: SimNode, frames: Sequence[Outgoing]) -> None:
         """Frames leave."""

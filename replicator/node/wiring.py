@@ -11,6 +11,8 @@ from replicator.api.unread import Cut
 from replicator.certificates import NodeCertificates
 from replicator.config.schema import NodeConfig
 from replicator.engine.driver import RaftEngine
+from replicator.engine.ports import EngineParts
+from replicator.engine.snapshots.folders import SnapshotFiles
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
@@ -66,13 +68,17 @@ def build_rooms(
 ) -> Rooms:
     """Everything between the store and the API. Within the running loop. certificates: None for plaintext."""
     writer = StorageWriter(storage)
+    engine_settings = settings.engine_settings(config, storage.directory_id, joining=storage.joining)
     engine = RaftEngine(
-        settings.engine_settings(config, storage.directory_id, joining=storage.joining),
-        storage,
-        writer,
-        clock=SystemClock(),
-        dice=dice,
-        observer=telemetry,
+        engine_settings,
+        EngineParts(
+            storage=storage,
+            writer=writer,
+            snapshots=SnapshotFiles(storage, engine_settings),
+            clock=SystemClock(),
+            dice=dice,
+            observer=telemetry,
+        ),
     )
     transport = PeerTransport(
         settings.transport_settings(

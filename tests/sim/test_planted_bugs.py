@@ -141,6 +141,10 @@ BUGS = [
     Planted(planted_shell.forgets_links_while_the_disk_is_full, "not converged|it came on", 80, "slowness", first=28),
     Planted(planted_shell.tells_readers_of_the_next_entry, "causal read"),
     Planted(planted_shell.lets_readers_go_on, "causal read"),
+    Planted(planted_shell.stops_without_storing_the_rest, "has stopped with", 20, "elections"),
+    Planted(planted_shell.leaves_its_callers_waiting, "callers still wait", 20, "elections"),
+    Planted(planted_shell.stops_in_the_middle_of_a_turn, "has stopped with|Error", 20, "elections"),
+    Planted(planted_shell.dates_a_read_by_its_answer, "claims to be", 40, "partitions"),
     Planted(planted_bugs.loses_the_fraction_of_a_millisecond, "log time that lags", 20, "calendars", first=3),
 ]
 

@@ -26,6 +26,7 @@ from chaos.simulation.promises.proposed_in_time import ProposedInTime
 from chaos.simulation.promises.records import Promise, Records, Standing, WriteKey
 from chaos.simulation.promises.same_state import SameState
 from chaos.simulation.promises.state_machine_safety import StateMachineSafety
+from chaos.simulation.promises.stopped_whole import StoppedWhole
 from chaos.simulation.promises.vote_durability import VoteDurability
 from replicator.engine.events import Event, Frame, Outgoing, Turn
 from replicator.engine.raft.messages import decode
@@ -58,7 +59,7 @@ class Judge:
             promises += [
                 HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records), DurableDisk(records),
                 DurableFirst(records), SameState(records), LogTime(records), self.staleness, self.reads, self.causal,
-                self.proposed,
+                self.proposed, StoppedWhole(records),
             ]  # fmt: skip
         self._promises = promises
         self._heard: dict[str, list[Heard]] = {
@@ -74,6 +75,7 @@ class Judge:
         self._applied = [promise.applied for promise in promises if _overrides(promise, "applied")]
         self._stored = [promise.stored for promise in promises if _overrides(promise, "stored")]
         self._turned = [promise.turned for promise in promises if _overrides(promise, "turned")]
+        self._stopped = [promise.stopped for promise in promises if _overrides(promise, "stopped")]
         self._ended: list[Callable[[], None]] = [promise.ended for promise in promises]
 
     def watch(self, nodes: Sequence[SimNode], membership: Membership) -> None:
@@ -135,6 +137,11 @@ class Judge:
                 message = decode(frame.payload)
                 for hook in hooks:
                     hook(node, frame, message)
+
+    def stopped(self, node: SimNode) -> None:
+        """Its engine has ended in order; the disk is still open."""
+        for hook in self._stopped:
+            hook(node)
 
     def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.BatchOutcome) -> None:
         """A caller of `node` was told that its write was applied."""

@@ -17,7 +17,6 @@ from chaos.simulation.promises import Violation
 from chaos.simulation.world import Verdict, World
 from replicator.config.timing import RaftTiming
 from replicator.engine.events import Event, Outgoing, Turn
-from replicator.engine.leading.transfer import TransferRequest
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId, Region
 from replicator.model.members import Member, MemberRole, Membership, SetMember
@@ -218,13 +217,9 @@ class SimulatedStage(World):
 
     async def transfer(self, to: NodeId) -> Ended:
         leader = self._places[(await self.reign()).node]
-        assert leader.replica is not None
         ended: list[NodeId | ReplicatorError] = []
-        try:
-            leader.replica.transfers.begin(TransferRequest(node_id=to, timeout_s=2 * self.election_s), ended.append)
-        except ReplicatorError:
-            return "refused"
-        leader.wake()
+        timeout_s = 2 * self.election_s
+        leader.call(lambda process: process.engine.transfer_leadership(to, timeout_s=timeout_s), ended.append)
         self._until(lambda: bool(ended), "the end of a transfer")
         return "refused" if isinstance(ended[0], ReplicatorError) else "ok"
 
@@ -267,8 +262,9 @@ class SimulatedStage(World):
         def ask() -> bool:
             for other in self._nodes:
                 if not granted and other.replica is not None and other.replica.graft.is_leader:
-                    other.replica.members.ask(asked, answered)
-                    other.wake()
+                    other.call(
+                        lambda process: process.engine.change_members(asked, timeout_s=self.election_s), answered
+                    )
             return bool(granted)
 
         self._until(ask, f"the group to take {name} in")

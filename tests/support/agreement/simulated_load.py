@@ -7,10 +7,10 @@ from itertools import count
 from typing import Final
 
 from chaos.history import History, Kind, Operation, Result
-from chaos.simulation.node import CLUSTER, TOKEN_SCOPE, SimNode
+from chaos.simulation.node import CLUSTER, SimNode
+from chaos.simulation.sessions import TOKEN_SCOPE
 from chaos.simulation.timeline import Timeline
 from replicator.core.causal_token import CausalToken
-from replicator.engine.leading.request_table import READ_INDEX, WRITE, WriteRequest
 from replicator.model.errors import ReplicatorError, SessionExpired
 from replicator.model.ids import LogIndex, NodeId
 from replicator.v1 import store_pb2
@@ -95,7 +95,7 @@ class SimulatedLoad:
                 token = CausalToken(LogIndex(result.index)).encode(TOKEN_SCOPE)
                 ended(replace(asked, result=Result.OK, revision=result.revisions[0], token=token))
 
-        node.ask(WRITE, WriteRequest(command), patience_s, answered)
+        node.call(lambda process: process.engine.propose(command, timeout_s=patience_s), answered)
 
     def _issued_ms(self, client: bytes, node: SimNode) -> int:
         """By log time as the node knows it that the client asks first, and the same ever after."""
@@ -156,17 +156,24 @@ class SimulatedLoad:
             found, revision, applied_index = node.storage.get(asked.key.encode())
             ended(record.read(asked, found, revision, CausalToken(applied_index).encode(TOKEN_SCOPE), node.node_id))
 
+        def reach(index: LogIndex) -> None:
+            node.call(lambda process: process.engine.wait_applied(index, timeout_s=patience_s), reached)
+
+        def reached(refused: ReplicatorError | None) -> None:
+            if refused is None:
+                read()
+
         def answered(result: Read) -> None:
             if isinstance(result, ReplicatorError):
                 ended(record.failed(asked, result))
             else:
-                node.when_applied(result, patience_s, read)
+                reach(result)
 
         if asked.linearizable:
-            node.ask(READ_INDEX, None, patience_s, answered)
+            node.call(lambda process: process.engine.read_index(timeout_s=patience_s), answered)
         else:
             index = CausalToken.decode(asked.carried, TOKEN_SCOPE).index if asked.carried else LogIndex(0)
-            node.when_applied(index, patience_s, read)
+            reach(index)
 
     def question(self, worker: str, node: NodeId, *, linearizable: bool) -> Operation:
         """A read of the key that was last heard of."""
