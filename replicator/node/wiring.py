@@ -67,7 +67,7 @@ def build_rooms(
     cut: Cut,
 ) -> Rooms:
     """Everything between the store and the API. Within the running loop. certificates: None for plaintext."""
-    writer = StorageWriter(storage)
+    writer, clock = StorageWriter(storage), SystemClock()
     engine_settings = settings.engine_settings(config, storage.directory_id, joining=storage.joining)
     engine = RaftEngine(
         engine_settings,
@@ -75,7 +75,7 @@ def build_rooms(
             storage=storage,
             writer=writer,
             snapshots=SnapshotFiles(storage, engine_settings),
-            clock=SystemClock(),
+            clock=clock,
             dice=dice,
             observer=telemetry,
         ),
@@ -92,14 +92,20 @@ def build_rooms(
     engine.connect(transport)
     transport.serve_snapshots(engine)
     services = Services(
-        write=WriteService(engine),
-        read=ReadService(engine, storage),
-        scan=ScanService(engine, storage),
+        write=WriteService(engine, clock),
+        read=ReadService(engine, storage, clock),
+        scan=ScanService(engine, storage, clock),
         status=StatusService(
-            engine, engine, storage, settings.identity(config), timing=engine.timing, linked_at=transport.linked_at
+            engine,
+            engine,
+            storage,
+            settings.identity(config),
+            timing=engine.timing,
+            clock=clock,
+            linked_at=transport.linked_at,
         ),
-        members=MemberService(engine, engine, NodeId(config.node.id), dice),
-        leadership=LeadershipService(engine, dice),
+        members=MemberService(engine, engine, NodeId(config.node.id), dice=dice, clock=clock),
+        leadership=LeadershipService(engine, dice, clock),
     )
     api = ApiServer(ApiSettings.from_config(config, certificates), services, telemetry, cut)
     return Rooms(storage, writer, engine, transport, api, certificates)
