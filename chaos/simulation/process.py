@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from chaos.simulation.loop import NodeLoop
+from chaos.simulation.services import Services, services_over
 from chaos.simulation.snapshots import SimSnapshotFiles
 from chaos.simulation.timeline import NodeClock
 from chaos.simulation.turns import WatchedTurns
@@ -64,6 +65,11 @@ class Process(Protocol):
     @property
     def uncommitted(self) -> TurnWrite | None:
         """What is being written now."""
+        ...
+
+    @property
+    def services(self) -> Services:
+        """Once it has begun."""
         ...
 
     def begin(self) -> None:
@@ -119,6 +125,7 @@ class EngineProcess:
         self.loop = NodeLoop(node.timeline, clock)  # type: ignore[abstract]  # no sockets, signals
         self._turns: WatchedTurns | None = None
         self._engine: RaftEngine | None = None
+        self._services: Services | None = None
         self._arrived: deque[Event] = deque()  # in the kernel, so to speak: read while the engine has room
         self._reading: asyncio.Task[None] | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -132,6 +139,12 @@ class EngineProcess:
         """Once it has begun."""
         assert self._engine is not None, "begin first"
         return self._engine
+
+    @property
+    def services(self) -> Services:
+        """Over that engine."""
+        assert self._services is not None, "begin first"
+        return self._services
 
     @property
     def replica(self) -> Replica | None:
@@ -158,6 +171,7 @@ class EngineProcess:
         )
         self._engine = RaftEngine(settings, parts)
         self._engine.connect(self)
+        self._services = services_over(self._engine, self.storage, self.clock)
         running = self.loop.create_task(self._run(self._engine))
         running.add_done_callback(self._ended)
 

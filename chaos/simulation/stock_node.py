@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from chaos.simulation.loop import NodeLoop
 from chaos.simulation.node import SimNode
 from chaos.simulation.process import AnswerT, EngineFace, Process, answer_of
+from chaos.simulation.services import Services, services_over
 from chaos.simulation.stock import DurableJournal, StockReplica
 from chaos.simulation.timeline import NodeClock
 from replicator.engine.events import Event, Outgoing, Turn
@@ -108,6 +109,11 @@ class StockProcess:
         """Once it has begun."""
         assert self._stock is not None, "begin first"
         return StockEngine(self._stock)
+
+    @property
+    def services(self) -> Services:
+        """The same ones as over the shipped engine."""
+        return services_over(self.engine, self.storage, self.clock)
 
     @property
     def replica(self) -> Replica | None:

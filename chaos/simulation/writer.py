@@ -69,6 +69,7 @@ class SimWriter:
 
     async def flush(self) -> None:
         """The state follows the log. Raises DiskFull."""
+        await asyncio.sleep(self._node.commit_s * self._dice.random() * 3)
         if self._node.has_no_room:
             raise DiskFull("no room")
         self._flush_now()

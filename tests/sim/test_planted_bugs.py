@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from chaos.simulation.world import Scenario, simulate
-from tests.support import planted_bugs, planted_durability, planted_shell
+from tests.support import planted_bugs, planted_durability, planted_service, planted_shell
 from tests.support.planted_bugs import Bug
 
 
@@ -145,6 +145,13 @@ BUGS = [
     Planted(planted_shell.leaves_its_callers_waiting, "callers still wait", 20, "elections"),
     Planted(planted_shell.stops_in_the_middle_of_a_turn, "has stopped with|Error", 20, "elections"),
     Planted(planted_shell.dates_a_read_by_its_answer, "claims to be", 40, "partitions"),
+    Planted(planted_service.joins_a_question_that_was_asked_before, "read up to", 20),
+    Planted(planted_service.reads_before_the_point_is_applied, "read up to", 20),
+    Planted(planted_service.takes_what_is_committed_for_applied, "causal read", 40),
+    Planted(planted_service.serves_bounded_reads_at_any_age, "claims to be", 20),
+    Planted(planted_service.calls_every_linearizable_read_new, "claims to be", 20),
+    Planted(planted_service.scans_what_is_in_the_data_file, "causal read", 20),
+    Planted(planted_service.gives_every_write_a_minute, "after its deadline", 20, "slowness"),
     Planted(planted_bugs.loses_the_fraction_of_a_millisecond, "log time that lags", 20, "calendars", first=3),
 ]
 

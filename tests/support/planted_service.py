@@ -1,0 +1,81 @@
+"""Bugs to be found, of the use cases: what a read level waits for, what an answer claims. As planted_bugs.py has it."""
+
+from contextlib import AbstractContextManager
+
+from replicator.core.causal_token import CausalToken
+from replicator.engine.driver import RaftEngine
+from replicator.model.deadline import Deadline
+from replicator.model.ids import LogIndex
+from replicator.model.values import Consistency
+from replicator.service import read
+from replicator.service.ports import EnginePort
+from replicator.service.read_levels import ReadLevels, ReadOptions
+from replicator.service.read_points import ReadPoints
+from tests.support.planted_bugs import replaced
+
+
+def joins_a_question_that_was_asked_before() -> AbstractContextManager[None]:
+    """A linearizable read takes the answer to a question that had left when the read began."""
+
+    async def shared(self: ReadPoints, question) -> LogIndex:  # type: ignore[no-untyped-def]
+        await self._gather()
+        try:
+            return await self._engine.read_index(timeout_s=question.deadline.left_s())
+        finally:
+            if self._gathering is question:
+                self._gathering = None
+
+    return replaced(ReadPoints, "_ask", shared)
+
+
+def reads_before_the_point_is_applied() -> AbstractContextManager[None]:
+    """A linearizable read asks for a point, and does not wait until this node holds it."""
+
+    async def at_once(self: ReadLevels, _token: CausalToken, deadline: Deadline) -> None:
+        await self._read_points.next(deadline)
+
+    return replaced(ReadLevels, "_linearizable", at_once)
+
+
+def takes_what_is_committed_for_applied() -> AbstractContextManager[None]:
+    """A causal read goes on as soon as this node has heard that the token's point is committed."""
+    original = ReadLevels.reach
+
+    async def heard(self: ReadLevels, token: CausalToken, deadline: Deadline) -> None:
+        if token.index > self._engine.known_commit_index:
+            await original(self, token, deadline)
+
+    return replaced(ReadLevels, "reach", heard)
+
+
+def serves_bounded_reads_at_any_age() -> AbstractContextManager[None]:
+    """Nobody looks how old the state is."""
+
+    async def at_once(_self: ReadLevels, _max_staleness_ms: int, _deadline: Deadline) -> None:
+        """Returns."""
+
+    return replaced(ReadLevels, "_fresh", at_once)
+
+
+def calls_every_linearizable_read_new() -> AbstractContextManager[None]:
+    """Its staleness is counted from its answer, not from its beginning."""
+    original = read.staleness_of
+
+    def new(engine: EnginePort, options: ReadOptions, own_s: float) -> float | None:
+        return 0.0 if options.consistency is Consistency.LINEARIZABLE else original(engine, options, own_s)
+
+    return replaced(read, "staleness_of", new)
+
+
+def scans_what_is_in_the_data_file() -> AbstractContextManager[None]:
+    """What is applied in memory only is not waited for."""
+
+    async def at_once(_self: RaftEngine, *, timeout_s: float) -> None:
+        """Returns."""
+
+    return replaced(RaftEngine, "wait_stored", at_once)
+
+
+def gives_every_write_a_minute() -> AbstractContextManager[None]:
+    """The caller's own deadline stays at the door."""
+    return replaced(Deadline, "require_s", lambda _self: 60.0)
