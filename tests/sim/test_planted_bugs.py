@@ -128,13 +128,6 @@ BUGS = [
     Planted(planted_bugs.claims_freshness_of_its_own_clock, "claims to be"),
     Planted(planted_bugs.forgets_the_age_of_its_quorum, "claims to be", 100, "partitions", first=45),
     Planted(planted_bugs.trusts_the_calendar_that_it_begins_with, "log time", 10, "calendars"),
-    Planted(
-        planted_bugs.remembers_the_time_of_entries_that_are_gone,
-        "leap of log time|log time that goes back",
-        600,
-        "divergence",
-        first=371,
-    ),
     Planted(planted_bugs.proposes_what_nobody_waits_for, "after its deadline", 20, "slowness"),
     Planted(planted_shell.sends_all_frames_before_it_commits, "its disk|which holds|tells of a vote"),
     Planted(planted_shell.takes_a_full_disk_for_a_commit, "its disk", 40, "slowness", first=9),
@@ -152,6 +145,10 @@ BUGS = [
     Planted(planted_service.calls_every_linearizable_read_new, "claims to be", 20),
     Planted(planted_service.scans_what_is_in_the_data_file, "causal read", 20),
     Planted(planted_service.gives_every_write_a_minute, "after its deadline", 20, "slowness"),
+    Planted(planted_service.swaps_without_comparing, "on record: wrong", 20),
+    Planted(planted_service.calls_every_write_of_a_batch_a_change, "on record", 20),
+    Planted(planted_service.mixes_up_the_answers_of_a_batch, "on record", 20),
+    Planted(planted_service.pages_end_early, "on record|causal read", 20),
     Planted(planted_bugs.loses_the_fraction_of_a_millisecond, "log time that lags", 20, "calendars", first=3),
 ]
 

@@ -1,16 +1,21 @@
 """Bugs to be found, of the use cases: what a read level waits for, what an answer claims. As planted_bugs.py has it."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from replicator.core.causal_token import CausalToken
 from replicator.engine.driver import RaftEngine
 from replicator.model.deadline import Deadline
 from replicator.model.ids import LogIndex
 from replicator.model.values import Consistency
-from replicator.service import read
-from replicator.service.ports import EnginePort
+from replicator.service import read, write, write_batch
+from replicator.service.ports import EnginePort, PagePort
 from replicator.service.read_levels import ReadLevels, ReadOptions
 from replicator.service.read_points import ReadPoints
+from replicator.service.scan import Page, ScanService
+from replicator.service.write_batch import BatchWritten, WriteColumns
+from replicator.v1 import kv_pb2, store_pb2
 from tests.support.planted_bugs import replaced
 
 
@@ -79,3 +84,50 @@ def scans_what_is_in_the_data_file() -> AbstractContextManager[None]:
 def gives_every_write_a_minute() -> AbstractContextManager[None]:
     """The caller's own deadline stays at the door."""
     return replaced(Deadline, "require_s", lambda _self: 60.0)
+
+
+# What only a record of shared keys shows ----------------------------------------------------------------------------
+
+
+def swaps_without_comparing() -> AbstractContextManager[None]:
+    """A compare-and-set reaches the log as a put."""
+    original = write.propose_batch
+
+    async def blind(engine: EnginePort, batch: WriteColumns, deadline: Deadline) -> BatchWritten:
+        swaps = kv_pb2.WRITE_KIND_COMPARE_AND_SET
+        kinds = [kv_pb2.WRITE_KIND_PUT if kind == swaps else kind for kind in batch.kinds]
+        return await original(engine, replace(batch, kinds=kinds, expected_revisions=()), deadline)
+
+    return replaced(write, "propose_batch", blind)
+
+
+def calls_every_write_of_a_batch_a_change() -> AbstractContextManager[None]:
+    """Lost comparisons, and deletes of nothing, are told as if they had happened."""
+    original = write_batch._written
+
+    def changed(engine: EnginePort, outcome: store_pb2.BatchOutcome, keys: Sequence[bytes]) -> BatchWritten:
+        return replace(original(engine, outcome, keys), unchanged=[])
+
+    return replaced(write_batch, "_written", changed)
+
+
+def mixes_up_the_answers_of_a_batch() -> AbstractContextManager[None]:
+    """The revision of each write is told to another one."""
+    original = write_batch._written
+
+    def turned_round(engine: EnginePort, outcome: store_pb2.BatchOutcome, keys: Sequence[bytes]) -> BatchWritten:
+        written = original(engine, outcome, keys)
+        return replace(written, revisions=written.revisions[::-1])
+
+    return replaced(write_batch, "_written", turned_round)
+
+
+def pages_end_early() -> AbstractContextManager[None]:
+    """A scan leaves out the last pair of its page."""
+    original = ScanService._answer
+
+    def short(self: ScanService, page: PagePort, staleness_ms: float | None) -> Page:
+        answer = original(self, page, staleness_ms)
+        return replace(answer, kvs=answer.kvs[:-1])
+
+    return replaced(ScanService, "_answer", short)
