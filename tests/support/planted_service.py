@@ -91,7 +91,7 @@ def gives_every_write_a_minute() -> AbstractContextManager[None]:
 
 def swaps_without_comparing() -> AbstractContextManager[None]:
     """A compare-and-set reaches the log as a put."""
-    original = write.propose_batch
+    original = write_batch.propose_batch
 
     async def blind(engine: EnginePort, batch: WriteColumns, deadline: Deadline) -> BatchWritten:
         swaps = kv_pb2.WRITE_KIND_COMPARE_AND_SET
