@@ -42,7 +42,7 @@ from replicator.model.values import (
 )
 
 if TYPE_CHECKING:
-    from replicator.client import Client, ClientTls, connect
+    from replicator.client import Client, ClientTls, Session, connect
 
 LINEARIZABLE = Consistency.LINEARIZABLE
 CAUSAL = Consistency.CAUSAL
@@ -80,6 +80,7 @@ __all__ = [
     "ReplicaBehind",
     "ReplicatorError",
     "ScanPage",
+    "Session",
     "SessionExpired",
     "ShuttingDown",
     "StorageFull",
@@ -89,7 +90,7 @@ __all__ = [
     "connect",
 ]
 
-_OF_THE_CLIENT = frozenset({"Client", "ClientTls", "connect"})
+_OF_THE_CLIENT = frozenset({"Client", "ClientTls", "Session", "connect"})
 
 
 def __getattr__(name: str) -> Any:

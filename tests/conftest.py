@@ -1,6 +1,9 @@
-"""What tests share: ports that parallel processes do not, no bound on the time of an example, a disk that fails."""
+"""What tests share: signals as on a terminal, ports that parallel processes do not have, examples without a time limit,
+and a disk that fails.
+"""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,11 +17,16 @@ settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each worker of pytest-xdist draws ports from a part of its own, as do all processes that it starts.
+    """What processes that tests start inherit: a Ctrl-C that works, and ports of their own.
 
-    A port is drawn before a node binds it, and again free while a killed node is away. Another worker that drew it in
-    the meantime would fail a test of either.
+    A shell without job control starts what runs in the background with SIGINT ignored, and a process hands that on.
+
+    Each worker of pytest-xdist draws ports from a part of its own, as do all processes that it starts. A port is drawn
+    before a node binds it, and again free while a killed node is away. Another worker that drew it in the meantime
+    would fail a test of either.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = os.environ.get("PYTEST_XDIST_WORKER")  # gw0, gw1, ...; none in a run of one process
     if worker is None:
         return

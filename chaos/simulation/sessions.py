@@ -13,7 +13,7 @@ from chaos.simulation.character import Character
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Judge, broken, write_name
 from chaos.simulation.timeline import Timeline
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import Consistency
 from replicator.service.read import Found

@@ -16,7 +16,7 @@ from chaos.simulation.process import AnswerT, Process
 from chaos.simulation.promises import Judge
 from chaos.simulation.sessions import covered_by
 from chaos.simulation.timeline import Timeline
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.errors import ReplicatorError, SessionExpired
 from replicator.model.values import Consistency, KeyValue
 from replicator.service.read import Found

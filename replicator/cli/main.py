@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "status": "replicator.cli.status:status",
     "member": "replicator.cli.member:member",
     "leader": "replicator.cli.leader:leader",
+    "token": "replicator.cli.token:token",
     "export": "replicator.cli.export:export",
     "import": "replicator.cli.importing:import_",
     "recover": "replicator.cli.offline:recover",

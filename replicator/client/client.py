@@ -12,11 +12,13 @@ from replicator.client import convert
 from replicator.client.arguments import check_bytes, check_text, check_timeout, uint32, uint64
 from replicator.client.batching import Batching
 from replicator.client.belonging import Belonging, check_process
+from replicator.client.causality import Causality, current
 from replicator.client.channels import Channels, Connection
 from replicator.client.discovery import Discovery
 from replicator.client.endpoints import ENDPOINTS_MAX, Directory
 from replicator.client.failover import Call, Failover
 from replicator.client.group_time import GroupTime
+from replicator.client.session import Session
 from replicator.client.tls import ClientTls
 from replicator.client.wire_errors import error_of
 from replicator.model.addresses import address_flaw
@@ -91,6 +93,13 @@ class Client:
         self._batching = Batching(self._failover, group_time)
         self._is_open = False
         self._is_closed = False
+
+    def session(self, token: str | None = None) -> Session:
+        """Reads that see all that the session has read and written, and what `token` covers. Raises InvalidToken.
+
+        Without a token, a session of a context that carries one (replicator.propagation) goes on from there.
+        """
+        return Session(self, Causality(token) if token is not None else current() or Causality())
 
     async def put(self, key: bytes, value: bytes, *, timeout_s: float | None = None) -> PutResult:
         """Sets the key, whatever it held."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.values import Consistency, KeyValue, PairColumns

@@ -16,7 +16,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from replicator.core.causal_token import CausalToken, TokenScope, token_scope
+from replicator.model.causal_token import CausalToken, TokenScope, token_scope
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, ReplicaBehind, ShuttingDown, TokenAhead, Unavailable

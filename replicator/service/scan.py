@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from replicator.core.causal_token import CausalToken, PageToken, token_scope
+from replicator.model.causal_token import CausalToken, PageToken, token_scope
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal, TokenAhead

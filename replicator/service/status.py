@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from replicator.config.timing import RaftTiming
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, Overloaded

@@ -5,8 +5,8 @@ The outcome is computed by the state machine, the same on every node; here it on
 
 from dataclasses import dataclass, replace
 
-from replicator.core.causal_token import CausalToken, token_scope
 from replicator.machine.outcomes import APPLIED, REJECTED, outcome_at
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final
 
-from replicator.core.causal_token import CausalToken, token_scope
 from replicator.machine.outcomes import COMPARE_FAILED, UNCHANGED
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.deadline import Deadline
 from replicator.model.errors import (
     LOG_TIME_KEY,

@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 import replicator
 from replicator.client.wire_errors import error_of
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.errors import ERROR_OF_REASON, ReplicatorError, StartupError, error_from_reason
 from replicator.model.ids import LogIndex
 from replicator.model.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX

@@ -11,7 +11,7 @@ import pytest
 
 from replicator.api.native.batch_stream import STREAM_BATCHES_MAX, STREAM_BYTES_MAX
 from replicator.client.wire_errors import error_of, error_of_status
-from replicator.core.causal_token import CausalToken
+from replicator.model.causal_token import CausalToken
 from replicator.model.errors import (
     InvalidArgument,
     NoLeader,

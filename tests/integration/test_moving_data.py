@@ -214,8 +214,11 @@ async def test_an_import_whose_input_falls_silent_ends_at_ctrl_c_and_says_how_fa
     async with replicator.connect([new], timeout_s=30) as client:
         await _until_found(client, b"k1000")
     process.send_signal(signal.SIGINT)
-    said = await asyncio.to_thread(process.stderr.read)  # to its end, while stdin stays open
-    assert process.wait(WAIT_S) == 130
+    try:
+        assert await asyncio.to_thread(process.wait, WAIT_S) == 130  # while stdin stays open
+    finally:
+        process.kill()
+    said = process.stderr.read()
     unchecked, how_far = said.decode().split("\n")[:2]
     assert not said.decode().split("\n", 2)[2].strip(), "nothing but the empty line that ends ^C on a terminal"
     assert "so it is not checked before" in unchecked

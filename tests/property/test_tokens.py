@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicator.core.causal_token import CausalToken, PageToken, TokenScope, token_scope
+from replicator.model.causal_token import CausalToken, PageToken, TokenScope, token_scope
 from replicator.model.errors import InvalidToken
 from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import KEY_BYTES_MAX

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicator.core.causal_token import CausalToken, PageToken, TokenScope, token_scope
+from replicator.model.causal_token import CausalToken, PageToken, TokenScope, token_scope
 from replicator.model.errors import (
     InvalidArgument,
     InvalidToken,

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from replicator.config.timing import RaftTiming
-from replicator.core.causal_token import token_scope
 from replicator.machine.apply import apply_entry
 from replicator.machine.codec import encode_entry
 from replicator.machine.digest import state_hash
+from replicator.model.causal_token import token_scope
 from replicator.model.errors import NoLeader, ReplicaBehind, ReplicatorError
 from replicator.model.ids import ClusterId, EntryCount, LogIndex, NodeId, Region, Revision, Term
 from replicator.model.log import Entry

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 
-from replicator.core.causal_token import CausalToken
 from replicator.core.log_clock import Reading, continued
 from replicator.engine import arrivals, events
 from replicator.engine.leading import forwards, log_time, proposals, read_index
@@ -18,6 +17,7 @@ from replicator.engine.raft import pre_vote as ballot
 from replicator.engine.stock import journal
 from replicator.engine.stock.graft import Graft
 from replicator.machine import apply, digest
+from replicator.model.causal_token import CausalToken
 from replicator.model.ids import LogIndex
 from replicator.model.members import MemberRole
 from replicator.storage.layout import Header

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from replicator.core.causal_token import CausalToken
 from replicator.engine.driver import RaftEngine
+from replicator.model.causal_token import CausalToken
 from replicator.model.deadline import Deadline
 from replicator.model.ids import LogIndex
 from replicator.model.values import Consistency

@@ -27,6 +27,7 @@ def test_all_commands_of_the_design_are_there() -> None:
         "status",
         "member",
         "leader",
+        "token",
         "export",
         "import",
     } <= set(names)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicator.core.causal_token import CausalToken
+from replicator.model.causal_token import CausalToken
 from replicator.model.errors import (
     DeadlineExceeded,
     InvalidArgument,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicator.core.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.errors import InvalidArgument, InvalidToken, NoLeader, ReplicaBehind, TokenAhead
 from replicator.model.ids import LogIndex
 from replicator.model.values import Consistency

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from replicator.core.causal_token import PageToken
+from replicator.model.causal_token import PageToken
 from replicator.model.errors import InvalidArgument, InvalidToken, ReplicaBehind
 from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import SCAN_PAGE_KEYS_MAX

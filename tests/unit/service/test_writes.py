@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.core.causal_token import CausalToken
+from replicator.model.causal_token import CausalToken
 from replicator.model.errors import InvalidArgument, SessionExpired
 from replicator.model.limits import KEY_BYTES_MAX, SESSION_RESULTS_MAX, VALUE_BYTES_MAX
 from replicator.service.validate import WriteId

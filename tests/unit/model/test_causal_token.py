@@ -2,7 +2,7 @@
 
 import pytest
 
-from replicator.core.causal_token import (
+from replicator.model.causal_token import (
     CAUSAL_TOKEN_CHARS,
     PAGE_TOKEN_CHARS_MAX,
     CausalToken,

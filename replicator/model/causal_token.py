@@ -76,12 +76,28 @@ class CausalToken:
     @classmethod
     def decode(cls, text: str, scope: TokenScope) -> "CausalToken":
         """The way back. Raises InvalidToken; its `problem` is malformed, old_release or foreign."""
+        issued, token = cls.read(text)
+        _check_scope("causal token", issued, scope)
+        return token
+
+    @classmethod
+    def read(cls, text: str) -> "tuple[TokenScope, CausalToken]":
+        """Whose log it names a point of, and which. Raises InvalidToken; its `problem` is malformed or old_release."""
         body = _open(text, _CAUSAL_VERSION, _TokenKind("causal token", TOKEN_CHARS_MAX))
         if len(body) != _CAUSAL.size:
             raise _malformed("causal token", f"it has {len(body)} bytes, not {_CAUSAL.size}")
         _, tag, group_id, index = _CAUSAL.unpack(body)
-        _check_scope("causal token", TokenScope(tag, group_id), scope)
-        return cls(LogIndex(index))
+        return TokenScope(tag, group_id), cls(LogIndex(index))
+
+
+def later(one: str, other: str) -> str:
+    """Of two tokens of one group, the one that covers both.
+
+    Raises InvalidToken; its `problem` is malformed, old_release, or foreign if they are of two groups.
+    """
+    (scope, point), (other_scope, other_point) = CausalToken.read(one), CausalToken.read(other)
+    _check_scope("second causal token", other_scope, scope)
+    return one if other_point <= point else other
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +161,7 @@ def _open(text: str, version: int, kind: _TokenKind) -> bytes:
             metadata={"problem": "old_release"},
         )
     if body[0] != version:
-        raise _malformed(kind.name, f"its version is {body[0]:#04x}, this node reads {version:#04x}")
+        raise _malformed(kind.name, f"its version is {body[0]:#04x}, this release reads {version:#04x}")
     return body
 
 
