@@ -13,7 +13,7 @@ from chaos.simulation.character import Character
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises import Judge, broken, write_name
 from chaos.simulation.timeline import Timeline
-from replicator.model.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import CausalToken, later, token_scope
 from replicator.model.errors import ReplicatorError
 from replicator.model.values import Consistency
 from replicator.service.read import Found
@@ -106,11 +106,7 @@ class Session:
         return PATIENCE * node.settings.timing.heartbeat_s
 
     def _merge(self, token: str) -> None:
-        if not self.token or not token:
-            self.token = self.token or token
-            return
-        scope = token_scope(self.judge.records.membership.founder)
-        self.token = CausalToken.decode(self.token, scope).merge(CausalToken.decode(token, scope)).encode(scope)
+        self.token = later(self.token, token) if self.token and token else self.token or token
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from chaos.simulation.process import AnswerT, Process
 from chaos.simulation.promises import Judge
 from chaos.simulation.sessions import covered_by
 from chaos.simulation.timeline import Timeline
-from replicator.model.causal_token import CausalToken, token_scope
+from replicator.model.causal_token import later
 from replicator.model.errors import ReplicatorError, SessionExpired
 from replicator.model.values import Consistency, KeyValue
 from replicator.service.read import Found
@@ -262,8 +262,4 @@ class Worker:
 
     def _heard(self, token: str) -> None:
         """The later of two tokens is the text of one of them, which the record knows."""
-        if self.token and token:
-            scope = token_scope(self.judge.records.membership.founder)
-            self.token = CausalToken.decode(self.token, scope).merge(CausalToken.decode(token, scope)).encode(scope)
-        else:
-            self.token = self.token or token
+        self.token = later(self.token, token) if self.token and token else self.token or token
