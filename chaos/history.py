@@ -177,6 +177,10 @@ class History:
         """Keys that a delete may have removed: their absence and their version count prove nothing."""
         return frozenset(o.key for o in self.writes(Result.OK, Result.UNKNOWN) if o.kind is Kind.DELETE)
 
+    def perhaps_deleted_keys(self) -> frozenset[str]:
+        """Keys that a delete of unknown outcome may have removed: what it did has no revision here."""
+        return frozenset(write.key for write in self.writes(Result.UNKNOWN) if write.kind is Kind.DELETE)
+
 
 def _to_json(operation: Operation) -> dict[str, Any]:
     """Without the fields that hold their default: a history has many lines."""

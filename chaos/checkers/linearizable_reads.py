@@ -44,7 +44,10 @@ def _not_the_newest(history: History, reads: list[Operation]) -> Iterator[str]:
     by_key: dict[str, list[Operation]] = {}
     for write in sorted(history.writes(Result.OK), key=lambda write: write.revision):
         by_key.setdefault(write.key, []).append(write)
+    perhaps_deleted = history.perhaps_deleted_keys()
     for read in reads:
+        if read.mod_revision == 0 and read.key in perhaps_deleted:
+            continue
         writes = by_key.get(read.key, [])
         place = bisect_right(writes, read.revision, key=lambda write: write.revision)
         if place and writes[place - 1].kind is not Kind.DELETE and read.mod_revision < writes[place - 1].revision:

@@ -11,11 +11,14 @@ def check(history: History) -> list[Violation]:
     by_key: dict[str, list[Operation]] = defaultdict(list)
     for write in history.writes(Result.OK):
         by_key[write.key].append(write)
+    perhaps_deleted = history.perhaps_deleted_keys()
     problems: list[str] = []
     for writes in by_key.values():
         writes.sort(key=lambda write: write.revision)
         for before, swap in zip([None, *writes], writes, strict=False):
             if swap.kind is not Kind.COMPARE_AND_SET or swap.expected_revision is None:
+                continue
+            if swap.expected_revision == 0 and swap.key in perhaps_deleted:
                 continue
             if before is not None and before.kind is not Kind.DELETE and before.revision > swap.expected_revision:
                 problems.append(f"{swap} replaced @{swap.expected_revision}, and so overwrote {before} unseen")

@@ -15,14 +15,14 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
     "everything": {
         "reset_link": 3.0, "cut_link": 1.5, "isolate": 1.0, "isolate_leader": 0.7, "split": 0.5, "ring": 0.3,
         "bridge": 0.3, "split_in_half": 0.4, "flap": 0.7, "stall": 1.0, "lose_frames": 0.7, "detour": 0.5,
-        "heal_some": 3.0, "heal_all": 1.0, "crash": 1.0, "crash_all": 0.3, "blink": 0.7, "cut_power": 0.7,
-        "cut_all_power": 0.3, "break_disk": 0.4, "pause": 0.7, "sleep": 0.3, "transfer": 0.5, "slow_disk": 0.5,
-        "full_disk": 0.3, "step_calendar": 0.2, "change_drift": 0.2, "depose": 0.5, "deafen_leader": 0.5,
-        "late_answers": 0.5, "leave_and_return": 0.5, "stutter": 0.3, "hire_voter": 0.3, "hire_observer": 0.2,
-        "remove_member": 0.3, "change_role": 0.2, "lose_disk": 0.2, "remove_heir": 0.1,
+        "heal_some": 3.0, "heal_all": 1.0, "crash": 1.0, "crash_all": 0.3, "blink": 0.7, "restart": 0.7,
+        "cut_power": 0.7, "cut_all_power": 0.3, "break_disk": 0.4, "pause": 0.7, "sleep": 0.3, "transfer": 0.5,
+        "slow_disk": 0.5, "full_disk": 0.3, "step_calendar": 0.2, "change_drift": 0.2, "depose": 0.5,
+        "deafen_leader": 0.5, "late_answers": 0.5, "leave_and_return": 0.5, "stutter": 0.3, "hire_voter": 0.3,
+        "hire_observer": 0.2, "remove_member": 0.3, "change_role": 0.2, "lose_disk": 0.2, "remove_heir": 0.1,
     },
     "elections": {
-        "crash_leader": 2.0, "blink": 3.0, "blink_all": 1.0, "pause_leader": 1.0, "transfer": 1.5,
+        "crash_leader": 2.0, "restart": 1.5, "blink": 3.0, "blink_all": 1.0, "pause_leader": 1.0, "transfer": 1.5,
         "isolate_leader": 1.5, "reset_link": 2.0, "heal_all": 4.0,
     },
     "partitions": {
@@ -49,12 +49,13 @@ MIXES: Final[Mapping[str, Mapping[str, float]]] = {
         "pause": 0.3, "transfer": 1.0, "depose": 0.3, "slow_disk": 0.3, "heal_some": 2.0, "heal_all": 3.0,
     },
     "succession": {
-        "remove_heir": 4.0, "hire_voter": 4.0, "transfer": 1.0, "deafen_leader": 0.5, "blink": 0.5, "reset_link": 1.0,
-        "heal_all": 2.0,
+        "remove_heir": 4.0, "hire_voter": 4.0, "transfer": 1.0, "restart": 0.5, "deafen_leader": 0.5, "blink": 0.5,
+        "reset_link": 1.0, "heal_all": 2.0,
     },
     "disks": {  # much is written, logs are short, the state follows slowly, members that come or return need a snapshot
-        "cut_power": 6.0, "cut_all_power": 1.0, "break_disk": 2.0, "crash": 2.0, "isolate": 2.0, "isolate_leader": 1.0,
-        "hire_voter": 1.5, "remove_member": 1.0, "lose_disk": 1.5, "full_disk": 0.3, "transfer": 0.5, "heal_all": 4.0,
+        "cut_power": 6.0, "cut_all_power": 1.0, "break_disk": 2.0, "crash": 2.0, "restart": 1.0, "isolate": 2.0,
+        "isolate_leader": 1.0, "hire_voter": 1.5, "remove_member": 1.0, "lose_disk": 1.5, "full_disk": 0.3,
+        "transfer": 0.5, "heal_all": 4.0,
     },
     "calendars": {  # to be asked for: how wrong calendars are is the seed's in every mix
         "step_calendar": 5.0, "transfer": 2.0, "crash_leader": 1.0, "isolate_leader": 1.0, "depose": 1.0, "blink": 1.0,

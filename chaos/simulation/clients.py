@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from chaos.simulation.character import Character
 from chaos.simulation.node import SimNode
-from chaos.simulation.promises import Judge, Violation, write_name
-from chaos.simulation.sessions import Session
+from chaos.simulation.process import Process
+from chaos.simulation.promises import Judge, broken, write_name
+from chaos.simulation.sessions import Session, covered_by, seconds
 from chaos.simulation.timeline import Timeline
-from replicator.engine.leading.request_table import READ_INDEX, WRITE, WriteRequest
-from replicator.machine.outcomes import APPLIED, outcome_at
 from replicator.model.errors import ReplicatorError, SessionExpired
-from replicator.model.ids import LogIndex
-from replicator.v1 import store_pb2
+from replicator.model.values import Consistency
+from replicator.service.read import Found
+from replicator.service.read_levels import ReadOptions
+from replicator.service.validate import WriteId
+from replicator.service.write import Written
 
 CALM = 5.0  # after the heal, a client asks so much less often
 
@@ -47,7 +49,7 @@ class Client:
             self._try()
 
     def next_read(self) -> None:
-        """Asks some node for a linearizable point."""
+        """Reads linearizably at some node."""
         if self.stopped:
             return
         pause_s = self.dice.expovariate(1 / self.character.read_pause_s) * (CALM if self.calm else 1.0)
@@ -55,14 +57,21 @@ class Client:
         node = self._choose()
         if node.replica is None:
             return
-        question = self.judge.reads.begins(node, self.judge.staleness.index_max)
+        owed_index = self.judge.staleness.index_max
+        question, sought = self.judge.reads.begins(node, owed_index), self.judge.causal.seeks(owed_index, self.dice)
 
-        def answered(result: LogIndex | ReplicatorError) -> None:
-            if not isinstance(result, ReplicatorError):
-                self.reads += 1
-                self.judge.reads.ends(node, question, result)
+        def answered(found: Found | ReplicatorError) -> None:
+            if isinstance(found, ReplicatorError):
+                self.judge.refused(node, found)
+                return
+            self.reads += 1
+            index = covered_by(node, found.token)
+            self.judge.reads.ends(node, question, index)
+            self.judge.causal.shows(node, sought, found.kv, index)
+            self.judge.staleness.claims(node, seconds(found.staleness_ms), index)
 
-        node.ask(READ_INDEX, None, self.patience_s, answered)
+        key, options = write_name(*sought), ReadOptions(Consistency.LINEARIZABLE)
+        node.call(lambda process: process.services.read.get(key, options, timeout_s=self.patience_s), answered)
 
     def _choose(self) -> SimNode:
         """Any node; more often one that believes that it leads: a deposed leader must not go unasked."""
@@ -77,46 +86,39 @@ class Client:
         if node.replica is None:
             return
         self.issued_ms = self.issued_ms or node.replica.log_time.now_ms()
-        command = self._command().SerializeToString()
+        if not self.issued_ms:
+            return  # that node does not know the group's time
+        written = (self.client_id, self.sequence)
+        key, value = write_name(*written), self.value
+        write_id = WriteId(self.client_id, self.sequence, self.sequence, self.issued_ms)
 
-        def answered(result: store_pb2.BatchOutcome | ReplicatorError) -> None:
-            self._answered(node, attempt, result)
+        async def ask(process: Process) -> Written:
+            self.judge.proposed.asked(node, written, timeout_s)
+            return await process.services.write.put(key, value, write_id, timeout_s=timeout_s)
 
-        def heard() -> None:
-            self.judge.proposed.asked(node, command, timeout_s)
-
-        node.ask(WRITE, WriteRequest(command), timeout_s, answered, heard)
+        node.call(ask, lambda answer: self._answered(node, attempt, answer))
 
     def _give_up(self, attempt: int) -> None:
         if attempt == self.attempt and not self.stopped:
             self._try()
 
-    def _answered(self, node: SimNode, attempt: int, result: store_pb2.BatchOutcome | ReplicatorError) -> None:
+    def _answered(self, node: SimNode, attempt: int, answer: Written | ReplicatorError) -> None:
         if attempt != self.attempt:
             return
-        if isinstance(result, ReplicatorError):
-            return  # the timer of this attempt tries again
-        done = outcome_at(result, 0)
-        if done.reason == SessionExpired.reason and not self.answers:
+        if isinstance(answer, SessionExpired) and not self.answers:
             # Nobody had written before, so the group's time began at another calendar than the one that was asked.
             self.client_id, self.issued_ms, self.attempt = self.dice.randbytes(16), 0, self.attempt + 1
             self._try()
             return
-        if done.status != APPLIED:
-            raise Violation(f"{self.timeline.now_s:.3f}s: write {self.sequence} rejected: {done.reason}")
-        self.judge.answered(node, (self.client_id, self.sequence), result)
-        self.session.saw(result.index)
+        if isinstance(answer, ReplicatorError):
+            self.judge.refused(node, answer)
+            return  # the timer of this attempt tries again
+        if not answer.changed:
+            raise broken(node, f"says that write {self.sequence} has changed nothing")
+        index = covered_by(node, answer.token)
+        self.judge.answered(node, (self.client_id, self.sequence), index)
+        self.session.saw(answer.token, index)
         self.answers += 1
         self.attempt += 1
         pause_s = self.dice.expovariate(1 / self.character.write_pause_s) * (CALM if self.calm else 1.0)
         self.timeline.after(min(pause_s, self.patience_s), self.next_write)
-
-    def _command(self) -> store_pb2.CommandBatch:
-        return store_pb2.CommandBatch(
-            client_id=self.client_id,
-            first_sequence=self.sequence,
-            oldest_pending=self.sequence,
-            issued_ms=self.issued_ms,
-            keys=(write_name(self.client_id, self.sequence),),
-            values=(self.value,),
-        )

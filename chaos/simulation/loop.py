@@ -8,12 +8,16 @@ import asyncio
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from chaos.simulation.timeline import NodeClock, Timeline
 
 ITERATION_S: Final = 3e-6  # of virtual time; so a process that is always busy does not stop the world
+THREAD_S: Final = 2e-4  # until a thread begins, and until the loop hears that it has ended
+CLEANUPS_MAX: Final = 100  # that one coroutine may have under way
 TIMER_S_MIN: Final = 1e-5  # a timer is never exact: what was asked for by one clock is due by it
 
 T = TypeVar("T")
@@ -52,7 +56,7 @@ class NodeLoop(asyncio.AbstractEventLoop):
         for task in self._tasks:
             coroutine = task.get_coro()
             if isinstance(coroutine, Coroutine):
-                coroutine.close()
+                _close(coroutine)
 
     def fail(self, error: BaseException) -> None:
         """The world ends with this error, once the callback in hand has ended."""
@@ -104,6 +108,30 @@ class NodeLoop(asyncio.AbstractEventLoop):
         task.add_done_callback(self._ended)
         return task
 
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002  # all threads are alike
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> "asyncio.Future[T]":
+        """Work of another thread: it happens at one moment, a while from now, and is told of a while after that."""
+        done: asyncio.Future[T] = self.create_future()
+
+        def work() -> None:
+            try:
+                result = func(*args)
+            except Exception as error:
+                self.call_later(THREAD_S, tell, partial(done.set_exception, error))
+            else:
+                self.call_later(THREAD_S, tell, partial(done.set_result, result))
+
+        def tell(settle: Callable[[], None]) -> None:
+            if not done.done():
+                settle()
+
+        self.call_later(THREAD_S, work)
+        return done
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """An error that nobody waits for is a fault of the shipped code: the world ends with it."""
         if not self._is_dead:
@@ -153,3 +181,14 @@ class NodeLoop(asyncio.AbstractEventLoop):
             events._set_running_loop(outer)
         if self._ready and not self._is_dead:
             self._plan()
+
+
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Also one that would wait while it cleans up: each time it does, it is told again."""
+    for _ in range(CLEANUPS_MAX):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            continue
+        return
+    raise AssertionError(f"{coroutine!r} does not end")

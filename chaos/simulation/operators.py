@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from chaos.simulation.node import SimNode, member_at
 from chaos.simulation.promises.records import Records
 from chaos.simulation.timeline import Timeline
-from replicator.engine.leading.request_table import MEMBER_CHANGE
 from replicator.model.errors import InvalidArgument, NoMajority, ReplicatorError
 from replicator.model.ids import NodeId
 from replicator.model.members import Member, MemberChange, MemberRole, Membership, RemoveMember, SetMember
@@ -150,7 +149,8 @@ class Operator:
             elif not task.must and isinstance(result, InvalidArgument | NoMajority):
                 self._task = None
 
-        node.ask(MEMBER_CHANGE, task.change, self._ask_again_s, answered)
+        timeout_s = self._ask_again_s
+        node.call(lambda process: process.engine.change_members(task.change, timeout_s=timeout_s), answered)
 
     def _ask_again(self, attempt: int) -> None:
         if attempt == self._attempt:

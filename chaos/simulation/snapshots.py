@@ -55,6 +55,7 @@ class SimSnapshotFiles(SnapshotFiles):
     def __init__(self, node: "SimNode", ways: SnapshotWays, storage: Storage) -> None:
         super().__init__(storage, node.settings)
         self._node, self._ways = node, ways
+        self.prepared_manifest: SnapshotManifest | None = None
 
     async def make(self) -> SnapshotManifest:
         """Raises SnapshotFailed, DiskFull."""
@@ -79,6 +80,7 @@ class SimSnapshotFiles(SnapshotFiles):
         self._look_for_room()
         cluster_id, node_id = ClusterId(self._settings.cluster_id), self._settings.node_id
         prepare(Preparation(file, manifest, cluster_id, node_id, hard_state, self._prepared))
+        self.prepared_manifest = manifest
         return self._prepared
 
     async def fetch_snapshot(
@@ -102,7 +104,7 @@ class SimSnapshotFiles(SnapshotFiles):
         shutil.copyfile(file, target)
 
     def _look_for_room(self) -> None:
-        if self._node.timeline.now_s < self._node.full_until_s:
+        if self._node.has_no_room:
             raise DiskFull(os.strerror(errno.ENOSPC))
 
 

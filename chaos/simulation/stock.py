@@ -8,8 +8,8 @@ wrong is the protocol's doing. It has no linearizable reads and no staleness cla
 import contextlib
 import pickle
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import pysyncobj.pickle
@@ -18,34 +18,23 @@ from pysyncobj.journal import MemoryJournal
 from pysyncobj.transport import Transport
 
 from chaos.simulation.disk import DiskRecord
-from chaos.simulation.loop import NodeLoop
 from chaos.simulation.node import SimNode
-from chaos.simulation.timeline import NodeClock
-from replicator.engine.calling import asking
-from replicator.engine.calling.asking import whom_to_ask
 from replicator.engine.events import Event, Frame, LinkDown, LinkUp, Outgoing, Turn
-from replicator.engine.leading.request_kinds import AnswerT, RequestKind, RequestT
-from replicator.engine.leading.request_table import WRITE
-from replicator.engine.leading.transfer import TransferRequest, TransferSink
-from replicator.engine.raft.messages import encode
-from replicator.engine.replica import Replica
 from replicator.engine.stock.graft import ROLES, Peer, _private_copy
 from replicator.machine.codec import NO_OP, encode_entry
 from replicator.model.clock import Clock
-from replicator.model.errors import NoLeader, ReplicatorError
 from replicator.model.ids import LogIndex, NodeId, Term
 from replicator.model.log import Entry, HardState, TurnWrite
-from replicator.model.members import Membership
 from replicator.storage.storage import Storage
-from replicator.v1 import raft_pb2, store_pb2
+from replicator.v1 import store_pb2
 
 _NEVER: Final = 10**9
 TICKS_PER_HEARTBEAT: Final = 4
 
-Sink = Callable[[store_pb2.BatchOutcome | ReplicatorError], None]
+Sink = Callable[[store_pb2.BatchOutcome], None]
 
 
-class _DurableJournal(MemoryJournal):  # type: ignore[misc]  # pysyncobj has no types
+class DurableJournal(MemoryJournal):  # type: ignore[misc]  # pysyncobj has no types
     """Stock's journal in memory, which outlives its process; `disk` says what it holds."""
 
     def __init__(self, disk: DiskRecord) -> None:
@@ -93,7 +82,7 @@ class _Wire(Transport):  # type: ignore[misc]  # pysyncobj has no types
 class StockReplica:
     """Plays all the parts of `replicator.engine.replica.Replica` that clients, faults and promises talk to."""
 
-    def __init__(self, node: "StockNode", storage: Storage, journal: _DurableJournal, clock: Clock) -> None:
+    def __init__(self, node: SimNode, storage: Storage, journal: DurableJournal, clock: Clock) -> None:
         self._node, self._storage, self._journal, self._clock = node, storage, journal, clock
         self._peers = {peer: Peer(peer) for peer in sorted(node.peers)}
         self._links: dict[NodeId, int] = {}
@@ -211,7 +200,7 @@ class StockReplica:
     def staleness_s(self) -> None:
         """Stock makes no claim."""
 
-    def offer(self, command: bytes, sink: Sink, timeout_s: float | None = None) -> None:  # noqa: ARG002
+    def offer(self, command: bytes, sink: Sink) -> None:
         """SyncObj's own queue, and its own way to the leader; it knows no deadlines."""
 
         def answered(result: store_pb2.BatchOutcome | None, reason: int) -> None:
@@ -220,106 +209,6 @@ class StockReplica:
 
         self._engine._applyCommand(encode_entry(self._clock.wall_ms(), [command]), answered)
 
-    def ask(self, *asked: Any) -> None:
-        """Of `forwards`, `reads` and `members`: a write is queued here. Raises NoLeader: stock has nothing else."""
-        match asked:
-            case (_leader, kind, request, sink) if kind is WRITE:
-                self.offer(request.command, sink)
-            case _:
-                raise NoLeader("stock has no linearizable reads")
-
-    def begin(self, request: TransferRequest, _sink: TransferSink) -> None:
+    def hand_over(self, target: NodeId) -> None:
         """A transfer of leadership, to somebody given."""
-        if request.node_id is not None:
-            self._engine.transferLeadership(self._peers[request.node_id])
-
-
-@dataclass(slots=True)
-class StockNode(SimNode):
-    """A node whose process is StockReplica and a store; its journal is part of its disk."""
-
-    @property
-    def membership(self) -> Membership:
-        """It never changes."""
-        return self.settings.membership
-
-    _stock_journal: _DurableJournal | None = field(default=None)
-    _stock: StockReplica | None = field(default=None)
-    _inbox: list[Event] = field(default_factory=list)
-
-    @property
-    def replica(self) -> Replica | None:
-        """Stock's, which answers to the same questions."""
-        return cast("Replica | None", self._stock)
-
-    def _begin(self, storage: Storage, clock: NodeClock, loop: NodeLoop) -> None:
-        if self._stock_journal is None:
-            self._stock_journal = _DurableJournal(self.disk)
-        self._inbox = []
-        stock = self._stock = StockReplica(self, storage, self._stock_journal, clock)
-        loop.call_soon(self._tick, stock)
-
-    def _end_process(self) -> None:
-        self._stock = None
-
-    def deliver(self, event: Event) -> None:
-        """Waits for the next tick."""
-        if self._stock is not None:
-            self._inbox.append(event)
-
-    @property
-    def peers(self) -> Sequence[NodeId]:
-        """Those of the configuration: stock's membership is fixed here."""
-        members = self.settings.membership.members
-        return [member.node_id for member in members if member.node_id != self.node_id]
-
-    def lose_power(self) -> None:
-        """No worse than a crash: its disk is perfect."""
-        self.crash()
-
-    def ask(
-        self,
-        kind: RequestKind[RequestT, AnswerT],
-        request: RequestT,
-        timeout_s: float,  # noqa: ARG002  # stock knows no deadlines
-        answered: Callable[[AnswerT | ReplicatorError], None],
-        heard: Callable[[], None] = lambda: None,  # noqa: ARG002  # stock is not asked when
-    ) -> None:
-        """One question, at the node that stock takes for the leader."""
-        replica = self.replica
-        leading = whom_to_ask(replica) if replica is not None else None
-        if replica is not None and leading is not None:
-            with contextlib.suppress(ReplicatorError):
-                asking.ask(replica, leading, kind, request, answered)
-
-    def when_applied(self, index: LogIndex, timeout_s: float, reached: Callable[[], None]) -> None:  # noqa: ARG002
-        """Now or not at all: stock knows no causal reads."""
-        if self._stock is not None and self._stock.applied_index >= index:
-            reached()
-
-    def wake(self) -> None:
-        """Stock ticks by the clock; a proposal waits for that."""
-
-    def _tick(self, replica: StockReplica) -> None:
-        events, self._inbox = self._inbox, []
-        replica.take(events)
-        self.watcher.turned(self, Turn(TurnWrite(), (), ()))
-        frames, replica.outbox = replica.outbox, []
-        self.watcher.said(self, [told for frame in frames if (told := _told(frame)) is not None])
-        for frame in frames:
-            self.network.send(self.node_id, frame.peer, frame.epoch, frame.payload)
-        period_s = self.settings.timing.heartbeat_s / TICKS_PER_HEARTBEAT
-        self.later(period_s, lambda _replica, _storage: self._tick(replica))
-
-
-def _told(frame: Outgoing) -> Outgoing | None:
-    """A vote in the words of raft.proto, for the promises that look at votes."""
-    said = pickle.loads(frame.payload)
-    match said["type"]:
-        case "response_vote":
-            message = raft_pb2.RaftMessage(vote_reply=raft_pb2.VoteReply(term=said["term"]))
-        case "request_vote":
-            message = raft_pb2.RaftMessage(request_vote=raft_pb2.RequestVote(term=said["term"]))
-        case _:
-            return None
-    return frame._replace(payload=encode(message))
+        self._engine.transferLeadership(self._peers[target])

@@ -8,7 +8,7 @@ from replicator.engine.events import Event, Frame, Turn
 from replicator.engine.replica import Replica
 from replicator.engine.turns import Turns
 from replicator.model.clock import Clock
-from replicator.model.observe import SilentObserver
+from replicator.model.observe import Observer
 from replicator.v1 import store_pb2
 
 if TYPE_CHECKING:
@@ -21,21 +21,18 @@ class WatchedTurns(Turns):
     def __init__(
         self,
         node: "SimNode",
-        replica: Replica,
         writer: SimWriter,
+        replica: Replica,
         *,
         clock: Clock,
+        observer: Observer,
+        on_applied: Callable[[Sequence[Sequence[store_pb2.BatchOutcome]]], None],
         after_turn: Callable[[], None],
     ) -> None:
         super().__init__(
-            replica,
-            writer,
-            clock=clock,
-            observer=SilentObserver(),
-            on_applied=self._wake_readers,
-            after_turn=after_turn,
+            replica, writer, clock=clock, observer=observer, on_applied=on_applied, after_turn=self._completed
         )
-        self._node, self._watcher, self._writer = node, node.watcher, writer
+        self._node, self._watcher, self._writer, self._then = node, node.watcher, writer, after_turn
         self.open_turn: Turn | None = None
 
     async def _turn(self) -> Turn:
@@ -61,6 +58,8 @@ class WatchedTurns(Turns):
         self._watcher.applied(self._node, self.open_turn)
         super()._tell_applied(outcomes)
 
-    def _wake_readers(self, _outcomes: Sequence[Sequence[store_pb2.BatchOutcome]]) -> None:
-        if self._node.waits is not None:
-            self._node.waits.applied(self.replica.applied_index)
+    def _completed(self) -> None:
+        turn, self.open_turn = self.open_turn, None
+        assert turn is not None
+        self._watcher.turned(self._node, turn)
+        self._then()

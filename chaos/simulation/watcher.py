@@ -32,3 +32,6 @@ class Watcher(Protocol):
 
     def said(self, node: "SimNode", frames: Sequence[Outgoing]) -> None:
         """Frames leave."""
+
+    def stopped(self, node: "SimNode") -> None:
+        """Its engine has ended in order; the disk is still open."""

@@ -23,9 +23,10 @@ from chaos.simulation.node import REGIONS, SimNode, voters
 from chaos.simulation.operators import Operator
 from chaos.simulation.promises import Judge, Violation
 from chaos.simulation.promises.frames import kind_of
+from chaos.simulation.record import Record
 from chaos.simulation.sessions import Session
 from chaos.simulation.snapshots import SnapshotWays, held_by
-from chaos.simulation.stock import StockNode
+from chaos.simulation.stock_node import StockNode
 from chaos.simulation.timeline import CALENDAR_ERRORS, Timeline
 from replicator.config.schema import RaftSection
 from replicator.config.timing import RaftTiming, resolve_timing
@@ -136,6 +137,7 @@ class World:
         self._judge.watch(self._nodes, voters(names))
         self._sessions: list[Session] = []
         self._clients = [self._client() for _ in range(self._character.clients)]
+        self._record = self._new_record() if scenario.engine == "guarded" else None  # stock has no tokens
         self._operator = self._hire_operator() if scenario.engine == "guarded" else None
         self._faults = Faults(
             nodes=self._nodes,
@@ -184,6 +186,8 @@ class World:
             self._timeline.after(election_s * self._dice.random(), client.next_read)
             if self._scenario.engine == "guarded":  # stock has no tokens
                 self._timeline.after(election_s * self._dice.random(), client.session.next_read)
+        if self._record is not None:
+            self._record.begin()
         self._timeline.after(election_s, self._faults.strike)
         self._pass(self._scenario.faulty_s or 9 * election_s)
         self._recover(election_s)
@@ -194,6 +198,8 @@ class World:
         healed_s, answered = self._timeline.now_s, [client.answers for client in self._clients]
         for client in self._clients:
             client.calm = True
+        if self._record is not None:
+            self._record.calm()
 
         def all_answered() -> bool:
             return all(client.answers > before for client, before in zip(self._clients, answered, strict=True))
@@ -212,8 +218,12 @@ class World:
         self._pass(0.5 * election_s)
         for client in self._clients:
             client.stopped = client.session.stopped = True
+        if self._record is not None:
+            self._record.end()
         self._pass_until(self._judge.convergence.is_reached, self._timeline.now_s + 3 * election_s + 1.0)
         self._judge.ended()
+        if self._record is not None:
+            self._record.judged()
 
     def _pass(self, seconds: float) -> None:
         self._timeline.run_until(self._timeline.now_s + seconds)
@@ -249,6 +259,10 @@ class World:
     def turned(self, node: SimNode, turn: Turn) -> None:  # noqa: ARG002  # what it was is told by `applied`, `stored`
         """A turn is completed."""
         self._judge.turned(node)
+
+    def stopped(self, node: SimNode) -> None:
+        """Its engine has ended in order."""
+        self._judge.stopped(node)
 
     def said(self, node: SimNode, frames: Sequence[Outgoing]) -> None:
         """Frames leave."""
@@ -359,6 +373,10 @@ class World:
             character=self._character,
             patience_s=0.4 * self._timing.election_timeout_max_s,
         )
+
+    def _new_record(self) -> Record:
+        dice, patience_s = random.Random(self._dice.random()), 0.4 * self._timing.election_timeout_max_s
+        return Record(self._nodes, self._timeline, dice, self._judge, self._character, patience_s=patience_s)
 
     def _deliver(self, node: NodeId, event: Event) -> None:
         if isinstance(event, LinkUp):

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from chaos.simulation import power
+from chaos.simulation.snapshots import SimSnapshotFiles
 from replicator.model.errors import StorageFailed, Superseded
-from replicator.model.log import Entry, SnapshotManifest, TurnWrite
+from replicator.model.log import Entry, TurnWrite
 from replicator.storage.failures import DiskFull
 from replicator.storage.storage import Storage
 from replicator.v1 import store_pb2
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class SimWriter:
-    """Implements engine.turns.Committer in place of storage.writer.StorageWriter, which has threads.
+    """Implements engine.ports.EngineWriter in place of storage.writer.StorageWriter, which has threads.
 
     uncommitted: what is being written now; of this a power failure leaves all or nothing.
     """
 
-    def __init__(self, node: "SimNode", storage: Storage) -> None:
-        self._node, self._storage, self._dice = node, storage, node.dice
+    def __init__(self, node: "SimNode", storage: Storage, files: SimSnapshotFiles) -> None:
+        self._node, self._storage, self._files, self._dice = node, storage, files, node.dice
         self.uncommitted: TurnWrite | None = None
 
     def apply(self, entries: Sequence[Entry]) -> list[list[store_pb2.BatchOutcome]]:
@@ -48,7 +49,7 @@ class SimWriter:
         done = self._dice.random()  # the rest is the way back from the thread that commits
         self.uncommitted = write
         await asyncio.sleep(delay_s * done)
-        if node.timeline.now_s < node.full_until_s:
+        if node.has_no_room:
             self.uncommitted = None
             raise DiskFull("no room")
         if node.power_fails:
@@ -58,21 +59,26 @@ class SimWriter:
         if node.sync_fails:
             left = power.unsynced(self._storage, write, self._dice)
             node.cuts[f"commit: {left.step}"] += 1
-            node.landed(write, is_durable=left.turn)
+            if left.turn:
+                node.landed(write)
             raise StorageFailed("a sync has failed")
         outcomes = self._storage.commit(write)
-        node.landed(write, is_durable=True)
+        node.landed(write)
         await asyncio.sleep(delay_s * (1 - done))
         return outcomes
 
     async def flush(self) -> None:
-        """The state follows the log."""
+        """The state follows the log. Raises DiskFull."""
+        await asyncio.sleep(self._node.commit_s * self._dice.random() * 3)
+        if self._node.has_no_room:
+            raise DiskFull("no room")
         self._flush_now()
 
-    async def install(self, prepared_dir: Path, manifest: SnapshotManifest) -> None:
-        """Raises SnapshotRefused."""
-        ways = self._node.ways
+    async def install(self, prepared_dir: Path) -> None:
+        """What was prepared last. Raises SnapshotRefused."""
+        ways, manifest = self._node.ways, self._files.prepared_manifest
         assert ways is not None
+        assert manifest is not None
         if ways.power_fails():
             self._node.lose_power_installing(prepared_dir, manifest)
             await never()

@@ -5,10 +5,8 @@ Decides nothing about Raft. Holds the loop, the deadlines and the callers' futur
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.calling.calls import Calls
@@ -16,16 +14,14 @@ from replicator.engine.calling.waits import AppliedWaits
 from replicator.engine.events import Frame, LinkDown, LinkUp, RefusedBy
 from replicator.engine.leading.request_table import MEMBER_CHANGE, READ_INDEX, TRANSFER, WRITE, WriteRequest
 from replicator.engine.leading.transfer import TransferReason, TransferRequest
+from replicator.engine.ports import EngineParts, EngineTransport
 from replicator.engine.replica import Replica
 from replicator.engine.settings import EngineSettings
-from replicator.engine.snapshots.exchange import SnapshotFetcher, Snapshots
-from replicator.engine.snapshots.folders import SnapshotFiles
+from replicator.engine.snapshots.exchange import Snapshots
 from replicator.engine.snapshots.providing import SnapshotProviding
 from replicator.engine.snapshots.storing import SnapshotStoring
 from replicator.engine.snapshots.taking_over import take_over
-from replicator.engine.turns import FrameSender, Turns
 from replicator.machine.outcomes import APPLIED, REJECTED
-from replicator.model.clock import Clock
 from replicator.model.errors import (
     DeadlineExceeded,
     NoLeader,
@@ -37,55 +33,40 @@ from replicator.model.errors import (
 from replicator.model.ids import GROUP_LABEL, LogIndex, NodeId, Region
 from replicator.model.log import SnapshotManifest
 from replicator.model.members import MemberChange, Membership
-from replicator.model.observe import Observer, Signal
+from replicator.model.observe import Signal
 from replicator.model.status import EngineStatus
 from replicator.storage.failures import DiskFull
-from replicator.storage.storage import Storage
-from replicator.storage.writer import StorageWriter
 from replicator.v1 import store_pb2
 
 _LOG = logging.getLogger(__name__)
 
 
-class EngineTransport(FrameSender, SnapshotFetcher, Protocol):
-    """transport.PeerTransport, as far as the engine uses it."""
-
-    def set_membership(self, membership: Membership) -> None:
-        """Whom to link from now on."""
-        ...
-
-
 class RaftEngine:
     """One node's engine. Everything is called on one loop. Implements transport.LinkSink and service.EnginePort."""
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        storage: Storage,
-        writer: StorageWriter,
-        *,
-        clock: Clock,
-        dice: random.Random,
-        observer: Observer,
-    ) -> None:
-        self._settings, self._clock, self._observer = settings, clock, observer
-        applied = storage.applied_position.applied_index
-        replica = Replica(settings, log=storage, applied_index=applied, clock=clock, dice=dice, observer=observer)
-        self._turns = Turns(
-            replica, writer, clock=clock, observer=observer, on_applied=self._on_applied, after_turn=self._after_turn
+    def __init__(self, settings: EngineSettings, parts: EngineParts) -> None:
+        self._settings, self._clock, self._observer = settings, parts.clock, parts.observer
+        self._storage, self._writer = parts.storage, parts.writer
+        applied = self._storage.applied_position.applied_index
+        replica = Replica(
+            settings, log=self._storage, applied_index=applied, clock=parts.clock, dice=parts.dice,
+            observer=parts.observer,
+        )  # fmt: skip
+        self._turns = parts.turn_loop(
+            replica,
+            self._writer,
+            clock=parts.clock,
+            observer=parts.observer,
+            on_applied=self._on_applied,
+            after_turn=self._after_turn,
         )
-        self._storage, self._writer = storage, writer
-        self._storing = SnapshotStoring(clock, dice)
-        self._can_make = SnapshotProviding(clock, dice)
+        self._storing = SnapshotStoring(parts.clock, parts.dice)
+        self._can_make = SnapshotProviding(parts.clock, parts.dice)
         self._snapshots = Snapshots(
-            SnapshotFiles(storage, settings),
-            self._turns,
-            install=self._install,
-            storing=self._storing,
-            can_make=self._can_make,
+            parts.snapshots, self._turns, install=self._install, storing=self._storing, can_make=self._can_make
         )
         self._waits, self._committed_waits = AppliedWaits(applied), AppliedWaits(applied)
-        self._calls = Calls(self._turns, clock)
+        self._calls = Calls(self._turns, parts.clock)
         self._refusing = False
         self._transport: EngineTransport | None = None
         self._announced = replica.membership

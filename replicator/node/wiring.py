@@ -11,6 +11,8 @@ from replicator.api.unread import Cut
 from replicator.certificates import NodeCertificates
 from replicator.config.schema import NodeConfig
 from replicator.engine.driver import RaftEngine
+from replicator.engine.ports import EngineParts
+from replicator.engine.snapshots.folders import SnapshotFiles
 from replicator.model.errors import DataDirectoryError
 from replicator.model.ids import ClusterId, NodeId
 from replicator.node import settings
@@ -70,14 +72,18 @@ def build_rooms(
     cut: Cut,
 ) -> Rooms:
     """Everything between the store and the API. Within the running loop. certificates: None for plaintext."""
-    writer = StorageWriter(storage)
+    writer, clock = StorageWriter(storage), SystemClock()
+    engine_settings = settings.engine_settings(config, storage.directory_id, joining=storage.joining)
     engine = RaftEngine(
-        settings.engine_settings(config, storage.directory_id, joining=storage.joining),
-        storage,
-        writer,
-        clock=SystemClock(),
-        dice=dice,
-        observer=telemetry,
+        engine_settings,
+        EngineParts(
+            storage=storage,
+            writer=writer,
+            snapshots=SnapshotFiles(storage, engine_settings),
+            clock=clock,
+            dice=dice,
+            observer=telemetry,
+        ),
     )
     transport = PeerTransport(
         settings.transport_settings(
@@ -90,19 +96,25 @@ def build_rooms(
     )
     engine.connect(transport)
     transport.serve_snapshots(engine)
-    watch = WatchService(engine, storage, settings.watch_limits(config))
+    watch = WatchService(engine, storage, settings.watch_limits(config), clock)
     services = Services(
-        write=WriteService(engine),
-        transact=TransactService(engine),
-        read=ReadService(engine, storage),
-        scan=ScanService(engine, storage),
+        write=WriteService(engine, clock),
+        transact=TransactService(engine, clock),
+        read=ReadService(engine, storage, clock),
+        scan=ScanService(engine, storage, clock),
         status=StatusService(
-            engine, engine, storage, settings.identity(config), timing=engine.timing, linked_at=transport.linked_at
+            engine,
+            engine,
+            storage,
+            settings.identity(config),
+            timing=engine.timing,
+            clock=clock,
+            linked_at=transport.linked_at,
         ),
-        members=MemberService(engine, engine, NodeId(config.node.id), dice),
-        leadership=LeadershipService(engine, dice),
+        members=MemberService(engine, engine, NodeId(config.node.id), dice=dice, clock=clock),
+        leadership=LeadershipService(engine, dice, clock),
         watch=watch,
-        compact=CompactService(engine),
+        compact=CompactService(engine, clock),
     )
     api = ApiServer(ApiSettings.from_config(config, certificates), services, telemetry, cut)
     return Rooms(storage, writer, engine, transport, api, certificates, watch.hub)

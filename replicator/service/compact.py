@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from replicator.machine.outcomes import REJECTED, outcome_at
 from replicator.model.causal_token import CausalToken, token_scope
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
 from replicator.model.ids import LogIndex, Revision
@@ -26,14 +27,14 @@ class Compaction:
 class CompactService:
     """A compaction that was done already is refused with Compacted: a retry may find its own first attempt."""
 
-    def __init__(self, engine: EnginePort) -> None:
-        self._engine = engine
+    def __init__(self, engine: EnginePort, clock: Clock) -> None:
+        self._engine, self._clock = engine, clock
 
     async def compact(self, revision: int, *, timeout_s: float) -> Compaction:
         """Raises InvalidArgument beyond the store's revision, Compacted if history begins there or later already."""
         if not 1 <= revision <= _U64_MAX:
             raise refuse("revision", "is 0; it is the oldest revision that reads and watches still go back to")
-        deadline = Deadline.after(timeout_s)
+        deadline = Deadline.after(timeout_s, self._clock.monotonic_s)
         batch = store_pb2.CommandBatch(kinds=(store_pb2.CommandBatch.KIND_COMPACT,), expected_revisions=(revision,))
         outcome = await self._engine.propose(batch.SerializeToString(), timeout_s=deadline.require_s())
         if not outcome.reason and not outcome.revisions:

@@ -2,6 +2,7 @@
 
 import random
 
+from replicator.model.clock import Clock
 from replicator.model.ids import NodeId, Region
 from replicator.service.change_retry import in_turn
 from replicator.service.ports import GroupPort
@@ -11,9 +12,9 @@ from replicator.service.validate import check_name, refuse
 class LeadershipService:
     """Works on any node."""
 
-    def __init__(self, group: GroupPort, dice: random.Random) -> None:
+    def __init__(self, group: GroupPort, dice: random.Random, clock: Clock) -> None:
         self._group = group
-        self._dice = dice
+        self._dice, self._clock = dice, clock
 
     async def transfer(self, node_id: str, region: str, *, timeout_s: float) -> NodeId:
         """Transfers leadership without a gap; returns the new leader. Empty node_id and region: to any caught-up voter.
@@ -30,5 +31,8 @@ class LeadershipService:
         target = NodeId(node_id) if node_id else None
         place = Region(region) if region else None
         return await in_turn(
-            lambda left_s: self._group.transfer_leadership(target, place, timeout_s=left_s), timeout_s, self._dice
+            lambda left_s: self._group.transfer_leadership(target, place, timeout_s=left_s),
+            timeout_s,
+            dice=self._dice,
+            clock=self._clock,
         )

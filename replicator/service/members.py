@@ -7,6 +7,7 @@ address of another member) is refused by the leader's engine.
 import random
 from dataclasses import dataclass
 
+from replicator.model.clock import Clock
 from replicator.model.ids import EntryCount, NodeId, Region
 from replicator.model.members import (
     DIRECTORY_ID_BYTES,
@@ -39,11 +40,13 @@ class WantedMember:
 class MemberService:
     """Works on any node. Every call is idempotent: a repeated one changes nothing and succeeds."""
 
-    def __init__(self, engine: EnginePort, group: GroupPort, node_id: NodeId, dice: random.Random) -> None:
+    def __init__(
+        self, engine: EnginePort, group: GroupPort, node_id: NodeId, *, dice: random.Random, clock: Clock
+    ) -> None:
         self._engine = engine
         self._group = group
         self._node_id = node_id
-        self._dice = dice
+        self._dice, self._clock = dice, clock
 
     async def set_member(self, wanted: WantedMember, *, timeout_s: float) -> MembershipResult:
         """Adds the member, or gives the one of that name this role and these addresses.
@@ -60,7 +63,10 @@ class MemberService:
 
     async def _change(self, change: MemberChange, timeout_s: float) -> MembershipResult:
         membership = await in_turn(
-            lambda left_s: self._group.change_members(change, timeout_s=left_s), timeout_s, self._dice
+            lambda left_s: self._group.change_members(change, timeout_s=left_s),
+            timeout_s,
+            dice=self._dice,
+            clock=self._clock,
         )
         return MembershipResult(membership.index, members_seen(membership, self._engine.status(), self._node_id))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from replicator.model.causal_token import CausalToken, TokenScope, token_scope
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, ReplicaBehind, ShuttingDown, TokenAhead, Unavailable
 from replicator.model.ids import LogIndex
@@ -43,9 +44,9 @@ class ReadOptions:
 class ReadLevels:
     """Stateless besides its ports and the questions under way."""
 
-    def __init__(self, engine: EnginePort) -> None:
+    def __init__(self, engine: EnginePort, clock: Clock) -> None:
         self._engine = engine
-        self._read_points = ReadPoints(engine)
+        self._read_points = ReadPoints(engine, clock)
 
     async def ready(self, options: ReadOptions, deadline: Deadline) -> None:
         """Returns once a local read keeps the promise. Raises InvalidToken, TokenAhead, ReplicaBehind, NoLeader."""

@@ -10,11 +10,11 @@ far the leader is.
 """
 
 import asyncio
-import time
 from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded
 from replicator.model.ids import LogIndex
@@ -35,8 +35,8 @@ class _Question:
 class ReadPoints:
     """Used from one event loop. Holds a question only while a caller waits for it."""
 
-    def __init__(self, engine: EnginePort) -> None:
-        self._engine = engine
+    def __init__(self, engine: EnginePort, clock: Clock) -> None:
+        self._engine, self._clock = engine, clock
         self._gathering: _Question | None = None  # not asked yet: reads may still join
         self._under_way = 0
         self._asked_s = -inf
@@ -84,7 +84,7 @@ class ReadPoints:
         self._gathering = None  # from here on, newcomers are too late for it
         self._under_way += 1
         self._none_under_way.clear()
-        self._asked_s = time.monotonic()
+        self._asked_s = self._clock.monotonic_s()
         try:
             return await self._engine.read_index(timeout_s=question.deadline.left_s())
         finally:
@@ -93,7 +93,7 @@ class ReadPoints:
                 self._none_under_way.set()
 
     async def _gather(self) -> None:
-        left_s = self._asked_s + GATHER_S - time.monotonic()
+        left_s = self._asked_s + GATHER_S - self._clock.monotonic_s()
         if self._under_way and left_s > 0.0:
             try:
                 async with asyncio.timeout(left_s):

@@ -1,10 +1,10 @@
 """Scan: pages of a range, all showing the revision that the first page fixed, whichever node serves them."""
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from replicator.model.causal_token import CausalToken, PageToken, token_scope
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal, TokenAhead
 from replicator.model.limits import SCAN_PAGE_BYTES_MAX
@@ -39,21 +39,20 @@ class Page:
 class ScanService:
     """Reads of ranges."""
 
-    def __init__(self, engine: EnginePort, store: StoreReads) -> None:
-        self._engine = engine
-        self._store = store
-        self._freshness = ReadLevels(engine)
+    def __init__(self, engine: EnginePort, store: StoreReads, clock: Clock) -> None:
+        self._engine, self._store, self._clock = engine, store, clock
+        self._freshness = ReadLevels(engine, clock)
 
     async def scan(self, wanted: ScanRange, options: ReadOptions, *, timeout_s: float) -> Page:
         """One page. The read options choose the revision, hence count for the first page only."""
         check_range(wanted.start, wanted.end)
         keys_max = page_keys(wanted.page_size)
-        deadline = Deadline.after(timeout_s)
-        started_s = time.monotonic()
+        deadline = Deadline.after(timeout_s, self._clock.monotonic_s)
+        started_s = self._clock.monotonic_s()
         resume = await self._resume(wanted, deadline) if wanted.page_token else None
         if resume is None:
             await self._freshness.ready(options, deadline)
-        staleness_ms = staleness_of(self._engine, options, started_s)
+        staleness_ms = staleness_of(self._engine, options, self._clock.monotonic_s() - started_s)
         await self._engine.wait_stored(timeout_s=deadline.left_s())
         # A page may look at thousands of keys: on the loop, that would hold up heartbeats.
         page = await asyncio.to_thread(

@@ -1,13 +1,13 @@
 """Status: what this node knows of itself and its cluster."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from replicator.config.timing import RaftTiming
 from replicator.model.causal_token import CausalToken, token_scope
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import ClusterId, LogIndex, NodeId, Region
@@ -40,6 +40,7 @@ class StatusService:
         identity: NodeIdentity,
         timing: Callable[[], RaftTiming],
         *,
+        clock: Clock,
         linked_at: Callable[[], Mapping[NodeId, str]] = dict,
     ) -> None:
         """Both are asked for each status. timing: the timers in force. linked_at: see MemberStatus."""
@@ -49,7 +50,7 @@ class StatusService:
         self._linked_at = linked_at
         self._store = store
         self._identity = identity
-        self._started_s = time.monotonic()
+        self._clock, self._started_s = clock, clock.monotonic_s()
         self._hash_slot = asyncio.Semaphore(1)
         self._hashes_waiting = 0
 
@@ -61,7 +62,7 @@ class StatusService:
         """Raises Overloaded, ReplicaBehind or DeadlineExceeded, all only if a state hash was asked for."""
         hashed, hashed_index = "", LogIndex(0)
         if state_hash:
-            deadline = Deadline.after(timeout_s)
+            deadline = Deadline.after(timeout_s, self._clock.monotonic_s)
             await self._engine.wait_stored(timeout_s=deadline.left_s())
             hashed, hashed_index = await self._state_hash(deadline)
         engine = self._engine.status()
@@ -93,7 +94,7 @@ class StatusService:
                 for member in members_seen(membership, engine, self._identity.node_id)
             ),
             token=_token(membership.founder, position),
-            uptime_s=time.monotonic() - self._started_s,
+            uptime_s=self._clock.monotonic_s() - self._started_s,
             membership_index=membership.index,
             heartbeat_ms=_milliseconds(timing.heartbeat_s),
             election_timeout_min_ms=_milliseconds(timing.election_timeout_min_s),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from replicator.machine.outcomes import REJECTED, outcome_at
 from replicator.model.causal_token import CausalToken, token_scope
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
 from replicator.model.ids import LogIndex, Revision
@@ -29,12 +30,12 @@ class Transacted:
 class TransactService:
     """Exactly-once with a write id, as every write; without one, a retry may apply twice."""
 
-    def __init__(self, engine: EnginePort) -> None:
-        self._engine = engine
+    def __init__(self, engine: EnginePort, clock: Clock) -> None:
+        self._engine, self._clock = engine, clock
 
     async def run(self, transaction: kv_pb2.Transaction, write_id: WriteId | None, *, timeout_s: float) -> Transacted:
         """Raises InvalidArgument, naming the field at fault, and what the engine raises."""
-        deadline = Deadline.after(timeout_s)
+        deadline = Deadline.after(timeout_s, self._clock.monotonic_s)
         check_transaction(transaction)
         batch = store_pb2.CommandBatch(
             kinds=(store_pb2.CommandBatch.KIND_TRANSACTION,), transactions=(transaction.SerializeToString(),)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from replicator.machine.outcomes import APPLIED, REJECTED, outcome_at
 from replicator.model.causal_token import CausalToken, token_scope
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
 from replicator.model.ids import LogIndex, Revision
@@ -35,8 +36,8 @@ class Written:
 class WriteService:
     """Every write is linearizable, and exactly-once if it has a write id; without one, a retry may apply twice."""
 
-    def __init__(self, engine: EnginePort) -> None:
-        self._engine = engine
+    def __init__(self, engine: EnginePort, clock: Clock) -> None:
+        self._engine, self._clock = engine, clock
 
     async def put(self, key: bytes, value: bytes, write_id: WriteId | None, *, timeout_s: float) -> Written:
         check_key(key)
@@ -62,12 +63,12 @@ class WriteService:
 
         Refusals that concern one write only are in the result, by position.
         """
-        deadline = Deadline.after(timeout_s)
+        deadline = Deadline.after(timeout_s, self._clock.monotonic_s)
         check_batch(batch)
         return await propose_batch(self._engine, batch, deadline)
 
     async def _propose(self, batch: store_pb2.CommandBatch, write_id: WriteId | None, timeout_s: float) -> Written:
-        deadline = Deadline.after(timeout_s)
+        deadline = Deadline.after(timeout_s, self._clock.monotonic_s)
         if write_id is not None:
             check_write_id(write_id)
             batch.client_id = write_id.client_id

@@ -13,7 +13,7 @@ RANK = {
 }  # fmt: skip
 CLIENT_MAY_IMPORT = {"model", "v1", "client", "certificates"}  # a library: no server behind it
 CHAOS_MAY_IMPORT = {"client", "model", "dev"}
-SIMULATION_MAY_IMPORT = {"engine", "machine", "storage", "transport", "config", "core", "model", "v1"}
+SIMULATION_MAY_IMPORT = {"service", "engine", "machine", "storage", "transport", "config", "core", "model", "v1"}
 BENCHMARKS_MAY_IMPORT = {"client", "model", "v1", "dev", "machine", "storage", "transport", "config"}
 ONLY_ROOM = {
     "pysyncobj": {"engine"},

@@ -19,6 +19,7 @@ from chaos.checkers import watched_changes
 from chaos.checkers.watched_changes import Watched
 from replicator.model.changes import Change, ChangeBatch, StoredChange
 from replicator.model.errors import Compacted
+from replicator.node.clock import SystemClock
 from replicator.service.feed import hub, tail, watch
 from replicator.service.feed.hub import Hub, Watcher
 from replicator.service.feed.tail import Tail
@@ -126,7 +127,7 @@ class Cluster:
         self.log = FeedLog()
         self.replicas = [FeedReplica(self.log), FeedReplica(self.log)]
         limits = WatchLimits(100, 100)
-        services = [WatchService(replica, replica, limits) for replica in self.replicas]
+        services = [WatchService(replica, replica, limits, SystemClock()) for replica in self.replicas]
         self.readers = []
         for number, (wanted, first) in enumerate(plan.begins):
 

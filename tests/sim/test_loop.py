@@ -111,3 +111,37 @@ def test_a_process_that_is_always_busy_does_not_stop_the_world(process: Process)
     process.run(spins(), 0.01)
     assert process.timeline.now_s == 0.01
     process.loop.close()
+
+
+def test_work_of_another_thread_happens_later_and_is_waited_for(process: Process) -> None:
+    async def asks() -> None:
+        process.say(await asyncio.to_thread(lambda: f"worked at {process.timeline.now_s > 0.0}"))
+
+    process.run(asks(), 1.0)
+    assert [what for what, _ in process.said] == ["worked at True"]
+
+
+def test_an_error_of_another_thread_reaches_who_waits(process: Process) -> None:
+    def breaks() -> None:
+        raise OSError("no such disk")
+
+    async def asks() -> None:
+        with pytest.raises(OSError, match="no such disk"):
+            await asyncio.to_thread(breaks)
+        process.say("heard")
+
+    process.run(asks(), 1.0)
+    assert [what for what, _ in process.said] == ["heard"]
+
+
+def test_what_would_wait_while_it_cleans_up_is_let_go_of_as_well(process: Process) -> None:
+    async def cleans_up_for_ever() -> None:
+        try:
+            await asyncio.sleep(10.0)
+        finally:
+            process.say("cleans up")
+            await asyncio.sleep(10.0)
+
+    process.run(cleans_up_for_ever(), 1.0)
+    process.loop.close()
+    assert [what for what, _ in process.said] == ["cleans up"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from chaos.simulation.world import Scenario, simulate
-from tests.support import planted_bugs, planted_durability, planted_shell
+from tests.support import planted_bugs, planted_durability, planted_service, planted_shell
 from tests.support.planted_bugs import Bug
 
 
@@ -46,10 +46,10 @@ BUGS = [
         "acknowledges .*(which holds|ends at)",
         200,
         "divergence",
-        first=109,
+        first=116,
     ),
-    Planted(planted_bugs.commits_what_was_not_compared, "elsewhere|in its place", 200, "divergence", first=93),
-    Planted(planted_bugs.counts_acks_of_an_earlier_term, "counts on .* it has heard of", 40, "slowness", first=7),
+    Planted(planted_bugs.commits_what_was_not_compared, "elsewhere|in its place", 200, "divergence", first=103),
+    Planted(planted_bugs.counts_acks_of_an_earlier_term, "counts on .* it has heard of", 40, "slowness", first=8),
     Planted(planted_bugs.commits_entries_of_earlier_terms_by_counting, "by counting", 60, "divergence", first=20),
     Planted(planted_bugs.believes_a_lower_commit_index, "went back from|AssertionError", 20),
     Planted(planted_bugs.commits_with_a_minority, "counts on"),
@@ -73,7 +73,7 @@ BUGS = [
         "made durable was|DataDirectoryError",
         150,
         "disks",
-        first=58,
+        first=60,
     ),
     Planted(
         planted_durability.lets_the_log_go_before_the_state_is_stored,
@@ -88,8 +88,8 @@ BUGS = [
         "disks",
         first=43,
     ),
-    Planted(planted_durability.never_syncs_directories, "no log is there|made durable was", 100, "disks", first=33),
-    Planted(planted_durability.installs_what_it_has_not_synced, "damaged or not written by", 120, "disks", first=44),
+    Planted(planted_durability.never_syncs_directories, "no log is there|made durable was", 100, "disks", first=40),
+    Planted(planted_durability.installs_what_it_has_not_synced, "damaged or not written by", 120, "disks", first=73),
     Planted(planted_durability.flushes_ahead_of_its_log, "flush of entry .* is committed", 10),
     Planted(planted_durability.sends_before_the_commit, "its disk|which holds", 20, "slowness"),
     Planted(planted_durability.acknowledges_before_its_commit, "acknowledges .*its disk ends at", 20, "slowness"),
@@ -104,7 +104,7 @@ BUGS = [
     ),
     Planted(planted_durability.lets_entries_and_votes_wait, "its disk|which holds|tells of a vote", 20),
     Planted(planted_durability.lets_changes_of_the_group_wait, "counts by a membership", 20, "members"),
-    Planted(planted_durability.applies_again_after_a_restart, "apply of entry", 20),
+    Planted(planted_durability.applies_again_after_a_restart, "apply of entry", 20, first=1),
     Planted(planted_bugs.answers_before_the_commit, "was applied at .* where it is not"),
     Planted(planted_bugs.answers_on_whatever_link_is_up, "it came on", 20, "slowness", first=5),
     Planted(planted_bugs.evaluates_differently_on_one_node, "another state of the same log: n2 at index"),
@@ -114,7 +114,7 @@ BUGS = [
         "confirmed a read|read up to",
         120,
         "divergence",
-        first=18,
+        first=29,
     ),
     Planted(
         planted_bugs.serves_reads_before_its_own_term_commits,
@@ -124,23 +124,31 @@ BUGS = [
         first=7,
     ),
     Planted(planted_bugs.merges_tokens_to_the_earlier, "causal read"),
-    Planted(planted_bugs.reads_its_data_file_only, "causal read", 20),
+    Planted(planted_bugs.reads_its_data_file_only, "causal read|read up to", 20),
     Planted(planted_bugs.claims_freshness_of_its_own_clock, "claims to be"),
-    Planted(planted_bugs.forgets_the_age_of_its_quorum, "claims to be", 100, "partitions", first=45),
+    Planted(planted_bugs.forgets_the_age_of_its_quorum, "claims to be", 100, "partitions", first=58),
     Planted(planted_bugs.trusts_the_calendar_that_it_begins_with, "log time", 10, "calendars"),
-    Planted(
-        planted_bugs.remembers_the_time_of_entries_that_are_gone,
-        "leap of log time|log time that goes back",
-        600,
-        "divergence",
-        first=371,
-    ),
     Planted(planted_bugs.proposes_what_nobody_waits_for, "after its deadline", 20, "slowness"),
     Planted(planted_shell.sends_all_frames_before_it_commits, "its disk|which holds|tells of a vote"),
     Planted(planted_shell.takes_a_full_disk_for_a_commit, "its disk", 40, "slowness", first=9),
-    Planted(planted_shell.forgets_links_while_the_disk_is_full, "not converged|it came on", 80, "slowness", first=28),
+    Planted(planted_shell.forgets_links_while_the_disk_is_full, "not converged|it came on", 80, "slowness", first=31),
     Planted(planted_shell.tells_readers_of_the_next_entry, "causal read"),
     Planted(planted_shell.lets_readers_go_on, "causal read"),
+    Planted(planted_shell.stops_without_storing_the_rest, "has stopped with", 80, "elections", first=16),
+    Planted(planted_shell.leaves_its_callers_waiting, "callers still wait", 20, "elections"),
+    Planted(planted_shell.stops_in_the_middle_of_a_turn, "has stopped with|Error", 60, "elections", first=12),
+    Planted(planted_shell.dates_a_read_by_its_answer, "claims to be", 40, "partitions"),
+    Planted(planted_service.joins_a_question_that_was_asked_before, "read up to", 20),
+    Planted(planted_service.reads_before_the_point_is_applied, "read up to", 20, first=2),
+    Planted(planted_service.takes_what_is_committed_for_applied, "causal read", 60, first=9),
+    Planted(planted_service.serves_bounded_reads_at_any_age, "claims to be", 20, first=2),
+    Planted(planted_service.calls_every_linearizable_read_new, "claims to be", 20),
+    Planted(planted_service.scans_what_is_in_the_data_file, "causal read", 20),
+    Planted(planted_service.gives_every_write_a_minute, "after its deadline", 20, "slowness"),
+    Planted(planted_service.swaps_without_comparing, "on record: wrong", 20),
+    Planted(planted_service.calls_every_write_of_a_batch_a_change, "on record", 20),
+    Planted(planted_service.mixes_up_the_answers_of_a_batch, "on record", 20),
+    Planted(planted_service.pages_end_early, "on record|causal read", 20, first=2),
     Planted(planted_bugs.loses_the_fraction_of_a_millisecond, "log time that lags", 20, "calendars", first=3),
 ]
 

@@ -17,7 +17,7 @@ from replicator.model.observe import SilentObserver
 from replicator.service.compact import CompactService
 from replicator.service.feed.watch import WatchLimits
 from replicator.service.transact import TransactService
-from tests.support.memory_cluster import MemoryCluster, MemoryNode
+from tests.support.memory_cluster import CLOCK, MemoryCluster, MemoryNode
 
 UNREAD_BYTES_MAX = 256 << 20
 NEW_CLIENTS_PER_S_MAX = 500
@@ -77,14 +77,14 @@ def services_of(node: MemoryNode, watch_limits: WatchLimits | None = None) -> Se
     """All use cases, over that node."""
     return Services(
         write=node.writes(),
-        transact=TransactService(node),
+        transact=TransactService(node, CLOCK),
         read=node.reads(),
         scan=node.scans(),
         status=node.statuses(),
         members=node.members(),
         leadership=node.leadership(),
         watch=node.watches(watch_limits),
-        compact=CompactService(node),
+        compact=CompactService(node, CLOCK),
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from replicator.config.timing import RaftTiming
 from replicator.engine.driver import RaftEngine
+from replicator.engine.ports import EngineParts
 from replicator.engine.settings import EngineSettings
+from replicator.engine.snapshots.folders import SnapshotFiles
 from replicator.model.errors import StorageFailed, Superseded
 from replicator.model.ids import ClusterId, NodeId, Region
 from replicator.model.log import Entry, TurnWrite
@@ -67,7 +69,7 @@ class Disk:
 
 @dataclass
 class MemoryLinks:
-    """Implements driver.EngineTransport for one engine: one queue and one reader a direction, as streams have."""
+    """Implements ports.EngineTransport for one engine: one queue and one reader a direction, as streams have."""
 
     net: "EngineNet"
     node_id: NodeId
@@ -154,11 +156,14 @@ class EngineNet:
         disk, observer = Disk(writer), RolesSeen()
         engine = RaftEngine(
             settings,
-            storage,
-            disk,  # type: ignore[arg-type]  # all that the engine asks of the writer is `commit`
-            clock=SystemClock(),
-            dice=dice,
-            observer=observer,
+            EngineParts(
+                storage=storage,
+                writer=disk,
+                snapshots=SnapshotFiles(storage, settings),
+                clock=SystemClock(),
+                dice=dice,
+                observer=observer,
+            ),
         )
         engine.connect(MemoryLinks(self, name))
         self.nodes[name] = EngineNode(name, engine, storage, writer, disk, observer)

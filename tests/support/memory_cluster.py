@@ -5,7 +5,6 @@ Satisfies the ports of `replicator.service.ports`. What it leaves out is disks, 
 
 import asyncio
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from replicator.model.log import Entry
 from replicator.model.members import Member, MemberChange, Membership
 from replicator.model.status import EngineStatus, PeerProgress
 from replicator.model.values import KeyValue, PairColumns
+from replicator.node.clock import SystemClock
 from replicator.service.feed.watch import WatchLimits, WatchService
 from replicator.service.leadership import LeadershipService
 from replicator.service.members import MemberService
@@ -43,7 +43,7 @@ NO_MEMBERS = Membership(LogIndex(0), ())
 FOUNDED = Membership(LogIndex(0), (), FOUNDER)
 LOG_TIME_MS = 1_000  # of every entry
 FIRST_ENTRY = Entry(encode_entry(LOG_TIME_MS, [b""]), FIRST_INDEX, FIRST_TERM)
-LAN = RaftTiming(0.05, 0.3, 0.6)
+LAN, CLOCK = RaftTiming(0.05, 0.3, 0.6), SystemClock()
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class MemoryNode:
         self._held = False
         self._cut_off = False
         self._known_commit = LogIndex(0)
-        self._fresh_at_s = time.monotonic()
+        self._fresh_at_s = CLOCK.monotonic_s()
         self.listeners: list[Callable[[], None]] = []
         self._moved = asyncio.Event()
         self._asked = asyncio.Event()
@@ -286,12 +286,12 @@ class MemoryNode:
     def hold(self) -> None:
         """Stops applying; still hears of commits."""
         self._held = True
-        self._fresh_at_s = time.monotonic()
+        self._fresh_at_s = CLOCK.monotonic_s()
 
     def cut_off(self) -> None:
         """Hears of nothing and reaches no leader."""
         self._cut_off = self._held = True
-        self._fresh_at_s = time.monotonic()
+        self._fresh_at_s = CLOCK.monotonic_s()
 
     def heal(self) -> None:
         self._held = self._cut_off = False
@@ -339,7 +339,7 @@ class MemoryNode:
             raise ReplicaBehind(f"not known to be at most {max_staleness_ms} ms old") from None
 
     def staleness_ms(self) -> float:
-        return (time.monotonic() - self._fresh_at_s) * 1000.0 if self._held else 0.0
+        return (CLOCK.monotonic_s() - self._fresh_at_s) * 1000.0 if self._held else 0.0
 
     @property
     def applied_index(self) -> LogIndex:
@@ -435,22 +435,22 @@ class MemoryNode:
         return NodeIdentity(CLUSTER_ID, self.node_id, self.region, "0")
 
     def writes(self) -> WriteService:
-        return WriteService(self)
+        return WriteService(self, CLOCK)
 
     def reads(self) -> ReadService:
-        return ReadService(self, self.replica)
+        return ReadService(self, self.replica, CLOCK)
 
     def scans(self) -> ScanService:
-        return ScanService(self, self.replica)
+        return ScanService(self, self.replica, CLOCK)
 
     def watches(self, limits: WatchLimits | None = None) -> WatchService:
-        return WatchService(self, self.replica, limits or WatchLimits(1000, 1000))
+        return WatchService(self, self.replica, limits or WatchLimits(1000, 1000), CLOCK)
 
     def statuses(self) -> StatusService:
-        return StatusService(self, self, self.replica, self.identity(), lambda: LAN)
+        return StatusService(self, self, self.replica, self.identity(), lambda: LAN, clock=CLOCK)
 
     def members(self) -> MemberService:
-        return MemberService(self, self, self.node_id, random.Random(self.node_id))
+        return MemberService(self, self, self.node_id, dice=random.Random(self.node_id), clock=CLOCK)
 
     def leadership(self) -> LeadershipService:
-        return LeadershipService(self, random.Random(self.node_id))
+        return LeadershipService(self, random.Random(self.node_id), CLOCK)

@@ -1,9 +1,11 @@
-"""Bugs to be found, of the asyncio shell: the turn loop, and readers that wait. As planted_bugs.py has it."""
+"""Bugs to be found, of the asyncio shell: the turn loop, readers that wait, the front door. See planted_bugs.py."""
 
 from contextlib import AbstractContextManager
 
 from replicator.engine.calling.waits import AppliedWaits
+from replicator.engine.driver import RaftEngine
 from replicator.engine.events import Frame
+from replicator.engine.leading.request_table import READ_INDEX
 from replicator.engine.turns import Turns
 from replicator.model.ids import LogIndex
 from replicator.storage.failures import DiskFull
@@ -59,3 +61,43 @@ def lets_readers_go_on() -> AbstractContextManager[None]:
         """Returns."""
 
     return replaced(AppliedWaits, "wait", at_once)
+
+
+# The engine's front door --------------------------------------------------------------------------------------------
+
+
+def stops_without_storing_the_rest() -> AbstractContextManager[None]:
+    """What is applied in memory, and waits for a later turn's commit, is left to the log when a node stops."""
+
+    async def nothing(_self: Turns) -> None:
+        """Returns."""
+
+    return replaced(Turns, "_store_the_rest", nothing)
+
+
+def leaves_its_callers_waiting() -> AbstractContextManager[None]:
+    """An engine that has stopped tells nobody."""
+    return replaced(RaftEngine, "_fail_callers", lambda _self, _why: None)
+
+
+def stops_in_the_middle_of_a_turn() -> AbstractContextManager[None]:
+    """The disk is closed under a commit."""
+
+    async def at_once(self: RaftEngine) -> None:
+        self._refusing = True
+        await self._snapshots.stop()
+        self._turns.stop()
+        self._fail_callers("this node stops")
+
+    return replaced(RaftEngine, "stop", at_once)
+
+
+def dates_a_read_by_its_answer() -> AbstractContextManager[None]:
+    """A read index covers what was committed when it was asked for; here, when the answer came."""
+
+    async def late(self: RaftEngine, *, timeout_s: float) -> LogIndex:
+        index = await self._calls.ask(READ_INDEX, None, timeout_s=timeout_s, check=self._check_running)
+        self._replica.freshness.covers(index, self._clock.monotonic_s())
+        return index
+
+    return replaced(RaftEngine, "read_index", late)

@@ -28,6 +28,15 @@ class NodeFaults(Striking):
         for node in self.nodes:
             self._down(node, self._blink_s())
 
+    def restart(self) -> None:
+        """Stopped in order, as for an upgrade, and started again."""
+        node, for_s = self._someone(), self.dice.choice((self._blink_s(), self._downtime_s()))
+
+        def stopped() -> None:
+            self.timeline.after(0.0 if self.over else for_s, lambda: node.start() if node.process is None else None)
+
+        node.shut_down(stopped)
+
     def cut_power(self) -> None:
         """Of one node, leading or not; now, or in the middle of its next commit: see power.py."""
         node, for_s = self._someone(), self.dice.choice((self._blink_s(), self._downtime_s()))

@@ -1,14 +1,11 @@
 """Faults in a row that lead to where bugs live: one method a story."""
 
-import contextlib
 from functools import partial
 
 from chaos.simulation.faults.links import LinkFaults
 from chaos.simulation.faults.members import MemberFaults
 from chaos.simulation.faults.nodes import NodeFaults
 from chaos.simulation.node import SimNode
-from replicator.engine.leading.transfer import TransferRequest
-from replicator.model.errors import InvalidArgument, Unavailable
 from replicator.model.ids import NodeId
 
 
@@ -89,9 +86,9 @@ class Stories(LinkFaults, NodeFaults, MemberFaults):
                 self._hand_over(node, target)
 
     def _hand_over(self, node: SimNode, target: NodeId | None) -> None:
+        """May be refused: another one is under way, nobody is linked, or the target has no vote any more."""
+        timeout_s = 2.0 * self._unit_s() / 3.0
         if node.replica is not None and node.replica.graft.is_leader:
-            # Another one is under way, nobody is linked, or who was chosen has no vote any more.
-            with contextlib.suppress(Unavailable, InvalidArgument):
-                request = TransferRequest(node_id=target, timeout_s=2.0 * self._unit_s() / 3.0)
-                node.replica.transfers.begin(request, lambda _result: None)
-            node.wake()
+            node.call(
+                lambda process: process.engine.transfer_leadership(target, timeout_s=timeout_s), lambda _result: None
+            )

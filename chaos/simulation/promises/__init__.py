@@ -2,6 +2,6 @@
 
 from chaos.simulation.promises.judge import Judge
 from chaos.simulation.promises.records import WriteKey, write_name
-from chaos.simulation.promises.violation import Violation
+from chaos.simulation.promises.violation import Violation, broken
 
-__all__ = ["Judge", "Violation", "WriteKey", "write_name"]
+__all__ = ["Judge", "Violation", "WriteKey", "broken", "write_name"]

@@ -5,14 +5,20 @@ Who has seen what is kept here, by the answers alone; tokens are for the session
 
 import random
 from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final
 
 from chaos.simulation.node import SimNode
 from chaos.simulation.promises.records import Promise, Records, WriteKey, write_name
 from chaos.simulation.promises.violation import broken
+from replicator.model.values import KeyValue
+
+NOBODYS: Final[WriteKey] = (b"nobody", 0)
 
 
 class CausalReads(Promise):
-    """Performs the reads, so that it sees what a caller would see."""
+    """Sessions tell it what reads have shown."""
 
     def __init__(self, records: Records) -> None:
         super().__init__(records)
@@ -39,15 +45,28 @@ class CausalReads(Promise):
         """What a read that it begins now must cover."""
         return self._seen.get(session, 0)
 
-    def reads(self, node: SimNode, owed_index: int, dice: random.Random) -> int:
-        """A read that was owed so much is answered now. The index that the answer covers."""
-        assert node.storage is not None
-        self.answers += 1
+    def seeks(self, owed_index: int, dice: random.Random) -> WriteKey:
+        """A write that a read which is owed so much must show; one that nobody has made, if there is none."""
         known = bisect_right(self._indexes, owed_index)
-        key = self._writes[dice.randrange(known)] if known else (b"", 0)
-        found, _, index = node.storage.get(write_name(*key))
+        return self._writes[dice.randrange(known)] if known else NOBODYS
+
+    def covers(self, node: SimNode, index: int, owed_index: int) -> None:
+        """A read was answered with the state as of `index`."""
+        self.answers += 1
         if index < owed_index:
             raise broken(node, f"served a causal read at {index} to a session that has seen {owed_index}")
-        if known and found is None:
-            raise broken(node, f"served a causal read at {index} without write {key[1]}, which its session has seen")
-        return index
+
+    def shows(self, node: SimNode, sought: WriteKey, found: KeyValue | None, index: int) -> None:
+        """A read that sought a write which it owes has found that."""
+        if sought != NOBODYS and found is None:
+            raise broken(node, f"served a causal read at {index} without write {sought[1]}, which its session has seen")
+
+    def lists(self, node: SimNode, client: bytes, keys: Sequence[bytes], owed_index: int) -> None:
+        """A scan that was owed so much has listed these keys, all of one client, in pages."""
+        if any(later <= earlier for earlier, later in pairwise(keys)):
+            raise broken(node, "served pages of a scan that are not in order of keys")
+        known = bisect_right(self._indexes, owed_index)
+        owed = {write_name(*key) for key in self._writes[:known] if key[0] == client}
+        if not owed.issubset(keys):
+            missing = min(owed.difference(keys))
+            raise broken(node, f"served a causal read, a scan, without {missing.decode()}, which its session has seen")

@@ -5,7 +5,6 @@ from chaos.simulation.promises.records import Promise, Records, WriteKey, write_
 from chaos.simulation.promises.violation import Violation, broken
 from replicator.engine.events import Turn
 from replicator.machine.codec import decode_batch, decode_entry
-from replicator.v1 import store_pb2
 
 
 class ExactlyOnce(Promise):
@@ -28,13 +27,13 @@ class ExactlyOnce(Promise):
                     for place in range(len(batch.keys))
                 )
 
-    def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.BatchOutcome) -> None:
-        """A caller was told that its write was applied."""
-        if key not in self._writes.get(outcome.index, ()):
-            raise broken(node, f"told that write {key[1]} was applied at {outcome.index}, where it is not")
-        index, _ = self.acknowledged.setdefault(key, (outcome.index, node.timeline.now_s))
-        if index != outcome.index:
-            raise broken(node, f"told that write {key[1]} took effect at {outcome.index}; it did at {index}")
+    def answered(self, node: SimNode, key: WriteKey, index: int) -> None:
+        """A caller was told that its write was applied, as entry `index`."""
+        if key not in self._writes.get(index, ()):
+            raise broken(node, f"told that write {key[1]} was applied at {index}, where it is not")
+        known, _ = self.acknowledged.setdefault(key, (index, node.timeline.now_s))
+        if known != index:
+            raise broken(node, f"told that write {key[1]} took effect at {index}; it did at {known}")
 
     def ended(self) -> None:
         store = self.records.nodes[0].storage

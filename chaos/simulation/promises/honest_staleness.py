@@ -35,14 +35,16 @@ class HonestStaleness(Promise):
 
     def turned(self, node: SimNode, standing: Standing) -> None:
         assert node.replica is not None
-        staleness_s = node.replica.staleness_s()
+        self.claims(node, node.replica.staleness_s(), standing.applied_index)
+
+    def claims(self, node: SimNode, staleness_s: float | None, applied_index: int) -> None:
+        """What a node shows now, up to `applied_index`, is no older than that, it says. None: it does not know."""
         if staleness_s is None:
             return
         place = bisect_left(self._times_s, node.timeline.now_s - staleness_s * (1.0 + DRIFT_MAX) - CLOCK_ERROR_S)
         owed = self._indexes[place - 1] if place else 0
-        if standing.applied_index < owed:
+        if applied_index < owed:
             raise broken(
                 node,
-                f"claims to be {staleness_s:.3f} s stale at {standing.applied_index}, but {owed} was acknowledged "
-                "before that",
+                f"claims to be {staleness_s:.3f} s stale at {applied_index}, but {owed} was acknowledged before that",
             )

@@ -26,12 +26,15 @@ from chaos.simulation.promises.proposed_in_time import ProposedInTime
 from chaos.simulation.promises.records import Promise, Records, Standing, WriteKey
 from chaos.simulation.promises.same_state import SameState
 from chaos.simulation.promises.state_machine_safety import StateMachineSafety
+from chaos.simulation.promises.stopped_whole import StoppedWhole
+from chaos.simulation.promises.violation import broken
 from chaos.simulation.promises.vote_durability import VoteDurability
 from replicator.engine.events import Event, Frame, Outgoing, Turn
 from replicator.engine.raft.messages import decode
+from replicator.model.errors import DeadlineExceeded, OutcomeUnknown, ReplicatorError, Unavailable
 from replicator.model.ids import NodeId
 from replicator.model.members import Membership
-from replicator.v1 import raft_pb2, store_pb2
+from replicator.v1 import raft_pb2
 
 Heard = Callable[[SimNode, Frame, raft_pb2.RaftMessage], None]
 Said = Callable[[SimNode, Outgoing, raft_pb2.RaftMessage], None]
@@ -58,7 +61,7 @@ class Judge:
             promises += [
                 HonestAnswers(records), CountedAsHeard(records), AnswersWhereAsked(records), DurableDisk(records),
                 DurableFirst(records), SameState(records), LogTime(records), self.staleness, self.reads, self.causal,
-                self.proposed,
+                self.proposed, StoppedWhole(records),
             ]  # fmt: skip
         self._promises = promises
         self._heard: dict[str, list[Heard]] = {
@@ -74,6 +77,7 @@ class Judge:
         self._applied = [promise.applied for promise in promises if _overrides(promise, "applied")]
         self._stored = [promise.stored for promise in promises if _overrides(promise, "stored")]
         self._turned = [promise.turned for promise in promises if _overrides(promise, "turned")]
+        self._stopped = [promise.stopped for promise in promises if _overrides(promise, "stopped")]
         self._ended: list[Callable[[], None]] = [promise.ended for promise in promises]
 
     def watch(self, nodes: Sequence[SimNode], membership: Membership) -> None:
@@ -136,11 +140,21 @@ class Judge:
                 for hook in hooks:
                     hook(node, frame, message)
 
-    def answered(self, node: SimNode, key: WriteKey, outcome: store_pb2.BatchOutcome) -> None:
-        """A caller of `node` was told that its write was applied."""
-        self.exactly_once.answered(node, key, outcome)
-        self.staleness.acknowledged(outcome.index, node.timeline.now_s)
-        self.causal.acknowledged(key, outcome.index)
+    def stopped(self, node: SimNode) -> None:
+        """Its engine has ended in order; the disk is still open."""
+        for hook in self._stopped:
+            hook(node)
+
+    def answered(self, node: SimNode, key: WriteKey, index: int) -> None:
+        """A caller of `node` was told that its write was applied there."""
+        self.exactly_once.answered(node, key, index)
+        self.staleness.acknowledged(index, node.timeline.now_s)
+        self.causal.acknowledged(key, index)
+
+    def refused(self, node: SimNode, error: ReplicatorError) -> None:
+        """A caller was refused. It may be so for a while; nothing that simulated clients ask is wrong for good."""
+        if not isinstance(error, Unavailable | DeadlineExceeded | OutcomeUnknown):
+            raise broken(node, f"refuses what is right: {error.reason}: {error.message}")
 
     def ended(self) -> None:
         """After the heal."""

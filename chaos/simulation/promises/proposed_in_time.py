@@ -29,13 +29,13 @@ class ProposedInTime(Promise):
     def heard(self, node: SimNode, frame: Frame, message: raft_pb2.RaftMessage) -> None:  # noqa: ARG002
         forward = message.forward
         if forward.timeout_ms:
-            self.asked(node, forward.command, forward.timeout_ms / 1000)
+            for key in _writes_of(forward.command):
+                self.asked(node, key, forward.timeout_ms / 1000)
 
-    def asked(self, node: SimNode, command: bytes, timeout_s: float) -> None:
+    def asked(self, node: SimNode, key: WriteKey, timeout_s: float) -> None:
         """A caller asks for that at `node`, or another node does for one."""
-        known, now_s = self._until_s.setdefault(node.node_id, {}), _now_s(node)
-        for key in _writes_of(command):
-            known[key] = max(known.get(key, 0.0), now_s + timeout_s)
+        known = self._until_s.setdefault(node.node_id, {})
+        known[key] = max(known.get(key, 0.0), _now_s(node) + timeout_s)
 
     def decided(self, node: SimNode, turn: Turn) -> None:
         known, now_s = self._until_s[node.node_id], _now_s(node)

@@ -111,6 +111,9 @@ class Promise:
     def turned(self, node: SimNode, standing: Standing) -> None:
         """A turn of `node` is completed; its frames leave next."""
 
+    def stopped(self, node: SimNode) -> None:
+        """The engine of `node` has ended in order; the disk is still open."""
+
     def said(self, node: SimNode, frame: Outgoing, message: raft_pb2.RaftMessage) -> None:
         """Leaves `node` now, in `frame`."""
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.changes import StoredChange
+from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Compacted, InvalidToken, Overloaded, TokenAhead
 from replicator.model.ids import LogIndex, Revision
@@ -52,9 +53,9 @@ class FeedBatch:
 class WatchService:
     """All watches of a node."""
 
-    def __init__(self, engine: EnginePort, reads: FeedReads, limits: WatchLimits) -> None:
-        self._engine, self._reads, self._limits = engine, reads, limits
-        self._levels = ReadLevels(engine)
+    def __init__(self, engine: EnginePort, reads: FeedReads, limits: WatchLimits, clock: Clock) -> None:
+        self._engine, self._reads, self._limits, self._clock = engine, reads, limits, clock
+        self._levels = ReadLevels(engine, clock)
         self._of_address: dict[str, int] = {}
         self.hub = Hub(reads, engine.listen_applied)
 
@@ -68,7 +69,7 @@ class WatchService:
         self.hub.check_open()
         self._take_place(address)
         try:
-            first = await self._first(options, Deadline.after(timeout_s))
+            first = await self._first(options, Deadline.after(timeout_s, self._clock.monotonic_s))
             watch = Watch(self, options, address, first)
             self.hub.join(watch.watcher)
             return watch

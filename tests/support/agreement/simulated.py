@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chaos.history import FinalCopy, History, Pair
+from chaos.history import History
 from chaos.simulation import world
-from chaos.simulation.node import CLUSTER, SimNode, voters
+from chaos.simulation.node import SimNode, voters
 from chaos.simulation.promises import Violation
+from chaos.simulation.record import copy_of
 from chaos.simulation.world import Verdict, World
 from replicator.config.timing import RaftTiming
 from replicator.engine.events import Event, Outgoing, Turn
-from replicator.engine.leading.transfer import TransferRequest
 from replicator.model.errors import ReplicatorError
 from replicator.model.ids import NodeId, Region
 from replicator.model.members import Member, MemberRole, Membership, SetMember
@@ -29,8 +29,6 @@ from tests.support.agreement.stage import Ended, Reign
 WAIT_S = 30.0  # virtual; far more than the silence and some elections
 SILENCE_S = LinkTimers().keepalive_time_s + LinkTimers().keepalive_timeout_s  # then the transport ends a link
 ASLEEP_S = 1e6  # until it is woken
-PAGE_KEYS = 100_000
-PAGE_BYTES = 1 << 26
 
 Answer = TypeVar("Answer")
 
@@ -91,7 +89,7 @@ class SimulatedStage(World):
         self.course = performed(self._script())
         self._recover(self.election_s)
         for node in self._nodes:
-            self.history.copies.append(_copy_of(node))
+            self.history.copies.append(copy_of(node, SimulatedLoad.wrote))
 
     def _recover(self, election_s: float) -> None:
         """As World has it, once writes of the recorded callers go on and they have ended, too."""
@@ -218,13 +216,9 @@ class SimulatedStage(World):
 
     async def transfer(self, to: NodeId) -> Ended:
         leader = self._places[(await self.reign()).node]
-        assert leader.replica is not None
         ended: list[NodeId | ReplicatorError] = []
-        try:
-            leader.replica.transfers.begin(TransferRequest(node_id=to, timeout_s=2 * self.election_s), ended.append)
-        except ReplicatorError:
-            return "refused"
-        leader.wake()
+        timeout_s = 2 * self.election_s
+        leader.call(lambda process: process.engine.transfer_leadership(to, timeout_s=timeout_s), ended.append)
         self._until(lambda: bool(ended), "the end of a transfer")
         return "refused" if isinstance(ended[0], ReplicatorError) else "ok"
 
@@ -267,8 +261,9 @@ class SimulatedStage(World):
         def ask() -> bool:
             for other in self._nodes:
                 if not granted and other.replica is not None and other.replica.graft.is_leader:
-                    other.replica.members.ask(asked, answered)
-                    other.wake()
+                    other.call(
+                        lambda process: process.engine.change_members(asked, timeout_s=self.election_s), answered
+                    )
             return bool(granted)
 
         self._until(ask, f"the group to take {name} in")
@@ -296,20 +291,3 @@ def performed(script: Awaitable[Answer]) -> Answer:
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
     raise AssertionError("a simulated stage does not wait")
-
-
-def _copy_of(node: SimNode) -> FinalCopy:
-    """Without what the world's own clients wrote, which is judged by the world."""
-    assert node.storage is not None
-    page = node.storage.scan(b"", None, keys_max=PAGE_KEYS, bytes_max=PAGE_BYTES)
-    assert not page.more
-    pairs = {kv.key.decode(): Pair(kv.value.decode(), kv.mod_revision, kv.version) for kv in page.kvs}
-    position = node.storage.position
-    return FinalCopy(
-        node.node_id,
-        str(CLUSTER),
-        {key: pair for key, pair in pairs.items() if SimulatedLoad.wrote(key)},
-        position.applied_index,
-        position.rolling_hash.hex(),
-        node.storage.state_hash()[0],
-    )

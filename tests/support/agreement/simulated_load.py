@@ -7,13 +7,15 @@ from itertools import count
 from typing import Final
 
 from chaos.history import History, Kind, Operation, Result
-from chaos.simulation.node import CLUSTER, TOKEN_SCOPE, SimNode
+from chaos.simulation.node import CLUSTER, SimNode
 from chaos.simulation.timeline import Timeline
-from replicator.engine.leading.request_table import READ_INDEX, WRITE, WriteRequest
-from replicator.model.causal_token import CausalToken
 from replicator.model.errors import ReplicatorError, SessionExpired
-from replicator.model.ids import LogIndex, NodeId
-from replicator.v1 import store_pb2
+from replicator.model.ids import NodeId
+from replicator.model.values import Consistency
+from replicator.service.read import Found
+from replicator.service.read_levels import ReadOptions
+from replicator.service.validate import WriteId
+from replicator.service.write import Written
 from tests.support.agreement import record
 from tests.support.agreement.record import ENDED
 from tests.support.agreement.stage import Answers
@@ -25,9 +27,6 @@ WRITE_S: Final = 5.0  # then its outcome is unknown
 ATTEMPT_S: Final = 1.6
 READ_S: Final = 3.0
 PATIENCE_S: Final = 30.0  # of a caller that is asked to wait for whatever comes
-
-Write = store_pb2.BatchOutcome | ReplicatorError
-Read = LogIndex | ReplicatorError
 
 
 @dataclass(slots=True)
@@ -81,28 +80,20 @@ class SimulatedLoad:
     ) -> None:
         """One attempt at one node. `ended` hears of it unless the process dies."""
         key, value = asked.key.encode(), (asked.value or "").encode()
-        command = store_pb2.CommandBatch(
-            client_id=client, first_sequence=sequence, oldest_pending=sequence, keys=[key], values=[value],
-            issued_ms=self._issued_ms(client, node),
-        ).SerializeToString()  # fmt: skip
+        write_id = WriteId(client, sequence, sequence, self._issued_ms(client, node))
 
-        def answered(result: Write) -> None:
-            if isinstance(result, ReplicatorError):
+        def answered(result: Written | ReplicatorError) -> None:
+            if isinstance(result, ReplicatorError):  # of an attempt that came after the answer to another, too
                 ended(record.failed(asked, result))
-            elif result.reason:  # an attempt that came after the answer to another
-                ended(replace(asked, error=result.reason))
             else:
-                token = CausalToken(LogIndex(result.index)).encode(TOKEN_SCOPE)
-                ended(replace(asked, result=Result.OK, revision=result.revisions[0], token=token))
+                ended(replace(asked, result=Result.OK, revision=result.revision, token=result.token))
 
-        node.ask(WRITE, WriteRequest(command), patience_s, answered)
+        node.call(lambda process: process.services.write.put(key, value, write_id, timeout_s=patience_s), answered)
 
     def _issued_ms(self, client: bytes, node: SimNode) -> int:
         """By log time as the node knows it that the client asks first, and the same ever after."""
-        if client not in self._drawn:
-            if node.replica is None:
-                return 0  # nobody is there to refuse it
-            self._drawn[client] = node.replica.log_time.now_ms()
+        if not self._drawn.get(client):
+            self._drawn[client] = 0 if node.replica is None else node.replica.log_time.now_ms()
         return self._drawn[client]
 
     def _next_write(self, worker: str, number: int, client: bytes, sequence: int) -> None:
@@ -151,22 +142,15 @@ class SimulatedLoad:
     ) -> None:
         """One attempt at one node. `ended` hears of it unless the process dies."""
 
-        def read() -> None:
-            assert node.storage is not None
-            found, revision, applied_index = node.storage.get(asked.key.encode())
-            ended(record.read(asked, found, revision, CausalToken(applied_index).encode(TOKEN_SCOPE), node.node_id))
-
-        def answered(result: Read) -> None:
-            if isinstance(result, ReplicatorError):
-                ended(record.failed(asked, result))
+        def answered(found: Found | ReplicatorError) -> None:
+            if isinstance(found, ReplicatorError):
+                ended(record.failed(asked, found))
             else:
-                node.when_applied(result, patience_s, read)
+                ended(record.read(asked, found.kv, found.revision, found.token, node.node_id))
 
-        if asked.linearizable:
-            node.ask(READ_INDEX, None, patience_s, answered)
-        else:
-            index = CausalToken.decode(asked.carried, TOKEN_SCOPE).index if asked.carried else LogIndex(0)
-            node.when_applied(index, patience_s, read)
+        key, level = asked.key.encode(), Consistency.LINEARIZABLE if asked.linearizable else Consistency.CAUSAL
+        options = ReadOptions(level, asked.carried)
+        node.call(lambda process: process.services.read.get(key, options, timeout_s=patience_s), answered)
 
     def question(self, worker: str, node: NodeId, *, linearizable: bool) -> Operation:
         """A read of the key that was last heard of."""

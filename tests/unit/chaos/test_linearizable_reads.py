@@ -1,6 +1,8 @@
 """Real-time order: a read that asked for it shows all that was acknowledged before it began, and nothing later."""
 
-from chaos.checkers import check_all, linearizable_reads
+from dataclasses import replace
+
+from chaos.checkers import check_all, linearizable_reads, no_lost_update
 from chaos.checkers.violation import Breach
 from chaos.history import History, Kind, Operation, Result
 
@@ -50,3 +52,17 @@ def test_a_read_that_names_a_state_and_shows_an_older_pair_is_found() -> None:
 def test_all_checkers_together_include_this_one() -> None:
     stale = a_read(1, 1, 4, 5)
     assert Breach.STALE in {found.breach for found in check_all(History.of([a_put(1, 0, 1), a_put(2, 2, 3), stale]))}
+
+
+def test_a_key_that_a_delete_of_unknown_outcome_may_have_removed_may_be_missing() -> None:
+    """A seed found the checkers wrong here: shared keys that are deleted were new to them."""
+    delete = replace(a_put(0, 3.0, 4.0, result=Result.UNKNOWN), kind=Kind.DELETE, value=None)
+    swap = replace(a_put(9, 7.0, 8.0), kind=Kind.COMPARE_AND_SET, expected_revision=0)
+    assert problems(a_put(5, 1.0, 2.0), delete, a_read(8, 0, 5.0, 6.0)) == []
+    assert no_lost_update.check(History.of([a_put(5, 1.0, 2.0), delete, swap])) == []
+
+
+def test_a_key_that_nobody_deletes_may_not_be_missing() -> None:
+    swap = replace(a_put(9, 7.0, 8.0), kind=Kind.COMPARE_AND_SET, expected_revision=0)
+    assert problems(a_put(5, 1.0, 2.0), a_read(8, 0, 5.0, 6.0)) != []
+    assert no_lost_update.check(History.of([a_put(5, 1.0, 2.0), swap])) != []

@@ -10,6 +10,7 @@ import pytest
 from replicator.model.deadline import Deadline
 from replicator.model.errors import DeadlineExceeded, NoLeader
 from replicator.model.ids import LogIndex
+from replicator.node.clock import SystemClock
 from replicator.service.read_points import ReadPoints
 from tests.support.memory_cluster import FIRST_INDEX, MemoryCluster, MemoryNode
 
@@ -42,7 +43,7 @@ class SlowNode(MemoryNode):
 
 async def test_a_read_that_is_alone_asks_at_once() -> None:
     node = MemoryCluster().add("n1", "eu")
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
     for times in (1, 2, 3):
         assert await points.next(LONG()) == FIRST_INDEX
         assert node.read_indexes == times
@@ -50,7 +51,7 @@ async def test_a_read_that_is_alone_asks_at_once() -> None:
 
 async def test_reads_that_arrive_together_share_one_question() -> None:
     node = MemoryCluster().add("n1", "eu")
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
     assert await asyncio.gather(*(points.next(LONG()) for _ in range(100))) == [FIRST_INDEX] * 100
     assert node.read_indexes == 1
 
@@ -59,7 +60,7 @@ async def test_a_read_never_gets_a_point_that_was_asked_for_before_it_arrived() 
     """The write was acknowledged while the first question was under way; the second read must see it."""
     cluster = MemoryCluster()
     node = SlowNode(cluster)
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
     early = asyncio.create_task(points.next(LONG()))
     await node.has_unanswered(1)
     written = cluster.commit(b"a write")
@@ -77,7 +78,7 @@ async def test_a_read_never_gets_a_point_that_was_asked_for_before_it_arrived() 
 async def test_a_question_that_takes_long_does_not_hold_up_the_next_one() -> None:
     """Reads of a far region wait for one round trip, not for two."""
     node = SlowNode(MemoryCluster())
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
     reads = []
     for count in (1, 2, 3):
         reads.append(asyncio.create_task(points.next(LONG())))
@@ -89,7 +90,7 @@ async def test_a_question_that_takes_long_does_not_hold_up_the_next_one() -> Non
 
 async def test_each_read_ends_by_its_own_deadline_and_leaves_the_question_to_the_others() -> None:
     node = SlowNode(MemoryCluster())
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
     short = asyncio.create_task(points.next(Deadline.after(0.02)))
     long = asyncio.create_task(points.next(LONG()))
     with pytest.raises(DeadlineExceeded, match="no majority"):
@@ -104,7 +105,7 @@ async def test_each_read_ends_by_its_own_deadline_and_leaves_the_question_to_the
 
 async def test_an_error_reaches_all_who_asked_and_the_next_question_is_a_new_one() -> None:
     node = MemoryCluster().add("n1", "eu")
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
     node.cut_off()
     failed = await asyncio.gather(*(points.next(LONG()) for _ in range(3)), return_exceptions=True)
     assert [type(error) for error in failed] == [NoLeader] * 3
@@ -115,7 +116,7 @@ async def test_an_error_reaches_all_who_asked_and_the_next_question_is_a_new_one
 @pytest.mark.parametrize("gathering", [False, True])
 async def test_reads_that_are_given_up_leave_no_question_and_no_task_behind(gathering: bool) -> None:
     node = SlowNode(MemoryCluster())
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
     reads = [asyncio.create_task(points.next(LONG()))]
     await node.has_unanswered(1)
     if gathering:
@@ -140,7 +141,7 @@ async def test_whatever_the_interleaving_a_point_covers_every_write_before_its_r
     dice = random.Random(seed)
     cluster = MemoryCluster()
     node = SlowNode(cluster)
-    points = ReadPoints(node)
+    points = ReadPoints(node, SystemClock())
 
     async def reader() -> None:
         for _ in range(20):

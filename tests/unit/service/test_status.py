@@ -7,6 +7,7 @@ import pytest
 
 from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import LogIndex
+from replicator.node.clock import SystemClock
 from replicator.service.status import STATE_HASHES_WAITING_MAX, StatusService
 from tests.support.memory_cluster import LAN, MemoryCluster, MemoryReplica
 
@@ -64,7 +65,7 @@ class SlowReplica(MemoryReplica):
 async def test_a_state_hash_ends_with_its_callers_deadline_and_few_may_queue_for_one() -> None:
     node = MemoryCluster().add("n1", "eu")
     replica = SlowReplica()
-    service = StatusService(node, node, replica, node.identity(), lambda: LAN)
+    service = StatusService(node, node, replica, node.identity(), lambda: LAN, clock=SystemClock())
     try:
         waiting = [
             asyncio.create_task(service.status(state_hash=True, timeout_s=0.02))

@@ -10,7 +10,7 @@ from replicator.service.transact import TransactService
 from replicator.service.validate import WriteId
 from replicator.service.write_batch import BatchWritten, WriteColumns
 from replicator.v1 import kv_pb2
-from tests.support.memory_cluster import SCOPE, MemoryCluster, MemoryNode
+from tests.support.memory_cluster import CLOCK, SCOPE, MemoryCluster, MemoryNode
 
 PUT, TRANSACTION = kv_pb2.WRITE_KIND_PUT, kv_pb2.WRITE_KIND_TRANSACTION
 NOTHING = kv_pb2.Transaction(then=[kv_pb2.Operation()])
@@ -23,10 +23,10 @@ def a_node() -> MemoryNode:
 
 async def test_the_result_has_a_token_that_covers_it_and_a_retry_says_that_it_is_one() -> None:
     node = a_node()
-    first = await TransactService(node).run(COUNT, WriteId(b"c" * 16, 1, 1, 1), timeout_s=5.0)
-    again = await TransactService(node).run(COUNT, WriteId(b"c" * 16, 1, 1, 1), timeout_s=5.0)
+    first = await TransactService(node, CLOCK).run(COUNT, WriteId(b"c" * 16, 1, 1, 1), timeout_s=5.0)
+    again = await TransactService(node, CLOCK).run(COUNT, WriteId(b"c" * 16, 1, 1, 1), timeout_s=5.0)
     assert CausalToken.decode(first.token, SCOPE).index == node.applied_index - 1
-    other = await TransactService(node).run(COUNT, WriteId(b"c" * 16, 2, 2, 1), timeout_s=5.0)
+    other = await TransactService(node, CLOCK).run(COUNT, WriteId(b"c" * 16, 2, 2, 1), timeout_s=5.0)
 
     assert (first.result.succeeded, first.revision, first.duplicate) == (True, 1, False)
     assert (again.result, again.token, again.duplicate) == (first.result, first.token, True)
@@ -37,17 +37,17 @@ async def test_what_the_log_answers_is_what_the_caller_gets() -> None:
     node = a_node()
     node.raises.append(OutcomeUnknown("?"))
     with pytest.raises(OutcomeUnknown):
-        await TransactService(node).run(COUNT, None, timeout_s=5.0)
+        await TransactService(node, CLOCK).run(COUNT, None, timeout_s=5.0)
     with pytest.raises(SessionExpired) as caught:
-        await TransactService(node).run(COUNT, WriteId(b"d" * 16, 9, 9, 1), timeout_s=5.0)
+        await TransactService(node, CLOCK).run(COUNT, WriteId(b"d" * 16, 9, 9, 1), timeout_s=5.0)
     assert "log_time_ms" in caught.value.metadata
     refused = transaction_message(Transaction(then=[Put(b"k", b""), Put(b"k", b"")]))
     with pytest.raises(InvalidArgument, match="duplicate") as shape:
-        await TransactService(node).run(refused, None, timeout_s=5.0)
+        await TransactService(node, CLOCK).run(refused, None, timeout_s=5.0)
     assert shape.value.metadata["field"] == "then[1].put.key"
     empty = transaction_message(Transaction(then=[Get(Range(b"b", b"a"))]))
     with pytest.raises(InvalidArgument, match=r"then\[0\].get.range.end is not after start"):
-        await TransactService(node).run(empty, None, timeout_s=5.0)
+        await TransactService(node, CLOCK).run(empty, None, timeout_s=5.0)
 
 
 async def write(node: MemoryNode, batch: WriteColumns) -> BatchWritten:
