@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from replicator.client.transaction_messages import transaction_message
 from replicator.dev import free_ports
 from replicator.machine.apply import apply_entry
 from replicator.model.transactions import Compare, Delete, Get, Operation, Put, Range, Relation, Target, Transaction
@@ -256,5 +255,4 @@ def test_the_state_machine_answers_as_etcd_does(etcd: Etcd) -> None:
         applied += 1
     held = etcd.call("/v3/kv/range", keys_of(Range(b"")))
     assert their_pairs(held.get("kvs", [])) == [tuple(pair) for pair in store.pairs_at(store.revision)]
-    assert refused > TRANSACTIONS // 20 < applied, "both were met"
-    assert transaction_message(Transaction()) == kv_pb2.Transaction()
+    assert min(refused, applied) > TRANSACTIONS // 20, "both were met"

@@ -88,7 +88,7 @@ async def test_a_lost_reply_is_answered_with_the_first_result(api: ApiNode, clie
 async def test_a_unary_call_is_answered_once_by_its_write_id(stub: Any) -> None:
     put = kv_pb2.Operation(put=kv_pb2.PutOperation(key=b"k", value=b"v", previous=True))
     write_id = by(1, 1, issued_ms=1)
-    request = kv_pb2.TxnRequest(transaction=kv_pb2.Transaction(then=[put, put][:1]), write_id=write_id)
+    request = kv_pb2.TxnRequest(transaction=kv_pb2.Transaction(then=[put]), write_id=write_id)
     first, again = await stub.Txn(request), await stub.Txn(request)
     assert (first.duplicate, again.duplicate) == (False, True)
     assert (first.result, first.revision, first.token) == (again.result, again.revision, again.token)
