@@ -19,6 +19,7 @@ def decode(text: str, output: str) -> None:
     scope, point = CausalToken.read(text)
     facts: dict[str, JsonValue] = {
         "index": point.index, "group_id": scope.group_id, "founder_tag": scope.founder_tag.hex(),
+        "revision": point.revision,
     }  # fmt: skip
     if output == "json":
         print_json(facts)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from replicator.client.arguments import check_bytes, check_text, uint64
+from replicator.client.arguments import check_bytes, check_text, check_timeout, uint64
 from replicator.client.watching import KIND_NUMBER, Patience, Watching
 from replicator.model.changes import ChangeBatch, ChangeKind, SnapshotPart
 from replicator.model.errors import Compacted, InvalidArgument
@@ -69,21 +69,10 @@ class WatchCalls:
         """
         wanted = _Wanted(_named(key, keys), _named(prefix, prefixes), tuple(ranges))
         wanted.check(is_snapshot=snapshot or resnapshot)
-        request = kv_pb2.WatchRequest(
-            keys=wanted.keys,
-            prefixes=wanted.prefixes,
-            ranges=[kv_pb2.KeyRange(start=start, end=end) for start, end in wanted.ranges],
-            from_revision=0 if from_revision is None else uint64("from_revision", from_revision),
-            token=token or "",
-            kinds=[KIND_NUMBER[kind] for kind in kinds or ()],
-            keys_only=keys_only,
-            with_previous=with_previous,
-            progress_ms=int(progress_s * 1000.0),
-        )
-        if token is not None:
-            check_text("token", token)
         if snapshot and from_revision is not None:
             raise _refused("from_revision", "and snapshot: the snapshot says where the changes begin")
+        request = _request(wanted, from_revision, token, kinds, progress_s)
+        request.keys_only, request.with_previous = keys_only, with_previous
         await self._opened()
         watching = self._watching(request, Patience(progress_s, reconnect_s))
         wants_snapshot = snapshot
@@ -99,8 +88,7 @@ class WatchCalls:
             except Compacted:
                 if not resnapshot:
                     raise
-                wants_snapshot = True
-                request.ClearField("token")  # what it covers is older than what is read now
+                wants_snapshot = True  # no older than what was shown before: the token still says that
 
     async def compact(self, revision: int, *, timeout_s: float | None = None) -> int:
         """Forgets history before `revision`: reads and watches do not go back beyond it. Returns the store's revision.
@@ -163,6 +151,30 @@ class _Wanted:
         count = len(self.keys) + len(self.prefixes) + len(self.ranges)
         if is_snapshot and count != 1:
             raise _refused("snapshot", f"is of one key, prefix or range, as it shows one revision; {count} are given")
+
+
+def _request(
+    wanted: _Wanted,
+    from_revision: int | None,
+    token: str | None,
+    kinds: Iterable[ChangeKind] | None,
+    progress_s: float,
+) -> kv_pb2.WatchRequest:
+    if token is not None:
+        check_text("token", token)
+    check_timeout(progress_s)
+    numbers = [KIND_NUMBER.get(kind) for kind in kinds or ()]
+    if None in numbers:
+        raise _refused("kinds", "must be members of replicator.ChangeKind")
+    return kv_pb2.WatchRequest(
+        keys=wanted.keys,
+        prefixes=wanted.prefixes,
+        ranges=[kv_pb2.KeyRange(start=start, end=end) for start, end in wanted.ranges],
+        from_revision=0 if from_revision is None else uint64("from_revision", from_revision),
+        token=token or "",
+        kinds=[number for number in numbers if number is not None],
+        progress_ms=int(progress_s * 1000.0),
+    )
 
 
 def _named(one: bytes | None, several: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -47,7 +47,7 @@ def steps(block: Block) -> list[Step]:
 def normalised(text: str) -> list[str]:
     """What two runs have in common, line by line."""
     text = re.sub(r"\S*/tour/", "tour/", text)
-    text = re.sub(r"(?<![\w-])A[\w-]{33}(?![\w-])", "TOKEN", text)
+    text = re.sub(r"(?<![\w-])A[\w-]{43}(?![\w-])", "TOKEN", text)
     text = re.sub(r"\b(eu|us|ap)-1\b", "NODE", text)
     text = re.sub(r"\b(follower|leader|candidate)\b(?! *=)", "ROLE", text)
     text = re.sub(r"\b(eu|us|ap)\b", "REGION", text)

@@ -21,6 +21,7 @@ CONVENTIONAL = {
     "read.py": "reads: use case and command",
     "write.py": "writes: use case and command",
     "status.py": "the status of a node: values, use case, command",
+    "watch.py": "watches: use case and command",
     "members.py": "the members of a group: values and use case",
     # a value or port of model/, and the place that applies it
     "clock.py": "the port and the machine's clocks",

@@ -11,7 +11,8 @@ from chaos.checkers.violation import Breach, Violation
 from chaos.demo.caller import EXPORT_PAGE_KEYS, Caller, Traffic
 from chaos.history import History
 from tests.support.api_nodes import serving
-from tests.support.memory_cluster import MemoryCluster, MemoryReplica
+from tests.support.memory_cluster import MemoryCluster
+from tests.support.memory_replica import MemoryReplica
 from tests.support.planted_bugs import replaced
 
 KEYS = 8 * EXPORT_PAGE_KEYS

@@ -9,7 +9,8 @@ from replicator.model.errors import DeadlineExceeded, Overloaded
 from replicator.model.ids import LogIndex
 from replicator.node.clock import SystemClock
 from replicator.service.status import STATE_HASHES_WAITING_MAX, StatusService
-from tests.support.memory_cluster import LAN, MemoryCluster, MemoryReplica
+from tests.support.memory_cluster import LAN, MemoryCluster
+from tests.support.memory_replica import MemoryReplica
 
 
 async def test_the_leader_tells_how_far_each_member_is() -> None:

@@ -1,4 +1,4 @@
-"""`watch` and `compact`."""
+"""`watch`."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replicator.cli.online import Online, call, online_options
-from replicator.cli.output import JsonValue, bytes_fields, json_text, print_facts, print_json, say, shown
+from replicator.cli.output import bytes_fields, json_text, say, shown
 from replicator.model.changes import Change, ChangeBatch, SnapshotPart
 from replicator.model.values import KeyValue
 
@@ -52,22 +52,6 @@ def watch(key: str | None, prefix: str | None, online: Online, with_progress: bo
             printer.say_where()
 
     call(online, use)
-
-
-@click.command
-@click.argument("revision", type=click.IntRange(min=1))
-@online_options
-def compact(revision: int, online: Online) -> None:
-    """Forget history before REVISION: scans and watches go back to it, and no further."""
-
-    async def use(client: "Client") -> int:
-        return await client.compact(revision, timeout_s=online.timeout_s)
-
-    facts: dict[str, JsonValue] = {"compacted_revision": revision, "revision": call(online, use)}
-    if online.wants_json:
-        print_json(facts)
-    else:
-        print_facts(facts)
 
 
 class _Printer:
