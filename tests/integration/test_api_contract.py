@@ -16,7 +16,7 @@ import replicator
 from replicator.client.wire_errors import error_of
 from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.errors import ERROR_OF_REASON, ReplicatorError, StartupError, error_from_reason
-from replicator.model.ids import LogIndex
+from replicator.model.ids import LogIndex, Revision
 from replicator.model.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from replicator.v1 import kv_pb2, kv_pb2_grpc
 from tests.support.api_nodes import ApiNode, an_api_server, serving
@@ -218,7 +218,7 @@ async def test_tokens_that_are_malformed_foreign_or_ahead_get_three_different_an
 
 async def test_a_token_in_the_metadata_counts_when_the_field_is_empty(stub: Any) -> None:
     ahead = CausalToken(LogIndex(99)).encode(SCOPE)
-    fine = CausalToken(LogIndex(1)).encode(SCOPE)
+    fine = CausalToken(LogIndex(1), Revision(0)).encode(SCOPE)
     metadata = (("x-causal-token", ahead),)
 
     code, _ = await raw_error(stub.Get(kv_pb2.GetRequest(key=b"k"), metadata=metadata))

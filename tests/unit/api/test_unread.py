@@ -94,6 +94,19 @@ def test_an_answer_that_is_never_taken_makes_its_connection_overdue() -> None:
     assert answers.overdue(held.since_s + 2 * ANSWER_S_MAX) == []
 
 
+def test_a_watch_that_is_read_slowly_is_not_overdue_and_makes_room_like_others() -> None:
+    cuts = Cuts()
+    answers = UnreadAnswers(BOUND, cuts)
+    slow = answers.hold(HOSTILE, BOUND // 3 - MIB, droppable=True, is_paced=True)
+    assert answers.overdue(slow.since_s + 10 * ANSWER_S_MAX) == []
+    late = answers.hold(HOSTILE, 10, droppable=True)
+    assert answers.overdue(late.since_s + ANSWER_S_MAX + 0.1) == [HOSTILE]
+    slow.since_s -= 2.0
+    with pytest.raises(Overloaded):
+        answers.hold(GOOD, BOUND, droppable=True)
+    assert cuts.peers == [HOSTILE]
+
+
 @given(st.lists(st.tuples(st.sampled_from([HOSTILE, GOOD]), st.integers(0, 4 * MIB), st.booleans()), max_size=60))
 def test_what_is_held_adds_up_and_is_bounded(steps: list[tuple[str, int, bool]]) -> None:
     answers = UnreadAnswers(BOUND, Cuts())
