@@ -1,12 +1,25 @@
 """Keeps what callers and peers do from filling the log: gRPC logs tracebacks for much that is no fault here."""
 
+import importlib
 import logging
 import time
-from typing import Final
+import traceback
+from types import SimpleNamespace
+from typing import Any, Final
 
 from replicator.core.pace import Pace
 
 GRPC_LOGGER: Final = "grpc._cython.cygrpc"
+
+
+def keep_grpc_from_printing() -> None:
+    """When it cannot send a status, gRPC logs that, and prints the same traceback to stderr, past every filter.
+
+    A caller who sends a head that is no text, and goes, would write as much there as it likes.
+    """
+    cygrpc: Any = importlib.import_module(GRPC_LOGGER)
+    assert hasattr(cygrpc, "traceback"), "this release of gRPC prints in another way"
+    cygrpc.traceback = SimpleNamespace(**{**vars(traceback), "print_exc": lambda: None})
 
 
 class GrpcLogFilter(logging.Filter):

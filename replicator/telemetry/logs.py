@@ -9,7 +9,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from replicator.telemetry.grpc_log import GRPC_LOGGER, GrpcLogFilter
+from replicator.telemetry.grpc_log import GRPC_LOGGER, GrpcLogFilter, keep_grpc_from_printing
 from replicator.telemetry.log_queue import LogQueue, Write, write_to_stderr
 
 # Libraries that log their own daily life at INFO; their warnings still come through.
@@ -79,6 +79,7 @@ def configure_logging(
     set_log_level(level)
     logging.captureWarnings(capture=True)
     logging.getLogger(GRPC_LOGGER).filters[:] = [GrpcLogFilter()]
+    keep_grpc_from_printing()
     return handler
 
 
