@@ -52,11 +52,11 @@ def test_one_seed_is_one_seed() -> None:
 
 
 def test_a_short_run_of_stock_that_holds_says_that_it_proves_nothing_and_counts_no_reads() -> None:
-    """It has no linearizable reads, and no session asks it for others."""
-    result = run("--seeds", "10:12", "--engine", "stock")  # which hold
+    """It has no linearizable reads, and no session asks it for others. Which seeds hold depends on the code."""
+    runs = (run("--seeds", str(seed), "--engine", "stock") for seed in range(STOCK_SEEDS))
+    result = next(result for result in runs if result.exit_code == 0)
     summary, note = result.stdout.splitlines()
 
-    assert result.exit_code == 0, result.output
     assert "reads" not in summary
     assert note == f"stock has held so far: it takes about {STOCK_SEEDS} seeds to catch it"
 
