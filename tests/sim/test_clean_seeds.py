@@ -9,7 +9,8 @@ import pytest
 from chaos.simulation.character import MIXES
 from chaos.simulation.world import Scenario, Verdict, simulate
 
-CLUSTERS = [(3, "wan", 6), (5, "wan", 3), (7, "wan", 2), (3, "lan", 4), (5, "lan", 3), (1, "lan", 4), (2, "wan", 3)]
+# A few of each kind, beside the hundreds of `make simulate`.
+CLUSTERS = [(3, "wan", 3), (5, "wan", 1), (7, "wan", 1), (3, "lan", 2), (5, "lan", 1), (1, "lan", 2), (2, "wan", 2)]
 
 
 def broken(scenario: Scenario, seeds: range) -> list[Verdict]:
@@ -23,7 +24,7 @@ def test_no_promise_is_broken_under_faults(nodes: int, profile: str, seeds: int)
     assert broken(Scenario(nodes=nodes, profile=profile), range(seeds)) == [], f"replay: {replay}"
 
 
-@pytest.mark.parametrize(("nodes", "profile", "seeds"), [(3, "wan", 6), (3, "lan", 4), (5, "wan", 2)])
+@pytest.mark.parametrize(("nodes", "profile", "seeds"), [(3, "wan", 2), (3, "lan", 1), (5, "wan", 1)])
 def test_no_promise_needs_an_order_between_rafts_frames_and_those_of_callers(
     nodes: int, profile: str, seeds: int
 ) -> None:
@@ -35,7 +36,7 @@ def test_no_promise_needs_an_order_between_rafts_frames_and_those_of_callers(
 
 @pytest.mark.parametrize("mix", MIXES)
 def test_no_promise_is_broken_by_faults_of_one_kind(mix: str) -> None:
-    assert broken(Scenario(mix=mix), range(100, 102)) == []
+    assert broken(Scenario(mix=mix), range(100, 101)) == []
 
 
 def test_one_seed_is_one_run() -> None:
