@@ -5,13 +5,13 @@ See docs/sdk.md, "Sessions".
 
 from replicator.client.causality import Causality, carried, current
 from replicator.client.headers import (
-    TOKEN_HEADER,
     AsgiMiddleware,
     httpx_async_hooks,
     httpx_hooks,
     inject,
     observe,
 )
+from replicator.model.causal_token import TOKEN_HEADER
 
 __all__ = [
     "TOKEN_HEADER",

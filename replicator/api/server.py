@@ -150,25 +150,26 @@ class ApiServer:
 
         interceptors_inside: more of them, next to the servicers.
         """
+        has_handshakes = self._settings.tls is not None
         outside = (
-            self._first_calls,
             TraceInterceptor(self._observer),
             ErrorsInterceptor(),
             self._limits,
             DeadlineInterceptor(),
             DeliveryInterceptor(self._unread),
         )
-        intake = IntakeInterceptor(self._observer, self._first_calls.called)
+        intake = IntakeInterceptor(self._observer, self._first_calls.called if has_handshakes else None)
         server = grpc.aio.server(
             interceptors=(intake, *outside, DecodeInterceptor(), *interceptors_inside), options=_OPTIONS
         )
-        await self._register(server, (*outside, *interceptors_inside))
+        first_calls = (self._first_calls,) if has_handshakes else ()
+        await self._register(server, (*first_calls, *outside, *interceptors_inside))
         self._bound_port = self._bind(server)
         await server.start()
         self._server = server
         self._first_calls.forget()
         self._sweeping.append(asyncio.create_task(self._unread.sweep(), name="unread-answers"))
-        if self._settings.tls is not None:
+        if has_handshakes:
             self._sweeping.append(asyncio.create_task(self._look_at_handshakes(), name="first-calls"))
 
     def drain(self) -> None:

@@ -13,7 +13,14 @@ from typing import Any, Final, NamedTuple
 
 import grpc.aio
 
-from replicator.client.wire_errors import connection_closed, error_of, error_of_status, garbled, same_again
+from replicator.client.wire_errors import (
+    connection_closed,
+    error_of,
+    error_of_status,
+    garbled,
+    is_cancelled,
+    same_again,
+)
 from replicator.model.errors import DeadlineExceeded, OutcomeUnknown, ReplicatorError, ShuttingDown, Unavailable
 from replicator.v1 import kv_pb2
 
@@ -174,7 +181,7 @@ class _Stream:
         except grpc.aio.AioRpcError as error:
             end = error_of(error, self._address, is_write=self._is_write)
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             end = connection_closed(self._address, is_write=self._is_write)
         self.is_open = False
@@ -208,7 +215,7 @@ class _Stream:
             self.is_open = False  # how it ended is the reader's to tell
         except asyncio.CancelledError:
             self.is_open = False
-            if _is_cancelled():
+            if is_cancelled():
                 raise
 
     def _next_message(self) -> kv_pb2.BatchRequests:
@@ -221,8 +228,3 @@ class _Stream:
             leaving.append(self._outgoing.popleft())
         cancelled, self._cancelled = self._cancelled, []
         return kv_pb2.BatchRequests(batches=leaving, cancelled=cancelled)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

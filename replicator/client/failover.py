@@ -21,7 +21,7 @@ from replicator.client.channels import Channels, Connection
 from replicator.client.discovery import Discovery
 from replicator.client.endpoints import Directory
 from replicator.client.retry_budget import RetryBudget
-from replicator.client.wire_errors import connection_closed, error_of
+from replicator.client.wire_errors import as_errors
 from replicator.model.deadline import Deadline
 from replicator.model.errors import (
     DeadlineExceeded,
@@ -32,7 +32,6 @@ from replicator.model.errors import (
     Overloaded,
     ReplicatorError,
     ShuttingDown,
-    Unavailable,
 )
 from replicator.model.limits import KEY_BYTES_MAX, MESSAGE_BYTES_MAX, VALUE_BYTES_MAX, in_mib
 
@@ -187,20 +186,14 @@ class Failover:
         connection = self._channels.to(address)
         await connection.ready(patience_s)
         progress.is_out = True
-        try:
-            answer = await call.send(connection, whole.left_s(), patience.left_s())
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error, address, is_write=call.is_write) from error
-        except grpc.aio.UsageError as error:  # raised before anything is sent
-            raise Unavailable(f"the connection to {address} was just closed", metadata={"endpoint": address}) from error
-        except asyncio.CancelledError as error:
-            progress.may_have_happened |= call.is_write
-            task = asyncio.current_task()
-            if task is not None and task.cancelling() > 0:
+        with as_errors(address, is_write=call.is_write):
+            try:
+                answer = await call.send(connection, whole.left_s(), patience.left_s())
+            except asyncio.CancelledError:
+                progress.may_have_happened |= call.is_write
                 raise
-            raise connection_closed(address, is_write=call.is_write) from error  # the channel was closed under the call
-        finally:
-            progress.is_out = False
+            finally:
+                progress.is_out = False
         self._directory.note_up(address)
         self._breakers.answered(address)
         return answer

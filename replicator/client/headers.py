@@ -6,12 +6,11 @@ passes a token by hand. In each handler, `Client.session()` goes on from the con
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import ExitStack
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from replicator.client.causality import Causality, carried, current
+from replicator.model.causal_token import TOKEN_HEADER
 from replicator.model.errors import InvalidToken
-
-TOKEN_HEADER: Final = "x-causal-token"  # noqa: S105  # a name; the same in gRPC's metadata
 
 _Message: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]

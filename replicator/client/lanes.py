@@ -49,10 +49,12 @@ class Operation:
     expected_revision: int = 0
     new_ids: int = 0  # how often its client id turned out to be forgotten
     transaction: kv_pb2.Transaction | None = None
-    size: int = field(init=False)  # of what makes the batch long
 
-    def __post_init__(self) -> None:
-        self.size = len(self.key) + len(self.value) + (self.transaction.ByteSize() if self.transaction else 0)
+    @property
+    def size_bytes(self) -> int:
+        """Of what makes a batch long."""
+        transaction_bytes = 0 if self.transaction is None else self.transaction.ByteSize()
+        return len(self.key) + len(self.value) + transaction_bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -233,7 +235,7 @@ class Lane(ABC):
         while waiting and len(taken) < count:
             operation = waiting[0]
             if not operation.ended.done():
-                size += operation.size
+                size += operation.size_bytes
                 if taken and size > BATCH_BYTES_MAX:
                     break
                 taken.append(operation)

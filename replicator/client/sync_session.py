@@ -84,18 +84,17 @@ class SyncSession:
         page_size: int = 0,
         timeout_s: float | None = None,
     ) -> Iterator[KeyValue]:
-        return waited(
-            self._session.scan(
-                prefix=prefix,
-                start=start,
-                end=end,
-                consistency=consistency,
-                max_staleness_ms=max_staleness_ms,
-                page_size=page_size,
-                timeout_s=timeout_s,
-            ),
-            self._wait_for,
+        pages = self.scan_pages(
+            prefix=prefix,
+            start=start,
+            end=end,
+            consistency=consistency,
+            max_staleness_ms=max_staleness_ms,
+            page_size=page_size,
+            timeout_s=timeout_s,
         )
+        for page in pages:  # a wait for each page, and not for each pair
+            yield from page.pairs
 
     def scan_pages(
         self,

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Coroutine, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
+from replicator.client.loop_thread import waited
 from replicator.client.watch_calls import PROGRESS_S_DEFAULT, WatchCalls, WatchItem
 from replicator.model.changes import ChangeKind
 
@@ -54,15 +55,11 @@ class SyncWatchCalls:
             reconnect_s=reconnect_s,
         )
 
-        async def next_item() -> WatchItem | None:
-            return await anext(items, None)
-
         async def end() -> None:
             await items.aclose()
 
         try:
-            while (item := self._wait_for(next_item())) is not None:
-                yield item
+            yield from waited(items, self._wait_for)
         finally:
             self._wait_for(end())
 

@@ -6,10 +6,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from replicator.client.arguments import check_bytes, check_text, check_timeout, uint64
+from replicator.client.arguments import check_bytes, check_text, check_timeout, refuse, uint64
 from replicator.client.watching import KIND_NUMBER, Patience, Watching
 from replicator.model.changes import ChangeBatch, ChangeKind, SnapshotPart
-from replicator.model.errors import Compacted, InvalidArgument
+from replicator.model.errors import Compacted
 from replicator.model.values import GetResult, KeyValue, ScanPage
 from replicator.v1 import kv_pb2
 
@@ -70,7 +70,7 @@ class WatchCalls:
         wanted = _Wanted(_named(key, keys), _named(prefix, prefixes), tuple(ranges))
         wanted.check(is_snapshot=snapshot or resnapshot)
         if snapshot and from_revision is not None:
-            raise _refused("from_revision", "and snapshot: the snapshot says where the changes begin")
+            refuse("from_revision", "from_revision and snapshot: the snapshot says where the changes begin")
         request = _request(wanted, from_revision, token, kinds, progress_s)
         request.keys_only, request.with_previous = keys_only, with_previous
         await self._opened()
@@ -150,7 +150,7 @@ class _Wanted:
                 check_bytes("ranges", bound)
         count = len(self.keys) + len(self.prefixes) + len(self.ranges)
         if is_snapshot and count != 1:
-            raise _refused("snapshot", f"is of one key, prefix or range, as it shows one revision; {count} are given")
+            refuse("snapshot", f"snapshot is of one key, prefix or range, as it shows one revision; {count} are given")
 
 
 def _request(
@@ -165,7 +165,7 @@ def _request(
     check_timeout(progress_s)
     numbers = [KIND_NUMBER.get(kind) for kind in kinds or ()]
     if None in numbers:
-        raise _refused("kinds", "must be members of replicator.ChangeKind")
+        refuse("kinds", "kinds must be members of replicator.ChangeKind")
     return kv_pb2.WatchRequest(
         keys=wanted.keys,
         prefixes=wanted.prefixes,
@@ -183,7 +183,3 @@ def _named(one: bytes | None, several: Sequence[bytes]) -> tuple[bytes, ...]:
 
 def _pair(got: GetResult, value: bytes) -> KeyValue:
     return KeyValue(got.key, value, got.create_revision, got.mod_revision, got.version)
-
-
-def _refused(field: str, problem: str) -> InvalidArgument:
-    return InvalidArgument(f"{field} {problem}", metadata={"field": field})

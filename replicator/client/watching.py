@@ -18,7 +18,7 @@ import grpc.aio
 from replicator.client import convert
 from replicator.client.channels import Channels
 from replicator.client.failover import Failover, is_worth_a_retry
-from replicator.client.wire_errors import connection_closed, error_of, garbled
+from replicator.client.wire_errors import as_errors, garbled
 from replicator.model.changes import Change, ChangeBatch, ChangeKind
 from replicator.model.errors import Internal, InvalidArgument, ReplicatorError, Unavailable
 from replicator.model.limits import CALL_TIMEOUT_S_DEFAULT
@@ -107,20 +107,12 @@ class Watching:
     async def _message(self, call: Any, address: str) -> kv_pb2.WatchResponse:
         facts = {"endpoint": address}
         silence_s = self._patience.silence_s
-        try:
-            async with asyncio.timeout(silence_s):
-                message = await call.read()
-        except TimeoutError:
-            raise Unavailable(f"{address} has said nothing for {silence_s:g} s", metadata=facts) from None
-        except grpc.aio.AioRpcError as error:
-            raise error_of(error, address, is_write=False) from error
-        except grpc.aio.UsageError as error:
-            raise Unavailable(f"the connection to {address} was just closed", metadata=facts) from error
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling() > 0:
-                raise
-            raise connection_closed(address, is_write=False) from error
+        with as_errors(address, is_write=False):
+            try:
+                async with asyncio.timeout(silence_s):
+                    message = await call.read()
+            except TimeoutError:
+                raise Unavailable(f"{address} has said nothing for {silence_s:g} s", metadata=facts) from None
         if message is grpc.aio.EOF:
             raise Unavailable(f"{address} has ended the watch", metadata=facts)
         if message is None:  # gRPC's way to say that it does not decode

@@ -4,6 +4,9 @@ A status with our ErrorInfo says itself what happened. One without comes from th
 a write that was sent may then have happened, whatever the code says.
 """
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import grpc
@@ -61,6 +64,27 @@ def same_again(error: ReplicatorError) -> ReplicatorError:
     copy = type(error)(error.message, metadata=error.metadata, retry_after_s=error.retry_after_s)
     copy.__cause__ = error.__cause__
     return copy
+
+
+@contextmanager
+def as_errors(address: str, *, is_write: bool) -> Iterator[None]:
+    """Around a call to `address`: what gRPC raises becomes what it means. A caller's own cancellation passes."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise error_of(error, address, is_write=is_write) from error
+    except grpc.aio.UsageError as error:  # raised before anything is sent
+        raise Unavailable(f"the connection to {address} was just closed", metadata={"endpoint": address}) from error
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        raise connection_closed(address, is_write=is_write) from error  # the channel was closed under the call
+
+
+def is_cancelled() -> bool:
+    """Of a CancelledError: whether somebody cancelled this task, and not gRPC the call."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def garbled(address: str, *, is_write: bool) -> ReplicatorError:

@@ -39,6 +39,7 @@ _INDEX_MAX: Final = (1 << 64) - 1
 _CAUSAL_BYTES: Final = _CAUSAL.size + _CRC.size
 _PAGE_BYTES_MAX: Final = _PAGE.size + KEY_BYTES_MAX + _CRC.size
 
+TOKEN_HEADER: Final = "x-causal-token"  # noqa: S105  # a name, of HTTP's headers and of gRPC's metadata
 CAUSAL_TOKEN_CHARS: Final = -(-_CAUSAL_BYTES * 4 // 3)
 PAGE_TOKEN_CHARS_MAX: Final = -(-_PAGE_BYTES_MAX * 4 // 3)
 assert CAUSAL_TOKEN_CHARS <= TOKEN_CHARS_MAX, "the promise to callers who store tokens in headers and columns"

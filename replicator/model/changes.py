@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from replicator.model.errors import Compacted
 from replicator.model.ids import Revision
 from replicator.model.values import KeyValue
 
@@ -98,3 +99,12 @@ class StoredChange:
     def size_bytes(self) -> int:
         """Of keys and values, the previous one included if it is known."""
         return len(self.key) + len(self.value) + (0 if self.previous is None else len(self.previous.value))
+
+
+def forgotten(revision: int, compacted_revision: Revision) -> Compacted:
+    """For a watch that begins, or goes on, before the oldest revision that is held."""
+    return Compacted(
+        f"changes of revision {revision} are forgotten, the oldest held are of {compacted_revision}; read the present "
+        "state and watch from there, or ask for a snapshot first",
+        metadata={"revision": str(revision), "compacted_revision": str(compacted_revision)},
+    )

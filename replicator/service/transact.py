@@ -5,15 +5,12 @@ All of them go through the log, those that only read too: so each is linearizabl
 
 from dataclasses import dataclass
 
-from replicator.machine.outcomes import REJECTED, outcome_at
-from replicator.model.causal_token import CausalToken, token_scope
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
 from replicator.model.errors import Internal
-from replicator.model.ids import LogIndex, Revision
+from replicator.service.one_command import propose_one
 from replicator.service.ports import EnginePort
-from replicator.service.validate import WriteId, check_transaction, check_write_id
-from replicator.service.write_batch import outcome_error
+from replicator.service.validate import WriteId, check_transaction
 from replicator.v1 import kv_pb2, store_pb2
 
 
@@ -40,24 +37,7 @@ class TransactService:
         batch = store_pb2.CommandBatch(
             kinds=(store_pb2.CommandBatch.KIND_TRANSACTION,), transactions=(transaction.SerializeToString(),)
         )
-        if write_id is not None:
-            check_write_id(write_id)
-            batch.client_id = write_id.client_id
-            batch.first_sequence = write_id.sequence
-            batch.oldest_pending = write_id.oldest_pending
-            batch.issued_ms = write_id.issued_ms
-        outcome = await self._engine.propose(batch.SerializeToString(), timeout_s=deadline.require_s())
-        return self._answer(outcome)
-
-    def _answer(self, outcome: store_pb2.BatchOutcome) -> Transacted:
-        if not outcome.reason and not outcome.revisions:
-            raise Internal(f"the outcome at index {outcome.index} is empty; its node runs an incompatible release")
-        done = outcome_at(outcome, 0)
-        if done.status == REJECTED:
-            raise outcome_error(self._engine, outcome, done.reason, done.message)
+        done, token, outcome = await propose_one(self._engine, batch, write_id, deadline)
         if done.result is None:
             raise Internal(f"the outcome at index {outcome.index} is no transaction's; its node is of another release")
-        token = CausalToken(LogIndex(outcome.index), Revision(done.revision))
-        return Transacted(
-            done.result, done.revision, token.encode(token_scope(self._engine.founder)), outcome.duplicate
-        )
+        return Transacted(done.result, done.revision, token, outcome.duplicate)

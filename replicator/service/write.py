@@ -5,16 +5,14 @@ The outcome is computed by the state machine, the same on every node; here it on
 
 from dataclasses import dataclass, replace
 
-from replicator.machine.outcomes import APPLIED, REJECTED, outcome_at
-from replicator.model.causal_token import CausalToken, token_scope
+from replicator.machine.outcomes import APPLIED
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
-from replicator.model.errors import Internal
-from replicator.model.ids import LogIndex, Revision
 from replicator.model.values import KeyValue
+from replicator.service.one_command import propose_one
 from replicator.service.ports import EnginePort
-from replicator.service.validate import WriteId, check_key, check_value, check_write_id
-from replicator.service.write_batch import BatchWritten, WriteColumns, check_batch, outcome_error, propose_batch
+from replicator.service.validate import WriteId, check_key, check_value
+from replicator.service.write_batch import BatchWritten, WriteColumns, check_batch, propose_batch
 from replicator.v1 import store_pb2
 
 _Batch = store_pb2.CommandBatch
@@ -69,26 +67,6 @@ class WriteService:
 
     async def _propose(self, batch: store_pb2.CommandBatch, write_id: WriteId | None, timeout_s: float) -> Written:
         deadline = Deadline.after(timeout_s, self._clock.monotonic_s)
-        if write_id is not None:
-            check_write_id(write_id)
-            batch.client_id = write_id.client_id
-            batch.first_sequence = write_id.sequence
-            batch.oldest_pending = write_id.oldest_pending
-            batch.issued_ms = write_id.issued_ms
-        outcome = await self._engine.propose(batch.SerializeToString(), timeout_s=deadline.require_s())
-        return self._answer(outcome, batch.keys[0])
-
-    def _answer(self, outcome: store_pb2.BatchOutcome, key: bytes) -> Written:
-        if not outcome.reason and not outcome.revisions:
-            raise Internal(f"the outcome at index {outcome.index} is empty; its node runs an incompatible release")
-        done = outcome_at(outcome, 0)
-        if done.status == REJECTED:
-            raise outcome_error(self._engine, outcome, done.reason, done.message)
-        return Written(
-            changed=done.status == APPLIED,
-            revision=done.revision,
-            token=CausalToken(LogIndex(outcome.index), Revision(done.revision)).encode(
-                token_scope(self._engine.founder)
-            ),
-            current=None if done.current is None else replace(done.current, key=key),
-        )
+        done, token, _ = await propose_one(self._engine, batch, write_id, deadline)
+        current = None if done.current is None else replace(done.current, key=batch.keys[0])
+        return Written(done.status == APPLIED, done.revision, token, current)

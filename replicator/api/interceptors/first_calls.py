@@ -26,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class FirstCalls(UnaryInterceptor):
-    """One per API port with TLS. `began` may be called on any thread, all else on the loop."""
+    """One per API port with TLS: around batches; IntakeInterceptor tells of all other calls.
+
+    `began` may be called on any thread, all else on the loop.
+    """
 
     def __init__(self, observer: Observer, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ _Taken: TypeAlias = Callable[[bytes, Context], Awaitable[Any]]
 class IntakeInterceptor(WrappingInterceptor):
     """Outermost. Of all methods with one request: ours, and those of health. The others pass."""
 
-    def __init__(self, observer: Observer, on_call: Callable[[str], None]) -> None:
+    def __init__(self, observer: Observer, on_call: Callable[[str], None] | None = None) -> None:
         """on_call: is told the peer of each call."""
         super().__init__()
         self._observer, self._on_call = observer, on_call
@@ -44,7 +44,8 @@ class IntakeInterceptor(WrappingInterceptor):
         taken: _Taken = handler.unary_stream if handler.response_streaming else handler.unary_unary
 
         async def opened(requests: AsyncIterator[bytes], context: Context) -> Any:
-            self._on_call(context.peer())
+            if self._on_call is not None:
+                self._on_call(context.peer())
             return await taken(await self._request(method, requests, context), context)
 
         behaviour: Any = opened

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from replicator.api.context import Context, metadata_value
+from replicator.model.causal_token import TOKEN_HEADER
 from replicator.model.members import MemberRole
 from replicator.model.values import Consistency, KeyValue, MembershipResult, MemberStatus, NodeStatus
 from replicator.service.members import WantedMember
@@ -11,8 +12,6 @@ from replicator.service.read_levels import ReadOptions
 from replicator.service.scan import Page
 from replicator.service.validate import WriteId, refuse
 from replicator.v1 import cluster_pb2, kv_pb2
-
-TOKEN_METADATA_KEY: Final = "x-causal-token"  # noqa: S105  # a header's name, no secret
 
 NamedWrite: TypeAlias = kv_pb2.PutRequest | kv_pb2.DeleteRequest | kv_pb2.CompareAndSetRequest | kv_pb2.TxnRequest
 
@@ -51,7 +50,7 @@ def read_options(options: kv_pb2.ReadOptions, context: Context) -> ReadOptions:
     consistency = _CONSISTENCY.get(options.consistency)
     if consistency is None:
         raise refuse("options.consistency", f"is {options.consistency}, which this node does not know; upgrade it")
-    token = options.token or metadata_value(context, TOKEN_METADATA_KEY) or ""
+    token = options.token or metadata_value(context, TOKEN_HEADER) or ""
     return ReadOptions(consistency=consistency, token=token, max_staleness_ms=options.max_staleness_ms)
 
 

@@ -34,7 +34,6 @@ from replicator.v1 import kv_pb2, kv_pb2_grpc
 READ_BATCH_BYTES_MAX: Final = 1 << 20  # of the values in one answer
 
 Around: TypeAlias = Callable[[str, Handler], Handler]
-_Write: TypeAlias = kv_pb2.PutRequest | kv_pb2.DeleteRequest | kv_pb2.CompareAndSetRequest | kv_pb2.TxnRequest
 
 
 class KVServicer(kv_pb2_grpc.KVServiceServicer):
@@ -142,7 +141,7 @@ class KVServicer(kv_pb2_grpc.KVServiceServicer):
         done = await self._compact.compact(request.revision, timeout_s=call_timeout_s())
         return kv_pb2.CompactResponse(revision=done.revision, token=done.token)
 
-    def _write_id(self, request: _Write, context: Context) -> WriteId | None:
+    def _write_id(self, request: convert.NamedWrite, context: Context) -> WriteId | None:
         """Raises Overloaded: its caller brings too many new clients."""
         write_id = convert.write_id(request)
         if write_id is not None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from replicator.model.causal_token import CausalToken, token_scope
-from replicator.model.changes import StoredChange
+from replicator.model.changes import StoredChange, forgotten
 from replicator.model.clock import Clock
 from replicator.model.deadline import Deadline
-from replicator.model.errors import Compacted, InvalidToken, Overloaded, TokenAhead
+from replicator.model.errors import InvalidToken, Overloaded, TokenAhead
 from replicator.model.ids import LogIndex, Revision
 from replicator.service.feed.hub import Hub, Watcher
 from replicator.service.feed.wanted import WatchOptions, check_watch
@@ -110,11 +110,7 @@ class WatchService:
         """Raises Compacted."""
         oldest = self._reads.compacted_revision
         if revision < oldest:
-            raise Compacted(
-                f"changes of revision {revision} are forgotten, the oldest held are of {oldest}; read the present "
-                "state and watch from there, or ask for a snapshot first",
-                metadata={"revision": str(revision), "compacted_revision": str(oldest)},
-            )
+            raise forgotten(revision, oldest)
 
     def _take_place(self, address: str) -> None:
         limits, held = self._limits, self._of_address.get(address, 0)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicator.machine.store_port import DELETED
-from replicator.model.changes import StoredChange
-from replicator.model.errors import Compacted, CorruptData
+from replicator.model.changes import StoredChange, forgotten
+from replicator.model.errors import CorruptData
 from replicator.model.ids import LogIndex, Revision
 from replicator.model.values import KeyValue
 from replicator.storage.layout import Databases, Header, Transaction
@@ -157,12 +157,3 @@ def previous_pair(
     if before.flags & DELETED:
         return None
     return KeyValue(change.key, before.value, before.create_revision, change.superseded[0], before.version)
-
-
-def forgotten(revision: int, compacted_revision: Revision) -> Compacted:
-    """For a watch that begins, or goes on, before the oldest revision that is held."""
-    return Compacted(
-        f"changes of revision {revision} are forgotten, the oldest held are of {compacted_revision}; read the present "
-        "state and watch from there, or ask for a snapshot first",
-        metadata={"revision": str(revision), "compacted_revision": str(compacted_revision)},
-    )
